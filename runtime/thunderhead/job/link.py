@@ -1,0 +1,100 @@
+"""The seam between a trainer that runs inside a job and whatever runs it.
+
+The trainer knows only this protocol. The agent's worker implements it over shared memory and the checkpoint store; a
+script started by hand has no link at all, and the trainer then does none of this work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from thunderhead.job.board import Board
+
+# A tree of dicts (string or integer keys), lists, tuples, tensors, NumPy arrays, numbers, strings, bytes, booleans and None.
+# The checkpoint codec refuses anything else, naming the path.
+Tree = Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """One committed job checkpoint, read back and verified.
+
+    Attributes:
+        step: optimizer steps done when it was taken.
+        replicated: the tree every rank saved alike (parameters, optimizers, schedulers, callbacks, position).
+        local: the tree this rank saved (random state, loader state, unsynchronised buffers).
+        uri: where its manifest lies.
+    """
+
+    step: int
+    replicated: Tree
+    local: Tree
+    uri: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointPolicy:
+    """When a job checkpoint is due; ``None`` switches a trigger off. Suspend, drain and the end of training always save."""
+
+    every_steps: int | None = None
+    every_seconds: float | None = None
+
+
+class JobCheckpoints(Protocol):
+    """Committed checkpoints of one job, seen from one rank. Every method is called by every rank, in the same order."""
+
+    def open(self) -> Restored | None:
+        """Claim this epoch, choose the newest checkpoint that counts, and read it.
+
+        Returns ``None`` only where the lineage holds no commit at all (or ``resume: Never``).
+
+        Raises:
+            StorageRefused: the store denies us or its bucket is missing.
+            NothingRestorable: commits exist, yet none of them verifies.
+        """
+        ...
+
+    def check(self, replicated: Tree, local: Tree) -> None:
+        """Dry run before the first step: refuse what could not be restored without pickle.
+
+        Raises:
+            UnsupportedState: naming the path and the type.
+        """
+        ...
+
+    def save(self, replicated: Tree, local: Tree, *, step: int, position: Mapping[str, Any]) -> None:
+        """Stage, upload and commit one checkpoint; returns once it is acknowledged or handed to the background.
+
+        Raises:
+            Superseded: a newer epoch has claimed the job; the caller must end.
+            StorageRefused: the store denies us.
+        """
+        ...
+
+    def close(self) -> None:
+        """Wait until everything handed over is acknowledged; raise what went wrong."""
+        ...
+
+
+class StopControl(Protocol):
+    """The agreement of all ranks on the last step, made beside the training thread (no collective, no call per step)."""
+
+    @property
+    def limit(self) -> int:
+        """Optimizer step that this rank must not pass undecided; a very large number while nobody wants to stop."""
+        ...
+
+    def resolve(self, step: int) -> bool:
+        """Called once ``step >= limit``: waits for the decision. True: all ranks stop after exactly this step."""
+        ...
+
+
+class JobLink(Protocol):
+    """What a trainer gets from the job it runs in."""
+
+    board: Board
+    checkpoints: JobCheckpoints
+    policy: CheckpointPolicy
+    stop: StopControl
