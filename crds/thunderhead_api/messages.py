@@ -1,0 +1,125 @@
+"""What crosses between runtime and operator: the frozen job going in, status and termination record coming out.
+
+Readers are tolerant of unknown keys (a newer writer may say more) and strict on what they use.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from thunderhead_api.treaty import STATUS_MAX_METRICS, STATUS_MAX_RANKS, TREATY_VERSION, Outcome
+
+Name = Annotated[str, StringConstraints(max_length=253)]
+Text = Annotated[str, StringConstraints(max_length=4096)]
+MetricValue = float | Literal["NaN", "Infinity", "-Infinity"]
+
+
+class Message(BaseModel):
+    """Base: camelCase on the wire, snake_case here, frozen."""
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore", serialize_by_alias=True
+    )
+
+
+class FrozenJob(Message):
+    """The resolved job of one attempt, as the pod's ``job.json``; ``spec`` as the models dump it."""
+
+    treaty: int = TREATY_VERSION
+    namespace: Name
+    name: Name
+    uid: Name
+    attempt: int = Field(ge=1)
+    nodes: int = Field(ge=1)
+    processes_per_node: int = Field(ge=1)
+    spec_hash: Name
+    spec: dict[str, Any]
+
+    @property
+    def world_size(self) -> int:
+        """Processes of the whole job."""
+        return self.nodes * self.processes_per_node
+
+    @property
+    def prefix(self) -> str:
+        """Key prefix of everything this job stores, below the checkpoint URI."""
+        return f"{self.namespace}/{self.name}/{self.uid}"
+
+
+class Culprit(Message):
+    """The first failure of an execution; every field that could be found out."""
+
+    rank: int | None = None
+    node_rank: int | None = None
+    pod: Name | None = None
+    node: Name | None = None
+    exit_code: int | None = None
+    signal: Name | None = None  # "SIGKILL"
+    reason: Name | None = None  # "OutOfMemory", "ValueError", "CheckpointDenied"
+    message: Text | None = None
+    step: int | None = None
+
+
+class CommittedCheckpoint(Message):
+    """The newest acknowledged checkpoint."""
+
+    uri: Text
+    step: int
+    committed_at: str  # RFC 3339, whole seconds, Z
+
+
+class RankStatus(Message):
+    """One rank as its node's agent sees it."""
+
+    rank: int
+    node_rank: int
+    phase: Name
+    step: int
+    age_seconds: float  # since the last sign of life
+    step_seconds: float
+
+
+class StatusReply(Message):
+    """Answer of an agent's ``/status``. Node 0's holds every rank; another node's holds its own."""
+
+    treaty: int = TREATY_VERSION
+    uid: Name
+    attempt: int
+    round: int = 0
+    node_rank: int
+    phase: Name
+    world_size: int
+    ranks_met: int = 0  # ranks that have passed the rendezvous
+    missing_nodes: list[int] = Field(default_factory=list, max_length=STATUS_MAX_RANKS)
+    epoch: int = 0
+    step: int = 0
+    first_step: int | None = None  # step this execution began from
+    max_steps: int | None = None
+    percent: int | None = Field(default=None, ge=0, le=100)
+    step_seconds: float | None = None
+    training_seconds: float = 0.0  # spent in steps that counted, this execution
+    first_step_at: str | None = None  # RFC 3339 with fractions: when the first new step of this execution ended
+    metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=STATUS_MAX_METRICS)
+    checkpoint: CommittedCheckpoint | None = None
+    ranks: list[RankStatus] = Field(default_factory=list, max_length=STATUS_MAX_RANKS)
+
+
+class TerminationRecord(Message):
+    """One JSON record of at most 4,096 bytes in the container's termination message."""
+
+    treaty: int = TREATY_VERSION
+    uid: Name
+    attempt: int
+    round: int = 0
+    node_rank: int
+    outcome: Outcome
+    culprit: Culprit | None = None
+    first_step: int | None = None
+    last_step: int | None = None
+    first_step_at: str | None = None
+    training_seconds: float = 0.0
+    checkpoint: CommittedCheckpoint | None = None
+    metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=8)

@@ -1,0 +1,178 @@
+"""Every name that operator and runtime share. Nothing of it is written anywhere else.
+
+Standard library only: the agent's workers read it before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Final
+
+TREATY_VERSION: Final = 1
+"""Raised when a reader of the older version would misunderstand; a reply of another version is ignored."""
+
+GROUP: Final = "thunderhead.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "TrainingJob"
+PLURAL: Final = "trainingjobs"
+MANAGED_BY: Final = f"{GROUP}/operator"
+
+
+class Label(StrEnum):
+    """Labels on every child of a job; the operator's watches select on JOB."""
+
+    JOB = f"{GROUP}/job"
+    ATTEMPT = f"{GROUP}/attempt"
+    NODE_RANK = f"{GROUP}/node-rank"
+    APP = "app.kubernetes.io/name"
+    PART_OF = "app.kubernetes.io/part-of"
+    MANAGER = "app.kubernetes.io/managed-by"
+
+
+class Env(StrEnum):
+    """Variables the operator sets in the container ``trainer``; the agent turns them into what PyTorch expects."""
+
+    JOB = "THUNDERHEAD_JOB"
+    NAMESPACE = "THUNDERHEAD_NAMESPACE"
+    UID = "THUNDERHEAD_UID"
+    ATTEMPT = "THUNDERHEAD_ATTEMPT"
+    NODE_RANK = "THUNDERHEAD_NODE_RANK"
+    NODES = "THUNDERHEAD_NODES"
+    RENDEZVOUS_HOST = "THUNDERHEAD_RENDEZVOUS_HOST"
+    RENDEZVOUS_PORT = "THUNDERHEAD_RENDEZVOUS_PORT"
+    AGENT_PORT = "THUNDERHEAD_AGENT_PORT"
+    AGENT_HOST = "THUNDERHEAD_AGENT_HOST"  # address to listen on; all of the pod's unless the local mode says 127.0.0.1
+    JOB_FILE = "THUNDERHEAD_JOB_FILE"
+    CODE_DIR = "THUNDERHEAD_CODE_DIR"
+    POD = "THUNDERHEAD_POD"
+    NODE = "THUNDERHEAD_NODE"
+    TERMINATION_FILE = "THUNDERHEAD_TERMINATION_FILE"
+    RUN_DIR = "THUNDERHEAD_RUN_DIR"  # writable scratch of this pod: boards, logs, CSV files
+
+
+CONTAINER: Final = "trainer"
+AGENT_COMMAND: Final = ("python", "-m", "thunderhead_agent")
+AGENT_PORT: Final = 9400
+AGENT_PORT_NAME: Final = "agent"
+RENDEZVOUS_PORT: Final = 29400
+JOB_DIR: Final = "/etc/thunderhead/job"
+JOB_FILE_NAME: Final = "job.json"
+CODE_DIR: Final = "/etc/thunderhead/code"
+RUN_DIR: Final = "/run/thunderhead"
+TERMINATION_FILE: Final = "/dev/termination-log"
+TERMINATION_MAX_BYTES: Final = 4096
+
+STATUS_PATH: Final = "/status"
+METRICS_PATH: Final = "/metrics"
+HEALTH_PATH: Final = "/healthz"
+STATUS_MAX_BYTES: Final = 64 * 1024
+STATUS_MAX_METRICS: Final = 32
+STATUS_MAX_RANKS: Final = 128
+STATUS_TIMEOUT_SECONDS: Final = 2.0
+
+
+class ExitCode(IntEnum):
+    """Exit code of the agent: the fallback where no termination record could be read."""
+
+    DONE = 0
+    FAILED = 1  # the user's code failed, also when it exits with one of ours
+    PEER_FAILED = 69
+    HUNG = 74
+    STOPPED = 75
+    SUPERSEDED = 76
+    STORAGE_REFUSED = 77
+    INVALID_CONFIGURATION = 78
+
+
+class Outcome(StrEnum):
+    """How an execution (attempt or round) ended for one pod; the termination record's ``outcome``."""
+
+    DONE = "Done"
+    FAILED = "Failed"
+    PEER_FAILED = "PeerFailed"
+    HUNG = "Hung"
+    STOPPED = "Stopped"
+    SUPERSEDED = "Superseded"
+    STORAGE_REFUSED = "StorageRefused"
+    INVALID_CONFIGURATION = "InvalidConfiguration"
+
+
+EXIT_CODE_OF: Final = {
+    Outcome.DONE: ExitCode.DONE,
+    Outcome.FAILED: ExitCode.FAILED,
+    Outcome.PEER_FAILED: ExitCode.PEER_FAILED,
+    Outcome.HUNG: ExitCode.HUNG,
+    Outcome.STOPPED: ExitCode.STOPPED,
+    Outcome.SUPERSEDED: ExitCode.SUPERSEDED,
+    Outcome.STORAGE_REFUSED: ExitCode.STORAGE_REFUSED,
+    Outcome.INVALID_CONFIGURATION: ExitCode.INVALID_CONFIGURATION,
+}
+OUTCOME_OF: Final = {int(code): outcome for outcome, code in EXIT_CODE_OF.items()}
+
+
+class Cause(StrEnum):
+    """Why an execution ended: ``cause`` of a ledger entry, of ``status.ending`` and of failure rules (``reasons``)."""
+
+    COMPLETED = "Completed"
+    PROCESS_FAILED = "ProcessFailed"  # a rank exited or raised
+    PROCESS_KILLED = "ProcessKilled"  # a rank died by a signal
+    OUT_OF_MEMORY = "OutOfMemory"
+    HUNG = "Hung"
+    POD_FAILED = "PodFailed"  # the container ended without a record we can read
+    POD_DELETED = "PodDeleted"
+    NODE_LOST = "NodeLost"
+    DRAINED = "Drained"
+    PREEMPTED = "Preempted"
+    EVICTED = "Evicted"
+    SUSPENDED = "Suspended"
+    SPEC_CHANGED = "SpecChanged"
+    SUPERSEDED = "Superseded"
+    INVALID_CONFIGURATION = "InvalidConfiguration"
+    STORAGE_REFUSED = "StorageRefused"
+    STARTUP_DEADLINE = "StartupDeadlineExceeded"
+    ACTIVE_DEADLINE = "ActiveDeadlineExceeded"
+
+
+FREE_CAUSES: Final = frozenset(
+    {
+        Cause.POD_DELETED,
+        Cause.NODE_LOST,
+        Cause.DRAINED,
+        Cause.PREEMPTED,
+        Cause.EVICTED,
+        Cause.SUSPENDED,
+        Cause.SPEC_CHANGED,
+        Cause.SUPERSEDED,
+    }
+)
+"""Causes that never consume the restart budget unless a rule of the job says otherwise."""
+
+FINAL_CAUSES: Final = frozenset(
+    {Cause.INVALID_CONFIGURATION, Cause.STORAGE_REFUSED, Cause.STARTUP_DEADLINE, Cause.ACTIVE_DEADLINE}
+)
+"""Causes after which another attempt cannot help: the job is Failed, the budget untouched."""
+
+
+class ConditionType(StrEnum):
+    """Condition types of a job, in the order they are written."""
+
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    SUSPENDED = "Suspended"
+    RUNNING = "Running"
+    RESTARTING = "Restarting"
+    BLOCKED = "Blocked"
+
+
+class Phase(StrEnum):
+    """Summary column for people, derived from the conditions; not a contract."""
+
+    PENDING = "Pending"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    RESTARTING = "Restarting"
+    SUSPENDED = "Suspended"
+    BLOCKED = "Blocked"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
