@@ -1,0 +1,38 @@
+# The whole developer interface: `make help`.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := .venv/bin
+PACKAGES := crds operator runtime
+REPORTS := build/reports
+TEST_WORKERS ?= 2
+
+.PHONY: help setup setup-runtime demo test lint bench
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## .venv with everything to develop (quick when nothing changed)
+	@tools/setup.sh dev
+
+setup-runtime: ## .venv with what a user needs to train
+	@tools/setup.sh runtime
+
+demo: setup-runtime ## train the digits without a cluster, lose a pod half way, recover
+	@$(BIN)/thunderhead run -f examples/digits/job.yaml --fresh --kill-pod 1@50%
+
+test: setup ## everything that needs no cluster
+	@mkdir -p $(REPORTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n $(TEST_WORKERS) --dist loadscope --junitxml=$(REPORTS)/test.xml
+
+lint: setup ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: ## side-by-side benchmarks, results in build/bench
+	@tools/setup.sh bench
+	@mkdir -p build/bench
+	$(BIN)/python -m bench --out build/bench
+
+-include e2e/cluster.mk
