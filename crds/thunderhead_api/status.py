@@ -74,6 +74,7 @@ class Goodput(Message):
     """Share of the wall time since the first pod that went into steps that counted."""
 
     training_seconds: float = 0.0
+    ended_training_seconds: float = 0.0  # the share of it that ended attempts have; steps done again are taken off
     wall_seconds: float = 0.0
     ratio_percent: int = 0
 
@@ -104,6 +105,7 @@ class TrainingJobStatus(Message):
     conditions: list[Condition] = Field(default_factory=list, max_length=16)
     attempt: int = 0
     attempt_started_at: str | None = None
+    pods_created_at: str | None = None  # all pods of the attempt were seen: one that is missing later was deleted
     active_seconds: float = 0.0  # of ended attempts; the running one adds its own
     ledger: list[LedgerEntry] = Field(default_factory=list, max_length=LEDGER_MAX)
     ending: Ending | None = None
