@@ -1,0 +1,75 @@
+"""What a test sees of a cluster, however it was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """One S3 account."""
+
+    access: str
+    secret: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Server:
+    """A running S3 server. Buckets are reached by path: <endpoint>/<bucket>/<key>."""
+
+    endpoint: str
+    """As pods reach it."""
+    host_endpoint: str
+    """As this machine reaches it."""
+    region: str
+    admin: Keys
+    """May do anything."""
+    denied: Keys
+    """A real account that owns nothing and may touch no bucket: every request with it answers 403."""
+
+
+class Cluster(Protocol):
+    """A running cluster of several nodes, and what may befall them."""
+
+    name: str
+    kubeconfig: Path
+    kubectl: Path
+    helm: Path
+    node_names: list[str]
+    s3: S3Server
+    prometheus_url: str
+
+    def power_cut(self, node: str) -> None:
+        """Everything on the node stops at once, and its network falls silent without a goodbye."""
+
+    def power_on(self, node: str) -> None:
+        """The node boots again with its old disk; it registers by itself within seconds."""
+
+    def freeze(self, node: str) -> None:
+        """The node stays on but does nothing: kubelet and all pods stand still, connections stay open."""
+
+    def thaw(self, node: str) -> None:
+        """What was frozen goes on where it stood."""
+
+    def unplug(self, node: str) -> None:
+        """The node's network cable is pulled; what runs on it goes on running."""
+
+    def plug(self, node: str) -> None:
+        """The cable is back."""
+
+    def stop_s3(self) -> None:
+        """The S3 server dies; what it stored stays."""
+
+    def start_s3(self) -> None:
+        """The S3 server runs again at the same address with the same accounts and objects."""
+
+    def heal(self) -> None:
+        """Undoes every fault that is still in force. Nodes are on, thawed and plugged in, S3 answers."""
+
+    def load_image(self, image: str) -> None:
+        """Makes an image of `images.build` known to every node; seconds when only its last layer is new."""
+
+    def diagnose(self, directory: Path) -> None:
+        """Copies the components' logs to `directory`."""

@@ -1,0 +1,217 @@
+"""The cluster made of this machine's own processes: bringing it up, using it, taking it away."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from . import build, controlplane, network, packages, pki, prometheus, s3
+from .api import Keys, S3Server
+from .cgroups import Cgroup
+from .config import ClusterError, Config, bridge_name, state_dir
+from .locks import locked
+from .node import PAUSE_IMAGE, Node, cluster_group
+from .pause import pause_archive
+from .progress import Say, phase, say
+from .shell import run, wait_until
+
+_RECORD = "cluster.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Programs:
+    """Directories of built programs."""
+
+    kubernetes: Path
+    helm: Path
+    versitygw: Path
+
+
+class LocalCluster:
+    """A running cluster; see `api.Cluster`."""
+
+    def __init__(self, config: Config, programs: Programs, server: S3Server) -> None:
+        self.config = config
+        self.programs = programs
+        self.s3 = server
+        self.name = config.name
+        self.kubeconfig = config.kubeconfig
+        self.kubectl = programs.kubernetes / "kubectl"
+        self.helm = programs.helm / "helm"
+        self.node_names = config.node_names
+        self.prometheus_url = prometheus.url(config)
+        self.group = cluster_group(config.name)
+
+    def node(self, name: str) -> Node:
+        self.config.index(name)
+        return Node(self.config, name, self.programs.kubernetes)
+
+    def power_cut(self, node: str) -> None:
+        self.node(node).cut_power()
+
+    def power_on(self, node: str) -> None:
+        self.node(node).boot()
+
+    def freeze(self, node: str) -> None:
+        self.node(node).group.freeze()
+
+    def thaw(self, node: str) -> None:
+        self.node(node).group.thaw()
+
+    def unplug(self, node: str) -> None:
+        network.set_cable(self.config, node, plugged=False)
+
+    def plug(self, node: str) -> None:
+        network.set_cable(self.config, node, plugged=True)
+
+    def stop_s3(self) -> None:
+        (self.group / "host/s3").kill()
+
+    def start_s3(self) -> None:
+        s3.start(self.s3, self.config, self.programs.versitygw / "versitygw", self.group / "host/s3")
+
+    def heal(self) -> None:
+        for name in self.node_names:
+            node = self.node(name)
+            if node.group.exists() and node.group.is_frozen():
+                node.group.thaw()
+            if node.is_on():
+                self.plug(name)
+            else:
+                node.boot()
+        if not s3.answers(self.s3):
+            self.stop_s3()
+            self.start_s3()
+
+    def diagnose(self, directory: Path) -> None:
+        for log in sorted(self.config.state.glob("**/log/*.log")):
+            target = directory / log.relative_to(self.config.state)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(log, target)
+
+    def is_whole(self) -> bool:
+        """Whether every process that `up` started is still there."""
+        daemons = [self.group / "control-plane" / name for name in controlplane.DAEMONS]
+        daemons += [self.group / "host" / name for name in ("s3", "prometheus/server", "prometheus/discovery")]
+        return all(group.pids() for group in daemons) and all(self.node(name).is_on() for name in self.node_names)
+
+    def nodes_ready(self) -> bool:
+        said = run(
+            self.kubectl, "--kubeconfig", self.kubeconfig, "get", "nodes",
+            "-o", 'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}',
+        )  # fmt: skip
+        return said.split() == ["True"] * len(self.node_names)
+
+
+def build_programs(tell: Say = say) -> Programs:
+    """Builds what the cache lacks, one after the other: each build uses every core by itself."""
+    return Programs(
+        kubernetes=build.build("kubernetes", tell),
+        helm=build.build("helm", tell),
+        versitygw=build.build("versitygw", tell),
+    )
+
+
+def up(name: str, tell: Say = say) -> LocalCluster:
+    """Returns the running cluster `name`, whole; makes it first, anew if parts of the last one are missing."""
+    with ThreadPoolExecutor(1) as beside:
+        installed = beside.submit(packages.install, (*packages.NODE_PACKAGES, *packages.OBSERVER_PACKAGES), tell)
+        programs = build_programs(tell)
+        installed.result()
+    with locked(f"cluster-{name}"):
+        running = find(name, programs)
+        if running is not None and running.is_whole():
+            running.heal()
+            return running
+        _remove(name, tell)
+        return _create(name, programs, tell)
+
+
+def down(name: str, tell: Say = say) -> None:
+    """Ends everything of the cluster `name` and removes every trace of it; does nothing where there is none."""
+    with locked(f"cluster-{name}"):
+        _remove(name, tell)
+
+
+def find(name: str, programs: Programs | None = None) -> LocalCluster | None:
+    """The cluster `name` if its bring-up was completed since the machine's last boot."""
+    record = state_dir(name) / _RECORD
+    if not record.exists() or not cluster_group(name).exists():
+        return None
+    facts = json.loads(record.read_text())
+    server = S3Server(**{**facts["s3"], "admin": Keys(**facts["s3"]["admin"]), "denied": Keys(**facts["s3"]["denied"])})
+    config = Config(name=name, octet=facts["octet"], nodes=facts["nodes"])
+    known = Programs(**{key: Path(value) for key, value in facts["programs"].items()})
+    if programs is not None and programs != known:
+        return None
+    return LocalCluster(config, known, server)
+
+
+def _create(name: str, programs: Programs, tell: Say) -> LocalCluster:
+    if os.geteuid() != 0:
+        raise ClusterError("only root can make network and process namespaces: run as root, or start a docker engine")
+    with locked("octets"):
+        config = Config(name=name, octet=network.free_octet())
+        config.state.mkdir(parents=True, mode=0o700)
+        network.create_bridge(config)
+    cluster = LocalCluster(config, programs, s3.describe(config))
+    with phase("keys", tell):
+        pki.create(config, programs.kubernetes)
+    with phase("control plane", tell):
+        controlplane.start_control_plane(config, programs.kubernetes, cluster.group / "control-plane")
+    with phase("nodes", tell):
+        _start_nodes(cluster)
+    with phase("S3 and Prometheus", tell):
+        cluster.start_s3()
+        prometheus.start(config, cluster.kubectl, cluster.group / "host/prometheus")
+    with phase("nodes Ready", tell):
+        wait_until(cluster.nodes_ready, "nodes Ready", timeout_s=180, every_s=0.5)
+    _record(cluster)
+    return cluster
+
+
+def _start_nodes(cluster: LocalCluster) -> None:
+    pause = pause_archive(PAUSE_IMAGE)
+    for name in cluster.node_names:
+        node = cluster.node(name)
+        node.prepare()
+        node.boot()
+        node.enter("ctr", "--namespace", "k8s.io", "images", "import", "-", stdin=pause)
+
+
+def _record(cluster: LocalCluster) -> None:
+    """Written last and whole: a cluster without this file was never finished."""
+    facts = {
+        "octet": cluster.config.octet,
+        "nodes": cluster.config.nodes,
+        "s3": asdict(cluster.s3),
+        "programs": {key: str(value) for key, value in asdict(cluster.programs).items()},
+    }
+    unfinished = cluster.config.state / f"{_RECORD}.unfinished"
+    unfinished.write_text(json.dumps(facts))
+    unfinished.rename(cluster.config.state / _RECORD)
+
+
+def _remove(name: str, tell: Say) -> None:
+    """Works from the name alone, so it also clears what a bring-up left that was killed half way."""
+    state, group = state_dir(name), cluster_group(name)
+    bridge_there = Path("/sys/class/net", bridge_name(name)).exists()
+    if not state.exists() and not group.exists() and not bridge_there:
+        return
+    with phase(f"removing cluster {name}", tell):
+        _end_processes(group)
+        network.remove_all(name)
+        if state.exists():
+            shutil.rmtree(state)
+
+
+def _end_processes(group: Cgroup) -> None:
+    if not group.exists():
+        return
+    group.freeze()
+    group.kill()
+    group.remove()

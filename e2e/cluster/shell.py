@@ -1,0 +1,80 @@
+"""Running commands, with what they said in the error when they fail."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from .config import ClusterError
+
+Argument = str | Path
+
+
+class CommandError(ClusterError):
+    """A command exited with another status than 0."""
+
+    def __init__(self, command: Sequence[Argument], status: int, said: str) -> None:
+        super().__init__(f"{shlex.join(str(word) for word in command)}\nexited with {status}:\n{said.strip()[-3000:]}")
+        self.status = status
+        self.said = said
+
+
+def run(
+    *command: Argument,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+    timeout_s: float | None = None,
+) -> str:
+    """Runs a command to its end and returns its standard output; `env` is added to this process's environment."""
+    finished = subprocess.run(
+        [str(word) for word in command],
+        env={**os.environ, **(env or {})},
+        cwd=cwd,
+        input=stdin if stdin is not None else b"",
+        capture_output=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    if finished.returncode != 0:
+        said = (finished.stdout[-2000:] + finished.stderr).decode(errors="replace")
+        raise CommandError(command, finished.returncode, said)
+    return finished.stdout.decode(errors="replace")
+
+
+def run_logged(*command: Argument, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+    """Runs a long command, its output going to a file that can be watched; the error quotes the end of it."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as out:
+        finished = subprocess.run(
+            [str(word) for word in command],
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if finished.returncode != 0:
+        raise CommandError(command, finished.returncode, log.read_text(errors="replace")[-3000:])
+
+
+def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float, every_s: float = 0.1) -> None:
+    """Polls until `condition` holds. Raises ClusterError naming `what` after `timeout_s` seconds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise ClusterError(f"{what}: not so after {timeout_s:g} s")
+        time.sleep(every_s)
+
+
+def succeeds(*command: Argument, env: Mapping[str, str] | None = None) -> bool:
+    try:
+        run(*command, env=env, timeout_s=30)
+    except (CommandError, subprocess.TimeoutExpired):
+        return False
+    return True
