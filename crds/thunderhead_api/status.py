@@ -28,6 +28,7 @@ class Ending(Message):
     cause: Cause
     free: bool
     final: bool = False  # no further attempt: the job is to be Failed
+    reason: Name | None = None  # of the Failed condition to come
     culprit: Culprit | None = None
     at: str
     first_step: int | None = None
