@@ -1,0 +1,94 @@
+"""A job file as users write it: one TrainingJob, and beside it, if they like, the ConfigMaps it names."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from thunderhead_api.treaty import KIND
+from thunderhead_api.validate import Problem, validate
+
+MAX_BYTES = 3 * 1024 * 1024  # what an API server accepts
+
+
+class JobFileError(ValueError):
+    """The file cannot be used; the message says what, where and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFile:
+    """What one file holds.
+
+    Attributes:
+        path: where it was read from.
+        job: the TrainingJob object as YAML reads it; not validated.
+        config_maps: data of every ConfigMap in the same file, by name.
+    """
+
+    path: Path
+    job: dict[str, Any]
+    config_maps: dict[str, dict[str, str]]
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML 1.1 as Kubernetes reads it, except that a key written twice is an error and not a lost value."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                line = key_node.start_mark.line + 1
+                raise JobFileError(f"line {line}: the key {key!r} is written twice; keep one of them")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_job_file(path: Path) -> JobFile:
+    """Read a YAML or JSON file.
+
+    Raises:
+        JobFileError: no such file, no YAML, no TrainingJob in it, or more than one.
+    """
+    documents = _documents(path)
+    jobs = [document for document in documents if document.get("kind") == KIND]
+    if len(jobs) != 1:
+        kinds = ", ".join(str(document.get("kind")) for document in documents) or "nothing"
+        raise JobFileError(f"{path}: holds {kinds}; write exactly one object of kind {KIND} into it")
+    config_maps = {
+        str((document.get("metadata") or {}).get("name")): {k: str(v) for k, v in (document.get("data") or {}).items()}
+        for document in documents
+        if document.get("kind") == "ConfigMap"
+    }
+    return JobFile(path, dict(jobs[0]), config_maps)
+
+
+def problems_of(file: JobFile) -> list[Problem]:
+    """What the API server would refuse in this file."""
+    return validate(file.job)
+
+
+def _documents(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise JobFileError(f"{path}: has {size} bytes; an API server takes at most {MAX_BYTES}")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise JobFileError(f"{path}: cannot be read: {error.strerror}; give the path of a job file with -f") from error
+    except UnicodeDecodeError as error:
+        raise JobFileError(f"{path}: is not UTF-8 text (byte {error.start}); give a YAML or JSON file") from error
+    try:
+        documents = [d for d in yaml.load_all(text, Loader=_StrictLoader) if d is not None]  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise JobFileError(f"{path}: is no valid YAML: {' '.join(str(error).split())}") from error
+    except JobFileError as error:
+        raise JobFileError(f"{path}: {error}") from error
+    for document in documents:
+        if not isinstance(document, Mapping):
+            raise JobFileError(f"{path}: holds a {type(document).__name__} where an object with a kind is expected")
+    return documents

@@ -1,0 +1,1 @@
+"""The local mode: a cluster of one machine, driven by the operator's own decisions."""

@@ -1,0 +1,141 @@
+"""From a pod's manifest to processes of this machine: pure; nothing is started or written here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thunderhead_api.treaty import AGENT_COMMAND, CODE_DIR, CONTAINER, JOB_DIR, JOB_FILE_NAME, Env
+
+LOOPBACK = "127.0.0.1"
+NODE_PREFIX = "local-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Free TCP ports on the loopback address, in place of the addresses that pods have of their own."""
+
+    agent: int
+    rendezvous: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What to write and start for one pod.
+
+    Attributes:
+        argv: the command line.
+        env: the whole environment of the process.
+        cwd: directory it starts in, also the pod's scratch.
+        files: path → content, to be written before the start.
+        termination_file: where the agent leaves its record.
+    """
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: Path
+    files: dict[Path, str]
+    termination_file: Path
+
+
+def plan_launch(
+    pod: Mapping[str, Any],
+    config_maps: Mapping[str, Mapping[str, str]],
+    *,
+    directory: Path,
+    ports: Ports,
+    environment: Mapping[str, str],
+    threads: int,
+) -> Launch:
+    """How to run ``pod`` in ``directory``.
+
+    Args:
+        pod: the manifest as the operator renders it.
+        config_maps: data by name, of every ConfigMap the pod mounts.
+        directory: of this pod alone.
+        ports: of this pod's agent and of its attempt's rendezvous.
+        environment: of this command; the pod inherits it (a virtual environment, credentials, proxies).
+        threads: for each process, where the environment does not say.
+
+    Raises:
+        KeyError: a ConfigMap that the pod mounts is not there (yet).
+    """
+    container = trainer_container(pod)
+    files = _mounted_files(pod, container, config_maps, directory)
+    run_dir = directory / "run"
+    termination_file = directory / "termination.json"
+    env = {key: value for key, value in environment.items() if not key.startswith("THUNDERHEAD_")}
+    env |= {"OMP_NUM_THREADS": str(threads), "GLOO_SOCKET_IFNAME": _loopback_interface(), "PYTHONUNBUFFERED": "1"} | env
+    env |= _declared(pod, container)
+    env |= {
+        Env.JOB_FILE: str(_local(directory, JOB_DIR) / JOB_FILE_NAME),
+        Env.CODE_DIR: str(_local(directory, CODE_DIR)),
+        Env.RUN_DIR: str(run_dir),
+        Env.TERMINATION_FILE: str(termination_file),
+        Env.RENDEZVOUS_HOST: LOOPBACK,
+        Env.RENDEZVOUS_PORT: str(ports.rendezvous),
+        Env.AGENT_HOST: LOOPBACK,
+        Env.AGENT_PORT: str(ports.agent),
+    }
+    argv = (sys.executable, *AGENT_COMMAND[1:])
+    return Launch(argv=argv, env=env, cwd=run_dir, files=files, termination_file=termination_file)
+
+
+def trainer_container(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The container ``trainer`` of a pod; sidecars do not run here."""
+    containers: Sequence[Mapping[str, Any]] = pod["spec"]["containers"]
+    return next(container for container in containers if container["name"] == CONTAINER)
+
+
+def node_name(node_rank: int) -> str:
+    """Name of the pretended node that runs this rank's pod."""
+    return f"{NODE_PREFIX}{node_rank}"
+
+
+def _declared(pod: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, str]:
+    """Variables of the manifest. Those from Secrets are this command's own: there is no cluster to ask."""
+    declared = {}
+    for variable in container.get("env") or []:
+        if "value" in variable:
+            declared[variable["name"]] = str(variable["value"])
+        elif (path := (variable.get("valueFrom") or {}).get("fieldRef", {}).get("fieldPath")) is not None:
+            declared[variable["name"]] = _field(pod, path)
+    return declared
+
+
+def _field(pod: Mapping[str, Any], path: str) -> str:
+    value: Any = {**pod, "status": {"podIP": LOOPBACK, "hostIP": LOOPBACK}}
+    for part in path.split("."):
+        value = (value or {}).get(part)
+    return "" if value is None else str(value)
+
+
+def _mounted_files(
+    pod: Mapping[str, Any],
+    container: Mapping[str, Any],
+    config_maps: Mapping[str, Mapping[str, str]],
+    directory: Path,
+) -> dict[Path, str]:
+    sources = {
+        volume["name"]: volume["configMap"]["name"]
+        for volume in pod["spec"].get("volumes") or []
+        if volume.get("configMap")
+    }
+    return {
+        _local(directory, mount["mountPath"]) / name: content
+        for mount in container.get("volumeMounts") or []
+        if mount["name"] in sources
+        for name, content in config_maps[sources[mount["name"]]].items()
+    }
+
+
+def _local(directory: Path, path: str) -> Path:
+    """Where a path of the container lies on this machine."""
+    return directory / "root" / path.lstrip("/")
+
+
+def _loopback_interface() -> str:
+    return "lo0" if sys.platform == "darwin" else "lo"

@@ -1,0 +1,108 @@
+"""Where a local run keeps everything: ``<runs>/<job>/<number>/``.
+
+    job.json       the job object with its status, as a cluster would hold it; rewritten on every change
+    checkpoints/   committed checkpoints, unless the user names another place
+    pods/<pod>/    files, scratch and log of each pod
+
+The next command continues a run that has not finished; it leaves a finished one alone and begins a new number.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thunderhead_api.treaty import ConditionType
+
+
+class RunDirError(RuntimeError):
+    """The directory cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """One numbered run of a job."""
+
+    path: Path
+
+    @property
+    def job_file(self) -> Path:
+        """The job object with its status."""
+        return self.path / "job.json"
+
+    @property
+    def checkpoint_uri(self) -> str:
+        """Where checkpoints go unless the user says otherwise."""
+        return (self.path / "checkpoints").as_uri()
+
+    def pod(self, name: str) -> Path:
+        """Directory of one pod."""
+        return self.path / "pods" / name
+
+    def load(self) -> dict[str, Any] | None:
+        """The job object as it was saved last, or None for a run that never began.
+
+        Raises:
+            RunDirError: the file is there and unreadable.
+        """
+        try:
+            job: dict[str, Any] = json.loads(self.job_file.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunDirError(f"{self.job_file}: cannot be read: {error}; start anew with --fresh") from error
+        return job
+
+    def save(self, job: Mapping[str, Any]) -> None:
+        """Replace the saved job object; a reader sees the old one or the new one, never a half."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        draft = self.job_file.with_suffix(".draft")
+        draft.write_text(json.dumps(job, indent=1))
+        os.replace(draft, self.job_file)
+
+
+def choose_run(runs: Path, job_name: str, *, fresh: bool) -> RunDir:
+    """The run to continue, or a new one: the newest if it has not finished and ``fresh`` is not asked for."""
+    numbers = [int(entry.name) for entry in _entries(runs / job_name) if entry.name.isdigit()]
+    newest = max(numbers, default=0)
+    current = RunDir((runs / job_name / str(newest)).absolute())
+    if newest and not fresh and not is_finished(current.load()):
+        return current
+    return RunDir((runs / job_name / str(newest + 1)).absolute())
+
+
+def is_finished(job: Mapping[str, Any] | None) -> bool:
+    """Whether the job is Complete or Failed."""
+    conditions = ((job or {}).get("status") or {}).get("conditions") or []
+    final = (ConditionType.COMPLETE, ConditionType.FAILED)
+    return any(c.get("type") in final and c.get("status") == "True" for c in conditions)
+
+
+@contextmanager
+def exclusive(runs: Path, job_name: str) -> Iterator[None]:
+    """Hold the job's directory against a second command on this machine; the kernel lets go when we die.
+
+    Raises:
+        RunDirError: another command holds it.
+    """
+    directory = runs / job_name
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunDirError(
+                f"{directory}: another 'thunderhead run' of the job {job_name!r} is at work there; "
+                "wait for it, or choose another directory with --runs"
+            ) from None
+        yield
+
+
+def _entries(directory: Path) -> list[Path]:
+    return list(directory.iterdir()) if directory.is_dir() else []

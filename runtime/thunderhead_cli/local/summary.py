@@ -1,0 +1,110 @@
+"""What a run came to: its exit code, and the table printed at its end."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from thunderhead_api.conditions import find_condition, is_true
+from thunderhead_api.messages import Culprit
+from thunderhead_api.status import LedgerEntry, TrainingJobStatus
+from thunderhead_api.treaty import Cause, ConditionType, ExitCode
+from thunderhead_cli.local.progress import duration, metrics_shown
+
+INTERRUPTED: Final = 130  # 128 + SIGINT: killed by the user before its checkpoint
+_EXIT_CODES: Final = {
+    Cause.INVALID_CONFIGURATION: ExitCode.INVALID_CONFIGURATION,
+    Cause.STORAGE_REFUSED: ExitCode.STORAGE_REFUSED,
+}
+
+
+def exit_code(status: TrainingJobStatus) -> int:
+    """0 complete · 75 stopped, to be continued · 78 and 77 as in the treaty · 1 failed otherwise · 130 cut off."""
+    if is_true(status.conditions, ConditionType.COMPLETE):
+        return ExitCode.DONE
+    if is_true(status.conditions, ConditionType.FAILED):
+        last = status.ledger[-1].cause if status.ledger else None
+        return _EXIT_CODES.get(last, ExitCode.FAILED) if last is not None else ExitCode.FAILED
+    return ExitCode.STOPPED if is_true(status.conditions, ConditionType.SUSPENDED) else INTERRUPTED
+
+
+def outcome(status: TrainingJobStatus) -> str:
+    """How the job stands, in a few words."""
+    for type_, word in (
+        (ConditionType.COMPLETE, "Complete"),
+        (ConditionType.FAILED, "Failed"),
+        (ConditionType.SUSPENDED, "Stopped; the same command continues it"),
+    ):
+        condition = find_condition(status.conditions, type_)
+        if condition is not None and condition.status == "True":
+            why = f": {condition.reason}: {condition.message}" if type_ is ConditionType.FAILED else ""
+            return word + why
+    return "Cut off; the same command continues from the newest checkpoint"
+
+
+def summary(name: str, status: TrainingJobStatus, *, checkpoint_uri: str, pods_dir: str) -> RenderableType:
+    """The ledger, what was lost, how long recovery took, goodput, checkpoints and the last metrics."""
+    return Group(Text(""), _ledger(name, status.ledger), _figures(status, checkpoint_uri, pods_dir))
+
+
+def print_summary(console: Console, renderable: RenderableType) -> None:
+    """To a terminal in its own width; to a log wide enough that no cell is folded."""
+    if not console.is_terminal:
+        console = Console(file=console.file, width=200, no_color=True)
+    console.print(renderable)
+
+
+def _ledger(name: str, entries: list[LedgerEntry]) -> Table:
+    table = Table(title=f"Ledger of {name}", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for column in ("attempt", "cause", "budget", "culprit", "from step", "to step", "seconds to recover"):
+        table.add_column(column, justify="left" if column in ("cause", "budget", "culprit") else "right")
+    for entry in entries:
+        ended_well = entry.cause is Cause.COMPLETED
+        table.add_row(
+            str(entry.attempt) if entry.round == 0 else f"{entry.attempt}.{entry.round}",
+            entry.cause.value,
+            "" if ended_well else "free" if entry.free else "charged",
+            _culprit(entry.culprit),
+            _or_blank(entry.first_step),
+            _or_blank(entry.last_step),
+            "" if entry.seconds_lost is None else f"{entry.seconds_lost:.1f}",
+        )
+    return table
+
+
+def _figures(status: TrainingJobStatus, checkpoint_uri: str, pods_dir: str) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 1))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    recovery, goodput, newest = status.last_recovery, status.goodput, status.checkpoint
+    table.add_row("outcome", outcome(status))
+    table.add_row("restarts", f"{status.restarts.charged} charged, {status.restarts.free} free")
+    if recovery is not None and recovery.seconds is not None:
+        table.add_row("seconds to recover", f"{recovery.seconds:.1f}  (last recovery: first sight → first new step)")
+        table.add_row("steps lost", _or_blank(recovery.steps_lost))
+    if goodput is not None:
+        of = f"{duration(goodput.training_seconds)} of {duration(goodput.wall_seconds)} went into steps that counted"
+        table.add_row("goodput", f"{goodput.ratio_percent} %  ({of})")
+    table.add_row("checkpoints", checkpoint_uri)
+    if newest is not None:
+        table.add_row("newest", f"step {newest.step}, committed {newest.committed_at}: {newest.uri}")
+    if status.progress is not None and status.progress.metrics:
+        table.add_row("metrics", "  ".join(metrics_shown(status.progress.metrics)))
+    table.add_row("pods' logs", pods_dir)
+    return table
+
+
+def _culprit(culprit: Culprit | None) -> str:
+    if culprit is None:
+        return ""
+    what = culprit.signal or ("" if culprit.exit_code is None else f"exit {culprit.exit_code}")
+    parts = ["" if culprit.rank is None else f"rank {culprit.rank}", culprit.pod or "", what, culprit.reason or ""]
+    return ", ".join(part for part in parts if part)
+
+
+def _or_blank(number: int | None) -> str:
+    return "" if number is None else str(number)

@@ -1,0 +1,63 @@
+"""The ``thunderhead`` command, also installed as the kubectl plugin ``kubectl thunderhead``."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thunderhead_api.treaty import ExitCode
+from thunderhead_cli.jobfile import JobFile, JobFileError, problems_of, read_job_file
+
+app = typer.Typer(
+    name="thunderhead",
+    help="PyTorch training on Kubernetes with recovery owned end to end.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+FileOption = Annotated[
+    Path, typer.Option("-f", "--file", metavar="FILE", help="The job: YAML or JSON with one TrainingJob.")
+]
+
+
+def main() -> None:
+    """Entry point of both commands."""
+    app()
+
+
+@app.command()
+def validate(file: FileOption) -> None:
+    """Say what the API server would refuse in a job file.
+
+    Exit code 0: nothing. 78: at least one thing, each on a line of its own with path, value, rule and remedy.
+    """
+    job = valid_job(file)
+    typer.echo(f"{file}: TrainingJob {job.job['metadata']['name']!r} is valid")
+
+
+@app.command()
+def version() -> None:
+    """Print the version of this installation."""
+    typer.echo(f"thunderhead {distribution_version('thunderhead')}")
+
+
+def valid_job(path: Path) -> JobFile:
+    """The job of ``path``; ends the command with the problems on stderr where there are any."""
+    try:
+        file = read_job_file(path)
+    except JobFileError as error:
+        raise refuse(str(error)) from error
+    problems = problems_of(file)
+    if problems:
+        raise refuse("\n".join(f"{path}: {problem}" for problem in problems))
+    return file
+
+
+def refuse(message: str, code: int = ExitCode.INVALID_CONFIGURATION) -> typer.Exit:
+    """Say on stderr why nothing is done; the value to raise."""
+    typer.echo(message, err=True)
+    return typer.Exit(int(code))

@@ -1,0 +1,94 @@
+"""From a pod's manifest to a process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from thunderhead_cli.local.launch import Launch, Ports, plan_launch
+
+POD: dict[str, Any] = {
+    "metadata": {"name": "digits-1-0", "namespace": "default"},
+    "spec": {
+        "nodeName": "local-0",
+        "containers": [
+            {"name": "sidecar", "env": [{"name": "OF_SIDECAR", "value": "1"}]},
+            {
+                "name": "trainer",
+                "env": [
+                    {"name": "THUNDERHEAD_ATTEMPT", "value": "1"},
+                    {"name": "THUNDERHEAD_RENDEZVOUS_HOST", "value": "digits-1-0.digits.default.svc"},
+                    {"name": "THUNDERHEAD_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                    {"name": "THUNDERHEAD_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                    {"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+                    {"name": "USERS", "value": "own"},
+                ],
+                "volumeMounts": [
+                    {"name": "job", "mountPath": "/etc/thunderhead/job"},
+                    {"name": "code", "mountPath": "/etc/thunderhead/code"},
+                    {"name": "scratch", "mountPath": "/run/thunderhead"},
+                ],
+            },
+        ],
+        "volumes": [
+            {"name": "job", "configMap": {"name": "digits-1"}},
+            {"name": "code", "configMap": {"name": "digits-1-code"}},
+            {"name": "scratch", "emptyDir": {}},
+        ],
+    },
+}
+MAPS = {"digits-1": {"job.json": "{}"}, "digits-1-code": {"digits.py": "import torch", "more.py": ""}}
+
+
+def launch(environment: dict[str, str] | None = None) -> Launch:
+    ports = Ports(agent=40001, rendezvous=40000)
+    return plan_launch(POD, MAPS, directory=Path("/run-1/pod"), ports=ports, environment=environment or {}, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("THUNDERHEAD_ATTEMPT", "1"),
+        ("THUNDERHEAD_POD", "digits-1-0"),
+        ("THUNDERHEAD_NODE", "local-0"),
+        ("THUNDERHEAD_RENDEZVOUS_HOST", "127.0.0.1"),
+        ("THUNDERHEAD_RENDEZVOUS_PORT", "40000"),
+        ("THUNDERHEAD_AGENT_HOST", "127.0.0.1"),
+        ("THUNDERHEAD_AGENT_PORT", "40001"),
+        ("THUNDERHEAD_JOB_FILE", "/run-1/pod/root/etc/thunderhead/job/job.json"),
+        ("THUNDERHEAD_CODE_DIR", "/run-1/pod/root/etc/thunderhead/code"),
+        ("THUNDERHEAD_RUN_DIR", "/run-1/pod/run"),
+        ("USERS", "own"),
+        ("OMP_NUM_THREADS", "1"),
+    ],
+)
+def test_environment(variable: str, value: str) -> None:
+    assert launch().env[variable] == value
+
+
+def test_secrets_and_sidecars_stay_out_and_the_commands_environment_comes_in() -> None:
+    env = launch(
+        {"AWS_SECRET_ACCESS_KEY": "mine", "PATH": "/bin", "THUNDERHEAD_ATTEMPT": "9", "OMP_NUM_THREADS": "2"}
+    ).env
+    assert env["AWS_SECRET_ACCESS_KEY"] == "mine"
+    assert env["PATH"] == "/bin"
+    assert env["OMP_NUM_THREADS"] == "2"
+    assert env["THUNDERHEAD_ATTEMPT"] == "1"
+    assert "OF_SIDECAR" not in env
+    assert "THUNDERHEAD_LEFT_OVER" not in launch({"THUNDERHEAD_LEFT_OVER": "1"}).env
+
+
+def test_config_maps_become_files_where_the_environment_points() -> None:
+    plan = launch()
+    assert plan.files == {
+        Path(plan.env["THUNDERHEAD_JOB_FILE"]): "{}",
+        Path(plan.env["THUNDERHEAD_CODE_DIR"]) / "digits.py": "import torch",
+        Path(plan.env["THUNDERHEAD_CODE_DIR"]) / "more.py": "",
+    }
+
+
+def test_missing_config_map_is_not_run_over() -> None:
+    with pytest.raises(KeyError, match="digits-1"):
+        plan_launch(POD, {}, directory=Path("/x"), ports=Ports(agent=1, rendezvous=2), environment={}, threads=1)

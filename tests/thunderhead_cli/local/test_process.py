@@ -1,0 +1,97 @@
+"""A pod's processes: they live and die together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from thunderhead_cli.local.process import PodProcess, session_members
+
+# Starts a grandchild that ignores SIGTERM, prints both ids, waits.
+TREE = """
+import os, signal, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"])
+print(os.getpid(), child.pid, flush=True)
+signal.pause()
+"""
+
+
+async def start(tmp_path: Path, code: str) -> PodProcess:
+    return await PodProcess.start(
+        [sys.executable, "-c", code], env=dict(os.environ), cwd=tmp_path, log=tmp_path / "log"
+    )
+
+
+async def started_tree(tmp_path: Path) -> PodProcess:
+    pod = await start(tmp_path, TREE)
+    async with asyncio.timeout(60):
+        while "up" not in (tmp_path / "log").read_text():
+            await asyncio.sleep(0.02)
+    return pod
+
+
+async def test_kill_takes_descendants_along(tmp_path: Path) -> None:
+    pod = await started_tree(tmp_path)
+    assert len(session_members(pod.pid)) == 2
+    pod.kill()
+    assert await pod.wait() == 128 + signal.SIGKILL
+    assert session_members(pod.pid) == []
+
+
+async def test_what_the_agent_leaves_behind_ends_with_it(tmp_path: Path) -> None:
+    pod = await started_tree(tmp_path)
+    pod.terminate()
+    assert await pod.wait() == 128 + signal.SIGTERM
+    assert session_members(pod.pid) == []
+
+
+@pytest.mark.parametrize("code", [0, 1, 75])
+async def test_exit_code_is_the_agents(tmp_path: Path, code: int) -> None:
+    pod = await start(tmp_path, f"raise SystemExit({code})")
+    assert await pod.wait() == code
+
+
+async def test_output_goes_to_the_log(tmp_path: Path) -> None:
+    pod = await start(tmp_path, "import sys; print('out'); print('err', file=sys.stderr)")
+    await pod.wait()
+    assert sorted((tmp_path / "log").read_text().split()) == ["err", "out"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's parent-death signal is Linux's")
+def test_agent_is_asked_to_stop_when_the_command_dies(tmp_path: Path) -> None:
+    """SIGKILL to the command leaves nothing training on unattended."""
+    agent = (
+        "import pathlib, signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print('up', flush=True)"
+    )
+    agent += "; signal.pause()"
+    command = f"""
+import asyncio, os, pathlib, sys
+from thunderhead_cli.local.process import PodProcess
+async def main():
+    here = pathlib.Path({str(tmp_path)!r})
+    pod = await PodProcess.start([sys.executable, "-c", {agent!r}], env=dict(os.environ), cwd=here, log=here / "log")
+    while "up" not in (here / "log").read_text():
+        await asyncio.sleep(0.02)
+    print(pod.pid, flush=True)
+    await pod.wait()
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        fd = os.pidfd_open(pid)
+        parent.kill()
+    try:
+        poll = select.poll()
+        poll.register(fd)
+        assert poll.poll(60_000), f"process {pid} lives on"
+    finally:
+        os.close(fd)

@@ -1,0 +1,85 @@
+"""The progress line: what it says, and how often."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+from thunderhead_api.messages import CommittedCheckpoint, StatusReply
+from thunderhead_cli.local.progress import ProgressLine, duration, progress_line
+
+REPLY = StatusReply(
+    uid="u",
+    attempt=2,
+    node_rank=0,
+    phase="Train",
+    world_size=4,
+    epoch=7,
+    step=161,
+    max_steps=460,
+    percent=35,
+    step_seconds=0.0123,
+    metrics={"epoch": 7.0, "train_loss": 0.123456, "val_acc": "NaN"},
+    checkpoint=CommittedCheckpoint(uri="file:///c", step=160, committed_at="2026-01-01T00:00:00Z"),
+)
+
+
+def test_line_says_everything() -> None:
+    assert progress_line(REPLY, nodes="2/2", elapsed_s=75) == (
+        "[1:15]  attempt 2  train  epoch 7  step 161/460  35 %  12.3 ms/step  train_loss=0.1235  val_acc=NaN"
+        "  checkpoint 160  pods 2/2"
+    )
+
+
+def test_line_does_without_what_is_not_known_yet() -> None:
+    bare = StatusReply(uid="u", attempt=1, node_rank=0, phase="Starting", world_size=4)
+    assert progress_line(bare, nodes="0/2", elapsed_s=0) == "[0:00]  attempt 1  starting  epoch 0  step 0  pods 0/2"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.9, "0:00"), (75, "1:15"), (3675, "1:01:15")])
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_log_gets_one_line_per_interval_and_none_twice() -> None:
+    out, clock = io.StringIO(), Clock()
+    line = ProgressLine(out, is_terminal=False, interval_s=5, clock=clock)
+    for at, text in [(0, "a"), (1, "b"), (4.9, "c"), (5, "d"), (11, "d"), (12, "e")]:
+        clock.now = at
+        line.show(text)
+    line.close()
+    assert out.getvalue() == "a\nd\ne\n"
+
+
+def test_a_terminal_gets_one_line_rewritten_below_what_stays() -> None:
+    out = io.StringIO()
+    line = ProgressLine(out, is_terminal=True, interval_s=5, clock=Clock(), width=10)
+    line.show("first")
+    line.say("stays")
+    line.show("a line too long for it")
+    line.close()
+    assert screen(out.getvalue()) == ["stays", ""]
+    assert "a line to" in out.getvalue()
+    assert "a line too" not in out.getvalue()
+
+
+def screen(written: str) -> list[str]:
+    """What a terminal shows after all this."""
+    lines = [""]
+    for part in re.split("(\r\x1b\\[2K|\n)", written):
+        if part == "\n":
+            lines.append("")
+        elif part.startswith("\r"):
+            lines[-1] = ""
+        else:
+            lines[-1] += part
+    return lines

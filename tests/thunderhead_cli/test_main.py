@@ -1,0 +1,52 @@
+"""The command as a user meets it: output, errors, exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from thunderhead_cli.main import app
+
+EXAMPLE = Path(__file__).parents[2] / "examples/digits/job.yaml"
+RUNNER = CliRunner()
+
+
+def test_validate_says_a_good_file_is_good() -> None:
+    result = RUNNER.invoke(app, ["validate", "-f", str(EXAMPLE)])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "'digits' is valid" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "said"),
+    [
+        ("max_epochs: 20", "max_epoch: 20", "spec.trainer.max_epoch = 20: unknown field; did you mean 'max_epochs'?"),
+        ("nodes: 2", "nodes: 0", "spec.nodes = 0"),
+        ("s3://checkpoints/digits", "s3:/x", "spec.checkpoint.uri"),
+        ("name: digits}", f"name: {'d' * 80}}}", "must be at most 40 characters"),
+    ],
+)
+def test_validate_names_field_value_and_rule(tmp_path: Path, wrong: str, right: str, said: str) -> None:
+    path = tmp_path / "job.yaml"
+    text = EXAMPLE.read_text()
+    assert wrong in text
+    path.write_text(text.replace(wrong, right, 1))
+    result = RUNNER.invoke(app, ["validate", "-f", str(path)])
+    assert result.exit_code == 78
+    assert said in result.stderr
+    assert result.stdout == ""
+
+
+def test_version_is_printed() -> None:
+    result = RUNNER.invoke(app, ["version"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("thunderhead 0.")
+
+
+@pytest.mark.parametrize("command", [[], ["validate"], ["version"], ["run"], ["verify-checkpoints"]])
+def test_help_is_there(command: list[str]) -> None:
+    result = RUNNER.invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.stdout
