@@ -14,12 +14,11 @@ import pytest
 
 from thunderhead_cli.local.process import PodProcess, session_members
 
-# Starts a grandchild that ignores SIGTERM, prints both ids, waits.
+# Starts a grandchild that ignores SIGTERM; says so through the FIFO "up"; waits.
 TREE = """
-import os, signal, subprocess, sys
-child = subprocess.Popen([sys.executable, "-c",
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"])
-print(os.getpid(), child.pid, flush=True)
+import signal, subprocess, sys
+subprocess.Popen([sys.executable, "-c",
+    "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('up', 'w').close(); signal.pause()"])
 signal.pause()
 """
 
@@ -31,10 +30,9 @@ async def start(tmp_path: Path, code: str) -> PodProcess:
 
 
 async def started_tree(tmp_path: Path) -> PodProcess:
+    os.mkfifo(tmp_path / "up")
     pod = await start(tmp_path, TREE)
-    async with asyncio.timeout(60):
-        while "up" not in (tmp_path / "log").read_text():
-            await asyncio.sleep(0.02)
+    await asyncio.to_thread((tmp_path / "up").read_text)
     return pod
 
 
@@ -68,9 +66,8 @@ async def test_output_goes_to_the_log(tmp_path: Path) -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's parent-death signal is Linux's")
 def test_agent_is_asked_to_stop_when_the_command_dies(tmp_path: Path) -> None:
     """SIGKILL to the command leaves nothing training on unattended."""
-    agent = (
-        "import pathlib, signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print('up', flush=True)"
-    )
+    os.mkfifo(tmp_path / "up")
+    agent = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); open('up', 'w').close()"
     agent += "; signal.pause()"
     command = f"""
 import asyncio, os, pathlib, sys
@@ -78,8 +75,7 @@ from thunderhead_cli.local.process import PodProcess
 async def main():
     here = pathlib.Path({str(tmp_path)!r})
     pod = await PodProcess.start([sys.executable, "-c", {agent!r}], env=dict(os.environ), cwd=here, log=here / "log")
-    while "up" not in (here / "log").read_text():
-        await asyncio.sleep(0.02)
+    await asyncio.to_thread((here / "up").read_text)
     print(pod.pid, flush=True)
     await pod.wait()
 asyncio.run(main())

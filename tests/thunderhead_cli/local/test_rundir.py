@@ -51,7 +51,7 @@ def test_broken_file_is_named(tmp_path: Path) -> None:
     run = choose_run(tmp_path, "digits", fresh=False)
     run.save({})
     run.job_file.write_text("{")
-    with pytest.raises(RunDirError, match="job.json: cannot be read.*--fresh"):
+    with pytest.raises(RunDirError, match=r"job\.json: cannot be read.*--fresh"):
         run.load()
 
 
