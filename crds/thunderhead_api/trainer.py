@@ -5,58 +5,105 @@ Names are the Trainer's own (snake_case), so that a section of an existing confi
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from thunderhead_api.hints import Obeys, Says, refuses
+
+INT32_MAX: Final = 2**31 - 1
+INT53_MAX: Final = 2**53 - 1
+"""The largest integer that every JSON reader keeps exact."""
+
 ClassPath = Annotated[
-    str, StringConstraints(max_length=512, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$")
+    str,
+    StringConstraints(max_length=512, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$"),
+    Says("must be module.Class, the name that Python imports"),
 ]
-BatchLimit = (
-    int | Annotated[str, StringConstraints(max_length=32, pattern=r"^([0-9]+(\.[0-9]+)?%|1 batch|[0-9]+ batches)$")]
-)
+BatchShare = Annotated[
+    str,
+    StringConstraints(max_length=32, pattern=r"^([0-9]+(\.[0-9]+)?%|1 batch|[0-9]+ batches)$"),
+    Says('must be a number of batches (25) or a share of them ("50%", not 0.5)'),
+]
+BatchLimit = Annotated[Annotated[int, Field(ge=0, le=INT53_MAX)] | BatchShare, Obeys(("notTheNumberOne",))]
+Duration = Annotated[
+    str,
+    StringConstraints(max_length=16, pattern=r"^[0-9]{2}:[0-9]{2}:[0-9]{2}:[0-9]{2}$"),
+    Says("must be DD:HH:MM:SS"),
+]
 
 
 class SnakeModel(BaseModel):
     """Base of the trainer's side: names as the Trainer spells them, nothing unknown, frozen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ClassSpec(SnakeModel):
     """An object to build: its class and the arguments of its ``__init__``."""
 
     class_path: ClassPath
-    init_args: dict[str, Any] = Field(default_factory=dict)
+    """Where the class is imported from, as in ``digits.Classifier``."""
+    init_args: dict[str, Any] = Field(default_factory=dict, max_length=256)
+    """Arguments of ``__init__`` by name; a value may itself be a class_path with init_args."""
 
 
 class TrainerSpec(SnakeModel):
     """Arguments of the Trainer. ``devices`` and ``num_nodes`` follow from ``nodes`` and ``processesPerNode``."""
 
-    max_epochs: Annotated[int, Field(ge=-1)] | None = None
-    min_epochs: Annotated[int, Field(ge=0)] | None = None
-    max_steps: Annotated[int, Field(ge=-1)] | None = None
-    min_steps: Annotated[int, Field(ge=0)] | None = None
-    max_time: (
-        Annotated[str, StringConstraints(max_length=16, pattern=r"^[0-9]{2}:[0-9]{2}:[0-9]{2}:[0-9]{2}$")] | None
-    ) = None
+    model_config = ConfigDict(
+        json_schema_extra=refuses(
+            {
+                "devices": "is not written here: it follows from spec.processesPerNode and the accelerators in "
+                "spec.resources",
+                "num_nodes": "is not written here: write spec.nodes",
+                "accelerator": "is not written here: it follows from spec.resources",
+                "strategy": "is not written here: more than one process trains with DDP",
+                "default_root_dir": "is not written here: files go to the pod's scratch directory, checkpoints to "
+                "spec.checkpoint.uri",
+            }
+        )
+    )
+
+    max_epochs: Annotated[int, Field(ge=-1, le=INT32_MAX)] | None = None
+    """Stop after so many epochs; -1 for no limit. Without max_epochs and max_steps: 1000."""
+    min_epochs: Annotated[int, Field(ge=0, le=INT32_MAX)] | None = None
+    """Do not stop early before so many epochs."""
+    max_steps: Annotated[int, Field(ge=-1, le=INT53_MAX)] | None = None
+    """Stop after so many optimizer steps; -1 for no limit."""
+    min_steps: Annotated[int, Field(ge=0, le=INT53_MAX)] | None = None
+    """Do not stop early before so many optimizer steps."""
+    max_time: Duration | None = None
+    """Stop after this much training time, DD:HH:MM:SS."""
     precision: Annotated[str, StringConstraints(max_length=32)] | None = None
+    """Number format of training: 32-true (default), bf16-mixed."""
     limit_train_batches: BatchLimit | None = None
+    """Train on so many batches of an epoch (25), or on a share of them ("50%")."""
     limit_val_batches: BatchLimit | None = None
+    """Validate on so many batches, or on a share of them; 0 for no validation."""
     limit_test_batches: BatchLimit | None = None
+    """Test on so many batches, or on a share of them."""
     limit_predict_batches: BatchLimit | None = None
+    """Predict so many batches, or a share of them."""
     overfit_batches: BatchLimit | None = None
+    """Train and validate on the same few batches, to see whether the model can learn at all."""
     val_check_interval: BatchLimit | None = None
-    check_val_every_n_epoch: Annotated[int, Field(ge=1)] | None = None
-    num_sanity_val_steps: Annotated[int, Field(ge=-1)] | None = None
-    log_every_n_steps: Annotated[int, Field(ge=0)] | None = None
-    accumulate_grad_batches: Annotated[int, Field(ge=1)] | None = None
-    gradient_clip_val: (
-        Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$")]
-        | float
-        | None
-    ) = None
-    gradient_clip_algorithm: Annotated[str, StringConstraints(max_length=8)] | None = None
+    """Validate after every so many training batches, or after a share of the epoch ("25%")."""
+    check_val_every_n_epoch: Annotated[int, Field(ge=1, le=INT32_MAX)] | None = None
+    """Validate in every n-th epoch."""
+    num_sanity_val_steps: Annotated[int, Field(ge=-1, le=INT32_MAX)] | None = None
+    """Validation batches to run before training starts, to find errors early; -1 for all."""
+    log_every_n_steps: Annotated[int, Field(ge=0, le=INT32_MAX)] | None = None
+    """Log per-step metrics at every n-th step."""
+    accumulate_grad_batches: Annotated[int, Field(ge=1, le=INT32_MAX)] | None = None
+    """Batches whose gradients are summed before one optimizer step."""
+    gradient_clip_val: Annotated[float, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)] | None = None
+    """Clip gradients to this norm (or value); 0 for no clipping."""
+    gradient_clip_algorithm: Literal["norm", "value"] | None = None
+    """What gradient_clip_val bounds: the norm of all gradients together, or each value."""
     deterministic: bool | None = None
+    """Use deterministic algorithms only, and raise where there is none."""
     callbacks: list[ClassSpec] = Field(default_factory=list, max_length=64)
+    """Callbacks to build, called in this order."""
     logger: list[ClassSpec] | None = Field(default=None, max_length=8)
+    """Loggers to build; left out: a CSV file in the pod's scratch directory; []: none."""

@@ -49,6 +49,7 @@ class Env(StrEnum):
     NODE = "THUNDERHEAD_NODE"
     TERMINATION_FILE = "THUNDERHEAD_TERMINATION_FILE"
     RUN_DIR = "THUNDERHEAD_RUN_DIR"  # writable scratch of this pod: boards, logs, CSV files
+    CGROUP_DIR = "THUNDERHEAD_CGROUP_DIR"  # where the container's cgroup is mounted, for telling out of memory
 
 
 CONTAINER: Final = "trainer"
@@ -60,6 +61,7 @@ JOB_DIR: Final = "/etc/thunderhead/job"
 JOB_FILE_NAME: Final = "job.json"
 CODE_DIR: Final = "/etc/thunderhead/code"
 RUN_DIR: Final = "/run/thunderhead"
+CGROUP_DIR: Final = "/sys/fs/cgroup"
 TERMINATION_FILE: Final = "/dev/termination-log"
 TERMINATION_MAX_BYTES: Final = 4096
 
