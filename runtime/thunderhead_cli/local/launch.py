@@ -12,6 +12,7 @@ from thunderhead_api.treaty import AGENT_COMMAND, CODE_DIR, CONTAINER, JOB_DIR, 
 
 LOOPBACK = "127.0.0.1"
 NODE_PREFIX = "local-"
+AGENT = (sys.executable, *AGENT_COMMAND[1:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ def plan_launch(
     directory: Path,
     ports: Ports,
     environment: Mapping[str, str],
-    threads: int,
+    command: tuple[str, ...] = AGENT,
 ) -> Launch:
     """How to run ``pod`` in ``directory``.
 
@@ -58,7 +59,7 @@ def plan_launch(
         directory: of this pod alone.
         ports: of this pod's agent and of its attempt's rendezvous.
         environment: of this command; the pod inherits it (a virtual environment, credentials, proxies).
-        threads: for each process, where the environment does not say.
+        command: what to run.
 
     Raises:
         KeyError: a ConfigMap that the pod mounts is not there (yet).
@@ -67,8 +68,8 @@ def plan_launch(
     files = _mounted_files(pod, container, config_maps, directory)
     run_dir = directory / "run"
     termination_file = directory / "termination.json"
-    env = {key: value for key, value in environment.items() if not key.startswith("THUNDERHEAD_")}
-    env |= {"OMP_NUM_THREADS": str(threads), "GLOO_SOCKET_IFNAME": _loopback_interface(), "PYTHONUNBUFFERED": "1"} | env
+    inherited = {key: value for key, value in environment.items() if not key.startswith("THUNDERHEAD_")}
+    env = {"GLOO_SOCKET_IFNAME": _loopback_interface(), "PYTHONUNBUFFERED": "1"} | inherited
     env |= _declared(pod, container)
     env |= {
         Env.JOB_FILE: str(_local(directory, JOB_DIR) / JOB_FILE_NAME),
@@ -80,8 +81,7 @@ def plan_launch(
         Env.AGENT_HOST: LOOPBACK,
         Env.AGENT_PORT: str(ports.agent),
     }
-    argv = (sys.executable, *AGENT_COMMAND[1:])
-    return Launch(argv=argv, env=env, cwd=run_dir, files=files, termination_file=termination_file)
+    return Launch(argv=command, env=env, cwd=run_dir, files=files, termination_file=termination_file)
 
 
 def trainer_container(pod: Mapping[str, Any]) -> Mapping[str, Any]:

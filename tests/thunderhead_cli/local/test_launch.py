@@ -44,7 +44,7 @@ MAPS = {"digits-1": {"job.json": "{}"}, "digits-1-code": {"digits.py": "import t
 
 def launch(environment: dict[str, str] | None = None) -> Launch:
     ports = Ports(agent=40001, rendezvous=40000)
-    return plan_launch(POD, MAPS, directory=Path("/run-1/pod"), ports=ports, environment=environment or {}, threads=1)
+    return plan_launch(POD, MAPS, directory=Path("/run-1/pod"), ports=ports, environment=environment or {})
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,6 @@ def launch(environment: dict[str, str] | None = None) -> Launch:
         ("THUNDERHEAD_CODE_DIR", "/run-1/pod/root/etc/thunderhead/code"),
         ("THUNDERHEAD_RUN_DIR", "/run-1/pod/run"),
         ("USERS", "own"),
-        ("OMP_NUM_THREADS", "1"),
     ],
 )
 def test_environment(variable: str, value: str) -> None:
@@ -91,4 +90,4 @@ def test_config_maps_become_files_where_the_environment_points() -> None:
 
 def test_missing_config_map_is_not_run_over() -> None:
     with pytest.raises(KeyError, match="digits-1"):
-        plan_launch(POD, {}, directory=Path("/x"), ports=Ports(agent=1, rendezvous=2), environment={}, threads=1)
+        plan_launch(POD, {}, directory=Path("/x"), ports=Ports(agent=1, rendezvous=2), environment={})
