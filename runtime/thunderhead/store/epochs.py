@@ -1,0 +1,92 @@
+"""Epochs, and the key of every object of a job.
+
+    epochs/<epoch>/claim                      this epoch has begun
+    epochs/<epoch>/base                       what it started from, and the lineage behind that
+    steps/<step>/<epoch>.json                 a manifest: one commit
+    shards/<epoch>/<step>/<nonce>-<rank>-<content>.safetensors
+
+Numbers are padded so that an order of keys is an order of time; readers accept any width.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from thunderhead.store.objects import Corrupt
+
+_EPOCH: Final = r"(\d+)-(\d+)"
+_EPOCH_PATTERN: Final = re.compile(_EPOCH)
+_CLAIM_PATTERN: Final = re.compile(rf"epochs/{_EPOCH}/(claim|base)")
+_COMMIT_PATTERN: Final = re.compile(rf"steps/(\d+)/{_EPOCH}\.json")
+_SHARD_PATTERN: Final = re.compile(rf"shards/{_EPOCH}/(\d+)/[^/]+")
+
+EPOCHS: Final = "epochs/"
+STEPS: Final = "steps/"
+SHARDS: Final = "shards/"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Epoch:
+    """One execution of the job: attempt (a generation of pods), then round (a restart of processes in place)."""
+
+    attempt: int
+    round: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.attempt:06d}-{self.round:04d}"
+
+    @classmethod
+    def parse(cls, text: str) -> Epoch:
+        """The inverse of ``str``.
+
+        Raises:
+            Corrupt: not the name of an epoch.
+        """
+        found = _EPOCH_PATTERN.fullmatch(text)
+        if not found:
+            raise Corrupt(f"{text!r} is not the name of an epoch, such as {cls(1)}")
+        return cls(int(found[1]), int(found[2]))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Commit:
+    """The identity of a manifest: an epoch commits a step at most once, and its steps only grow."""
+
+    epoch: Epoch
+    step: int
+
+    @property
+    def key(self) -> str:
+        return f"{STEPS}{self.step:012d}/{self.epoch}.json"
+
+    @classmethod
+    def of_key(cls, key: str) -> Commit | None:
+        """The commit whose manifest lies at ``key``, or ``None`` where ``key`` is no manifest."""
+        found = _COMMIT_PATTERN.fullmatch(key)
+        return cls(Epoch(int(found[2]), int(found[3])), int(found[1])) if found else None
+
+
+def claim_key(epoch: Epoch) -> str:
+    return f"{EPOCHS}{epoch}/claim"
+
+
+def base_key(epoch: Epoch) -> str:
+    return f"{EPOCHS}{epoch}/base"
+
+
+def epoch_of_key(key: str) -> tuple[Epoch, str] | None:
+    """The epoch and ``"claim"`` or ``"base"``, or ``None`` where ``key`` is neither."""
+    found = _CLAIM_PATTERN.fullmatch(key)
+    return (Epoch(int(found[1]), int(found[2])), found[3]) if found else None
+
+
+def shard_folder(epoch: Epoch, step: int) -> str:
+    return f"{SHARDS}{epoch}/{step:012d}/"
+
+
+def shard_of_key(key: str) -> Commit | None:
+    """The commit that a shard was uploaded for, or ``None`` where ``key`` is no shard."""
+    found = _SHARD_PATTERN.fullmatch(key)
+    return Commit(Epoch(int(found[1]), int(found[2])), int(found[3])) if found else None

@@ -1,0 +1,208 @@
+"""The log of one job: claims, bases and commits, written so that a crash or a lost reply at any point does no harm."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Final
+
+from thunderhead.job.errors import StorageRefused, Superseded
+from thunderhead.store.documents import seal, unseal
+from thunderhead.store.epochs import EPOCHS, STEPS, Commit, Epoch, base_key, claim_key, epoch_of_key
+from thunderhead.store.lineage import Lineage, Listing, Segment, newer_than
+from thunderhead.store.manifest import Manifest
+from thunderhead.store.objects import Corrupt, NotFound, ObjectStore, PreconditionFailed, Unavailable
+
+_CREATE_TRIES: Final = 3
+
+logger = logging.getLogger(__name__)
+
+
+class Taken(RuntimeError):
+    """The key holds another process's object."""
+
+
+def create_once(store: ObjectStore, key: str, body: bytes) -> None:
+    """Create an object that nobody overwrites, whatever happens to the reply.
+
+    After a lost reply the effect is unknown, and after a retry that the store made inside, "exists already" may mean
+    our own first try. Reading back tells: the body carries our nonce, so equal bytes are ours.
+
+    Raises:
+        Taken: the key holds something else.
+        Unavailable: no try was answered; the write may still take effect.
+    """
+    for attempt in range(_CREATE_TRIES):
+        try:
+            store.put(key, body, if_none_match=True)
+        except (PreconditionFailed, Unavailable) as error:
+            try:
+                if store.get(key) == body:
+                    return
+            except NotFound:
+                if attempt + 1 < _CREATE_TRIES:
+                    continue
+                raise Unavailable(f"{store.uri(key)} could not be created in {_CREATE_TRIES} tries: {error}") from error
+            raise Taken(f"{store.uri(key)} was written by another process") from error
+        else:
+            return
+
+
+def list_claims(store: ObjectStore) -> tuple[frozenset[Epoch], frozenset[Epoch]]:
+    """Epochs that have begun, and those that have named their base."""
+    found: dict[str, set[Epoch]] = {"claim": set(), "base": set()}
+    for info in store.scan(EPOCHS):
+        entry = epoch_of_key(info.key)
+        if entry:
+            found[entry[1]].add(entry[0])
+    return frozenset(found["claim"]), frozenset(found["base"])
+
+
+def list_job(store: ObjectStore) -> Listing:
+    """Claims and bases first, commits after: a commit that was acknowledged before this call is in the listing."""
+    claims, bases = list_claims(store)
+    commits = (Commit.of_key(info.key) for info in store.scan(STEPS))
+    return Listing(claims=claims, bases=bases, commits=frozenset(commit for commit in commits if commit))
+
+
+def read_manifest(store: ObjectStore, key: str) -> Manifest:
+    """The manifest at ``key``.
+
+    Raises:
+        NotFound: there is none.
+        Corrupt: damaged, or one that belongs elsewhere.
+    """
+    manifest = Manifest.from_bytes(store.get(key), store.uri(key))
+    if not key.endswith(manifest.commit.key):
+        raise Corrupt(
+            f"{store.uri(key)} holds the manifest of step {manifest.commit.step}, epoch {manifest.commit.epoch}"
+        )
+    return manifest
+
+
+def read_lineage(store: ObjectStore, listing: Listing, *, before: Epoch | None = None) -> Lineage:
+    """The lineage of the newest epoch (older than ``before``) that tells it.
+
+    Its base tells it, and so does each of its manifests. An epoch that tells nothing (both damaged, or it died before
+    naming a base) leaves the next older one to tell; its own commits, if any, stay candidates.
+    """
+    mute: list[Segment] = []
+    for epoch in listing.newest_first():
+        if before is not None and epoch >= before:
+            continue
+        for lineage in _told_by(store, listing, epoch):
+            return Lineage((*mute, *lineage.segments), lineage.origin)
+        logger.warning("epoch %s tells no lineage: its base is damaged or missing; asking the one before", epoch)
+        if listing.commits_of(epoch):
+            mute.append(Segment(epoch))
+    return Lineage(tuple(mute))
+
+
+def _told_by(store: ObjectStore, listing: Listing, epoch: Epoch) -> Iterator[Lineage]:
+    if epoch in listing.bases:
+        with suppress_damage(store.uri(base_key(epoch))):
+            document = unseal(store.get(base_key(epoch)), store.uri(base_key(epoch)))
+            if document.get("epoch") != str(epoch):
+                raise Corrupt(f"it is the base of {document.get('epoch')}")
+            yield Lineage.from_json(document["lineage"])
+    for commit in listing.commits_of(epoch):
+        with suppress_damage(store.uri(commit.key)):
+            yield read_manifest(store, commit.key).lineage
+
+
+class suppress_damage(suppress):
+    """Log what cannot be read back and go on; every other error passes."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(Corrupt, NotFound)
+        self._subject = subject
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+        suppressed = bool(super().__exit__(kind, error, trace))
+        if suppressed:
+            logger.warning("%s cannot be read back: %s", self._subject, error)
+        return suppressed
+
+
+class EpochLog:
+    """What rank 0 of one epoch writes.
+
+    Args:
+        store: rooted at the job.
+        epoch: this execution.
+        nonce: drawn by this process; two processes of one epoch differ in it.
+    """
+
+    def __init__(self, store: ObjectStore, epoch: Epoch, nonce: str) -> None:
+        self.store = store
+        self.epoch = epoch
+        self.nonce = nonce
+
+    def claim(self, *, world_size: int, at: float) -> None:
+        """Claim the epoch. Everything listed afterwards holds all that older epochs have acknowledged.
+
+        Raises:
+            Superseded: another process has claimed this epoch, or a newer one exists.
+            StorageRefused: the store ignores ``If-None-Match``.
+        """
+        key = claim_key(self.epoch)
+        body = self._document(at, world_size=world_size)
+        try:
+            create_once(self.store, key, body)
+        except Taken as error:
+            # Perhaps our own earlier process, but nobody can prove that it is dead; only a new epoch excludes it.
+            raise Superseded(
+                f"epoch {self.epoch} was claimed by another process ({error}); a restart needs a new attempt or round"
+            ) from error
+        self._check_conditional_writes(key, body)
+        self.check_not_superseded()
+
+    def check_not_superseded(self) -> None:
+        """Look for newer claims.
+
+        Raises:
+            Superseded: there is one.
+        """
+        newer = newer_than(self.epoch, list_claims(self.store)[0])
+        if newer is not None:
+            raise Superseded(f"epoch {self.epoch} is superseded by {newer}, which has claimed {self.store.uri()}")
+
+    def write_base(self, lineage: Lineage, *, base: str | None, at: float) -> None:
+        """Name what this epoch starts from; ``lineage`` includes this epoch.
+
+        Raises:
+            Superseded: another process has named a base for this epoch.
+        """
+        body = self._document(at, base=base, lineage=lineage.to_json())
+        self._create(base_key(self.epoch), body)
+
+    def commit(self, manifest: Manifest) -> None:
+        """Put the manifest, which commits the checkpoint, and look for newer claims, which decides whether it counts.
+
+        Raises:
+            Superseded: a newer epoch exists, and it may not have seen this commit. It must not be acknowledged.
+        """
+        assert manifest.commit.epoch == self.epoch
+        self._create(manifest.commit.key, manifest.to_bytes())
+        self.check_not_superseded()
+
+    def _create(self, key: str, body: bytes) -> None:
+        try:
+            create_once(self.store, key, body)
+        except Taken as error:
+            raise Superseded(f"epoch {self.epoch} is run by another process too: {error}") from error
+
+    def _check_conditional_writes(self, key: str, body: bytes) -> None:
+        """Write the same claim again, which a store that knows ``If-None-Match`` must refuse and any other survives."""
+        try:
+            self.store.put(key, body, if_none_match=True)
+        except PreconditionFailed:
+            return
+        raise StorageRefused(
+            f"{self.store.uri()}: the server accepted a write with If-None-Match: * over an existing object; "
+            "job checkpoints need a server that supports conditional writes"
+        )
+
+    def _document(self, at: float, **members: Any) -> bytes:
+        return seal({"epoch": str(self.epoch), "nonce": self.nonce, "at": at, **members})

@@ -1,0 +1,169 @@
+"""Opening an epoch: claim it, agree on the newest commit that every rank can read back whole, name it as the base.
+
+Rank 0 leads. Under the topics ``open/0``, ``open/1``, … it announces one commit after the other, newest first; every
+rank reads what it needs of it, verifying as it reads, and reports a complaint or none. The first without complaints
+becomes the base, and the last message says that the opening is settled. So verification costs no read that restoring
+would not need.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from thunderhead.job.errors import NothingRestorable
+from thunderhead.store.epochs import Commit
+from thunderhead.store.exchange import Peers
+from thunderhead.store.lineage import Lineage
+from thunderhead.store.log import EpochLog, list_job, read_lineage
+from thunderhead.store.objects import Corrupt, NotFound, ObjectStore
+from thunderhead.store.restore import Loaded, counting_keys, load, split_manifest_uri
+
+logger = logging.getLogger(__name__)
+
+OpenStore = Callable[[str], ObjectStore]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A manifest to try: of this job (``root`` is ``None``), or of another whose checkpoints lie under ``root``."""
+
+    root: str | None
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """What was chosen and read."""
+
+    loaded: Loaded
+    candidate: Candidate
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The outcome of an opening.
+
+    Attributes:
+        restoration: the base as this rank read it; ``None`` where the epoch starts from nothing.
+        lineage: up to and including this epoch; known to rank 0 alone.
+        base: the base, where it is a commit of this job; known to rank 0 alone.
+        nonce: rank 0's.
+    """
+
+    restoration: Restoration | None
+    lineage: Lineage
+    base: Commit | None
+    nonce: str
+
+
+class Opening:
+    """One opening, as one rank takes part in it.
+
+    Args:
+        log: of this epoch; its nonce is used on rank 0 only.
+        peers: the other ranks.
+        resume: ``"Auto"``, ``"Never"`` or a URI.
+        open_store: opens another job's store.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(
+        self, log: EpochLog, peers: Peers, *, resume: str, open_store: OpenStore, clock: Callable[[], float]
+    ) -> None:
+        self._log = log
+        self._peers = peers
+        self._resume = resume
+        self._open_store = open_store
+        self._clock = clock
+
+    def lead(self) -> Opened:
+        """Rank 0's part.
+
+        Raises:
+            Superseded, StorageRefused, NothingRestorable: see :class:`thunderhead.job.link.JobCheckpoints`.
+        """
+        self._log.claim(world_size=self._peers.world_size, at=self._clock())
+        candidates, lineage = self._candidates()
+        for number, candidate in enumerate(candidates):
+            restoration = self._propose(number, candidate)
+            if restoration is not None:
+                return self._settle(number + 1, lineage, restoration)
+        if candidates:
+            raise NothingRestorable(
+                f"none of the {len(candidates)} committed checkpoints under {self._log.store.uri()} can be read back "
+                "whole; to start over on purpose, set checkpoint.resume to Never"
+            )
+        return self._settle(0, lineage, None)
+
+    def follow(self) -> Opened:
+        """The part of every other rank."""
+        restoration: Restoration | None = None
+        number = 0
+        while True:
+            message = self._peers.announced(f"open/{number}")
+            if message["settled"]:
+                return Opened(restoration, Lineage(), None, message["nonce"])
+            restoration, complaint = self._try(Candidate(message["root"], message["key"]))
+            self._peers.report(f"open/{number}", complaint)
+            number += 1
+
+    def _candidates(self) -> tuple[list[Candidate], Lineage]:
+        """Commits to try, newest first, and the lineage that those of this job are on."""
+        if self._resume == "Never":
+            return [], Lineage()
+        listing = list_job(self._log.store)
+        lineage = read_lineage(self._log.store, listing, before=self._log.epoch)
+        candidates = [Candidate(None, commit.key) for commit in lineage.counting(listing.commits)]
+        if lineage.origin is not None:
+            # An earlier epoch started there; what that prefix resolves to today may be something else.
+            candidates += self._resolve(lineage.origin)
+        elif not candidates and self._resume != "Auto":
+            candidates += self._resolve(self._resume)
+        return candidates, lineage
+
+    def _resolve(self, uri: str) -> list[Candidate]:
+        manifest = split_manifest_uri(uri)
+        if manifest:
+            return [Candidate(*manifest)]
+        root = uri.rstrip("/")
+        return [Candidate(root, key) for key in counting_keys(self._open_store(root))]
+
+    def _propose(self, number: int, candidate: Candidate) -> Restoration | None:
+        """Have every rank read ``candidate``; ``None`` where one of them cannot."""
+        self._peers.announce(f"open/{number}", {"settled": False, "root": candidate.root, "key": candidate.key})
+        restoration, complaint = self._try(candidate)
+        self._peers.report(f"open/{number}", complaint)
+        complaints = [text for text in self._peers.reports(f"open/{number}") if text is not None]
+        if not complaints:
+            return restoration
+        logger.warning(
+            "checkpoint %s is damaged; trying the one before it: %s", candidate.key, "; ".join(complaints[:3])
+        )
+        return None
+
+    def _try(self, candidate: Candidate) -> tuple[Restoration | None, str | None]:
+        """Read ``candidate``; the second value is the complaint where it is damaged."""
+        store = self._log.store if candidate.root is None else self._open_store(candidate.root)
+        try:
+            loaded = load(store, candidate.key, rank=self._peers.rank, world_size=self._peers.world_size)
+        except (Corrupt, NotFound) as error:
+            return None, f"rank {self._peers.rank}: {error}"
+        return Restoration(loaded, candidate, store.uri(candidate.key)), None
+
+    def _settle(self, number: int, lineage: Lineage, restoration: Restoration | None) -> Opened:
+        """Write the base, then let everybody begin: no commit may exist before the base does."""
+        before, base, uri = Lineage(), None, None
+        if restoration is not None:
+            uri = restoration.uri
+            if restoration.candidate.root is None:
+                base = restoration.loaded.manifest.commit
+                before = lineage.ending_at(base)
+            else:
+                before = Lineage(origin=uri)
+        continued = before.continued_by(self._log.epoch)
+        self._log.write_base(continued, base=uri, at=self._clock())
+        self._peers.announce(f"open/{number}", {"settled": True, "nonce": self._log.nonce})
+        return Opened(restoration, continued, base, self._log.nonce)

@@ -1,0 +1,90 @@
+"""Which checkpoints may go, and deleting them without ever touching what a newer epoch could build on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thunderhead.store.epochs import SHARDS, Commit, Epoch, shard_of_key
+from thunderhead.store.lineage import Lineage, Listing
+from thunderhead.store.log import EpochLog, list_job
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What stays.
+
+    Attributes:
+        commits: their manifests and shards.
+        epoch: whose retention this is; anything of a newer epoch stays too.
+        newest: the newest acknowledged commit; shards of this epoch after it may be in the making.
+    """
+
+    commits: frozenset[Commit]
+    epoch: Epoch
+    newest: Commit
+
+    def drops_manifest(self, commit: Commit) -> bool:
+        return commit.epoch <= self.epoch and commit not in self.commits
+
+    def drops_shard_of(self, commit: Commit) -> bool:
+        in_the_making = commit.epoch == self.epoch and commit.step > self.newest.step
+        return self.drops_manifest(commit) and not in_the_making
+
+
+def kept_of(listing: Listing, lineage: Lineage, *, newest: Commit, base: Commit | None, keep: int) -> Kept:
+    """Keep the newest ``keep`` commits that count, and the base.
+
+    The base is the newest commit that was read back whole, so one checkpoint that is known to restore always stays.
+    Bases of
+    older epochs need not stay: the lineage refers to them by name. Everything off the lineage goes: late commits of
+    superseded epochs, commits found damaged, uploads without a manifest.
+    """
+    counting = lineage.counting(listing.commits)
+    kept = {*counting[:keep], newest}
+    if base is not None:
+        kept.add(base)
+    return Kept(frozenset(kept), newest.epoch, newest)
+
+
+def collect(log: EpochLog, lineage: Lineage, *, newest: Commit, base: Commit | None, keep: int) -> int:
+    """Delete what :func:`kept_of` does not keep; returns the number of objects deleted.
+
+    Called after ``newest`` was acknowledged. Manifests go first, oldest first, so that no manifest ever lacks a
+    shard. Claims
+    are listed before each delete: a newer epoch stops it, because what is old for us may be what that epoch has just
+        chosen.
+
+    Raises:
+        Superseded: a newer epoch exists.
+    """
+    listing = list_job(log.store)
+    kept = kept_of(listing, lineage, newest=newest, base=base, keep=keep)
+    manifests = [commit.key for commit in sorted(listing.commits) if kept.drops_manifest(commit)]
+    shards = [info.key for info in log.store.scan(SHARDS) if _is_dropped(info.key, kept)]
+    for key in [*manifests, *shards]:
+        log.check_not_superseded()
+        log.store.delete(key)
+    return len(manifests) + len(shards)
+
+
+def abandon_uploads(log: EpochLog) -> int:
+    """Drop uploads that older epochs began and never finished; returns how many.
+
+    They cost storage and are in no listing.
+
+    Raises:
+        Superseded: a newer epoch exists.
+    """
+    abandoned = 0
+    for upload in log.store.uploads(SHARDS):
+        commit = shard_of_key(upload.key)
+        if commit is not None and commit.epoch < log.epoch:
+            log.check_not_superseded()
+            log.store.abandon(upload)
+            abandoned += 1
+    return abandoned
+
+
+def _is_dropped(key: str, kept: Kept) -> bool:
+    commit = shard_of_key(key)
+    return commit is not None and kept.drops_shard_of(commit)

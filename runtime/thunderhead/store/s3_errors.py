@@ -1,0 +1,96 @@
+"""What an error of boto3 means for us: missing, taken, refused for good, or worth another try."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    TokenRetrievalError,
+)
+
+from thunderhead.job.errors import StorageRefused
+from thunderhead.store.objects import NotFound, PreconditionFailed, StoreError, Unavailable
+
+_MISSING: Final = {"NoSuchKey", "NoSuchUpload", "NotFound", "404"}
+_TAKEN: Final = {"PreconditionFailed", "412"}
+_OUT_OF_RANGE: Final = {"InvalidRange", "416"}
+# Denials that time heals: throttling, a conflicting conditional write in flight, a body damaged on its way.
+_TRY_AGAIN: Final = {
+    *("SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests", "429"),
+    *("ConditionalRequestConflict", "OperationAborted", "409"),
+    *("BadDigest", "XAmzContentChecksumMismatch", "IncompleteBody"),
+}
+_REMEDIES: Final[Mapping[str, str]] = {
+    "AccessDenied": "grant these credentials s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket there",
+    "403": "grant these credentials s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket there",
+    "SignatureDoesNotMatch": "the secret access key is wrong; correct the credentials",
+    "InvalidAccessKeyId": "the server does not know this access key; correct the credentials",
+    "ExpiredToken": "the session token has expired; use credentials that renew themselves",
+    "NoSuchBucket": "create the bucket, or correct checkpoint.uri",
+    "InvalidBucketName": "correct the bucket in checkpoint.uri",
+    "PermanentRedirect": "set checkpoint.s3.region to the bucket's region",
+    "AuthorizationHeaderMalformed": "set checkpoint.s3.region to the bucket's region",
+    "RequestTimeTooSkewed": "correct the clock of this node",
+    "NotImplemented": "use a server that supports conditional writes and multipart uploads",
+}
+_CREDENTIALS_REMEDY: Final = (
+    "set checkpoint.s3.credentialsSecretName (or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), "
+    "or give the pod's service account an identity"
+)
+
+
+class OutOfRange(StoreError):
+    """A range that begins at or after the end of the object."""
+
+
+class ChecksumUnsupported(StoreError):
+    """The server does not know the checksum we sent."""
+
+
+def meaning_of(error: Exception, subject: str) -> Exception:
+    """The error to raise for ``error``; an :class:`Unavailable` is worth another try.
+
+    Args:
+        error: from boto3, or from the socket below it.
+        subject: operation, address and endpoint, for the message.
+    """
+    if isinstance(error, ClientError):
+        return _meaning_of_answer(error, subject)
+    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError | TokenRetrievalError):
+        return StorageRefused(f"{subject}: {error}; {_CREDENTIALS_REMEDY}")
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return StorageRefused(f"{subject}: {error}; give the pod the server's CA by AWS_CA_BUNDLE")
+    # No answer, or one that broke off.
+    if isinstance(error, ConnectionError | HTTPClientError | OSError) or "IncompleteRead" in type(error).__name__:
+        return Unavailable(f"{subject}: {error}")
+    if isinstance(error, BotoCoreError):
+        return StorageRefused(f"{subject}: {error}")
+    return error
+
+
+def _meaning_of_answer(error: ClientError, subject: str) -> Exception:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    text = error.response.get("Error", {}).get("Message", "")
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    message = f"{subject}: {code} ({status}) {text}".rstrip()
+    if code in _MISSING:
+        return NotFound(message)
+    if code in _TAKEN:
+        return PreconditionFailed(message)
+    if code in _OUT_OF_RANGE:
+        return OutOfRange(message)
+    if code in _TRY_AGAIN or status == 429 or (status >= 500 and status != 501):
+        return Unavailable(message)
+    if status in (400, 501) and ("checksum" in text.lower() or code == "NotImplemented"):
+        return ChecksumUnsupported(message)
+    return StorageRefused(
+        f"{message}; {_REMEDIES.get(code, 'correct checkpoint.uri, checkpoint.s3 or the credentials')}"
+    )
