@@ -1,0 +1,65 @@
+"""What a user is told while a job runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from thunderhead_api.messages import Culprit
+from thunderhead_api.status import Condition, Ending, LedgerEntry, Recovery, TrainingJobStatus
+from thunderhead_api.treaty import Cause
+from thunderhead_cli.local.news import news
+
+T = "2026-01-01T00:00:00Z"
+BEFORE = TrainingJobStatus(attempt=1)
+CULPRIT = Culprit(rank=2, pod="digits-1-1", signal="SIGKILL")
+
+
+def entry(cause: Cause, *, free: bool = False) -> LedgerEntry:
+    return LedgerEntry(
+        attempt=1, cause=cause, free=free, culprit=CULPRIT, started_at=T, ended_at=T, first_step=0, last_step=230
+    )
+
+
+def condition(type_: str, status: str = "True") -> Condition:
+    return Condition(
+        type=type_, status=status, observed_generation=1, last_transition_time=T, reason="Why", message="because"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, []),
+        ({"attempt": 2}, ["attempt 2 starts"]),
+        (
+            {"ending": Ending(cause=Cause.PROCESS_KILLED, free=False, culprit=CULPRIT, at=T)},
+            ["attempt 1 is being ended: ProcessKilled (rank 2, pod digits-1-1, SIGKILL)"],
+        ),
+        ({"ending": Ending(cause=Cause.COMPLETED, free=False, at=T)}, []),
+        (
+            {"ledger": [entry(Cause.PROCESS_KILLED)]},
+            [
+                "attempt 1 ended at step 230: ProcessKilled (rank 2, pod digits-1-1, SIGKILL); "
+                "charged to the restart budget"
+            ],
+        ),
+        ({"ledger": [entry(Cause.COMPLETED)]}, []),
+        (
+            {"last_recovery": Recovery(cause=Cause.POD_DELETED, detected_at=T, seconds=4.21, steps_lost=0)},
+            ["training again 4.2 s after PodDeleted, 0 steps lost"],
+        ),
+        ({"last_recovery": Recovery(cause=Cause.POD_DELETED, detected_at=T)}, []),
+        ({"conditions": [condition("Blocked")]}, ["blocked: Why: because"]),
+        ({"conditions": [condition("Failed")]}, ["failed: Why: because"]),
+        ({"conditions": [condition("Running"), condition("Blocked", "False"), condition("Complete")]}, []),
+    ],
+)
+def test_news(change: dict[str, object], said: list[str]) -> None:
+    assert news(BEFORE, BEFORE.model_copy(update=change)) == said
+
+
+def test_nothing_is_told_twice() -> None:
+    after = BEFORE.model_copy(
+        update={"ledger": [entry(Cause.HUNG)], "conditions": [condition("Blocked")], "attempt": 3}
+    )
+    assert news(after, after) == []

@@ -1,0 +1,88 @@
+"""The end of a run: exit code and table."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from thunderhead_api.messages import CommittedCheckpoint, Culprit
+from thunderhead_api.status import Condition, Goodput, LedgerEntry, Progress, Recovery, Restarts, TrainingJobStatus
+from thunderhead_api.treaty import Cause
+from thunderhead_cli.local.summary import exit_code, print_summary, summary
+
+T = "2026-01-01T00:00:00Z"
+
+
+def condition(type_: str) -> Condition:
+    return Condition(
+        type=type_, status="True", observed_generation=1, last_transition_time=T, reason="Why", message="because"
+    )
+
+
+def entry(attempt: int, cause: Cause) -> LedgerEntry:
+    return LedgerEntry(
+        attempt=attempt,
+        cause=cause,
+        free=cause is Cause.SUSPENDED,
+        culprit=None if cause is Cause.COMPLETED else Culprit(rank=2, pod=f"digits-{attempt}-1", signal="SIGKILL"),
+        started_at=T,
+        ended_at=T,
+        first_step=0 if attempt == 1 else 220,
+        last_step=230 if attempt == 1 else 460,
+        seconds_lost=4.25 if attempt == 1 else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("conditions", "cause", "code"),
+    [
+        (["Complete"], Cause.COMPLETED, 0),
+        (["Failed"], Cause.PROCESS_FAILED, 1),
+        (["Failed"], Cause.INVALID_CONFIGURATION, 78),
+        (["Failed"], Cause.STORAGE_REFUSED, 77),
+        (["Suspended"], Cause.SUSPENDED, 75),
+        (["Running"], Cause.PROCESS_FAILED, 130),
+        ([], None, 130),
+    ],
+)
+def test_exit_code_mirrors_the_job(conditions: list[str], cause: Cause | None, code: int) -> None:
+    ledger = [entry(1, Cause.HUNG), entry(2, cause)] if cause else []
+    assert exit_code(TrainingJobStatus(conditions=[condition(c) for c in conditions], ledger=ledger)) == code
+
+
+def test_table_says_what_it_cost() -> None:
+    status = TrainingJobStatus(
+        conditions=[condition("Complete")],
+        ledger=[entry(1, Cause.PROCESS_KILLED), entry(2, Cause.COMPLETED)],
+        restarts=Restarts(charged=1, total=1),
+        last_recovery=Recovery(cause=Cause.PROCESS_KILLED, detected_at=T, resumed_at=T, seconds=4.25, steps_lost=10),
+        goodput=Goodput(training_seconds=30, wall_seconds=40, ratio_percent=75),
+        checkpoint=CommittedCheckpoint(uri="file:///runs/c/steps/460", step=460, committed_at=T),
+        progress=Progress(updated_at=T, metrics={"val_acc": 0.9917}),
+    )
+    out = io.StringIO()
+    console = Console(file=out)
+    print_summary(console, summary("digits", status, checkpoint_uri="file:///runs/c", pods_dir="/runs/pods"))
+    lines = [" ".join(line.split()) for line in out.getvalue().splitlines()]
+    for expected in (
+        "1 ProcessKilled charged rank 2, digits-1-1, SIGKILL 0 230 4.2",
+        "2 Completed 220 460",
+        "outcome Complete",
+        "restarts 1 charged, 0 free",
+        "steps lost 10",
+        "goodput 75 % (0:30 of 0:40 went into steps that counted)",
+        "checkpoints file:///runs/c",
+        f"newest step 460, committed {T}: file:///runs/c/steps/460",
+        "metrics val_acc=0.9917",
+    ):
+        assert expected in lines
+    assert any(line.startswith("seconds to recover 4.2 ") for line in lines)
+
+
+def test_table_of_a_job_that_never_ran_has_no_empty_promises() -> None:
+    out = io.StringIO()
+    print_summary(Console(file=out), summary("d", TrainingJobStatus(), checkpoint_uri="file:///c", pods_dir="p"))
+    assert "goodput" not in out.getvalue()
+    assert "Cut off" in out.getvalue()
