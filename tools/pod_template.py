@@ -58,7 +58,7 @@ def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str
             return METADATA
         return _structural(definitions[name], definitions)
     if "oneOf" in schema:  # Quantity and IntOrString
-        return {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]}
+        return {"x-kubernetes-int-or-string": True}
     found: dict[str, Any] = {"type": _type(schema)}
     found.update({key: schema[key] for key in _KEPT if key in schema})
     if "properties" in schema:

@@ -21,7 +21,12 @@ class Message(BaseModel):
     """Base: camelCase on the wire, snake_case here, frozen."""
 
     model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore", serialize_by_alias=True
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        serialize_by_alias=True,
+        use_attribute_docstrings=True,
     )
 
 
@@ -53,22 +58,34 @@ class Culprit(Message):
     """The first failure of an execution; every field that could be found out."""
 
     rank: int | None = None
+    """Rank of the process that failed first."""
     node_rank: int | None = None
+    """Rank of its pod among the pods of the attempt."""
     pod: Name | None = None
+    """Name of its pod."""
     node: Name | None = None
+    """Kubernetes node that the pod ran on."""
     exit_code: int | None = None
-    signal: Name | None = None  # "SIGKILL"
-    reason: Name | None = None  # "OutOfMemory", "ValueError", "CheckpointDenied"
+    """Exit code of the process or, where that is not known, of the container."""
+    signal: Name | None = None
+    """Signal that killed it, as in SIGKILL."""
+    reason: Name | None = None
+    """In a word: OutOfMemory, ValueError, CheckpointDenied."""
     message: Text | None = None
+    """What it said last: the end of the traceback."""
     step: int | None = None
+    """Optimizer step it was at."""
 
 
 class CommittedCheckpoint(Message):
     """The newest acknowledged checkpoint."""
 
     uri: Text
+    """Where its manifest is."""
     step: int
-    committed_at: str  # RFC 3339, whole seconds, Z
+    """Optimizer step it was taken after."""
+    committed_at: str
+    """When its commit was acknowledged: RFC 3339, whole seconds, Z."""
 
 
 class RankStatus(Message):

@@ -84,3 +84,20 @@ RULES: Final[Mapping[str, Rule]] = {
         field="requests",
     ),
 }
+
+_POD = "spec.podTemplate.spec"
+
+ELSEWHERE: Final[Mapping[str, str]] = {
+    f"{_POD}.activeDeadlineSeconds": "write spec.activeDeadlineSeconds",
+    f"{_POD}.terminationGracePeriodSeconds": "write spec.terminationGracePeriodSeconds",
+    f"{_POD}.restartPolicy": "the operator restarts; see spec.restarts",
+    f"{_POD}.hostname": "pods are called <job>-<attempt>-<node rank>",
+    f"{_POD}.hostnameOverride": "pods are called <job>-<attempt>-<node rank>",
+    f"{_POD}.setHostnameAsFQDN": "pods are called <job>-<attempt>-<node rank>",
+    f"{_POD}.subdomain": "it is the job's own Service",
+    f"{_POD}.serviceAccount": "write serviceAccountName",
+    f"{_POD}.ephemeralContainers": "Kubernetes takes none when a pod is created",
+    "spec.devices": "write processesPerNode, and accelerators in resources.limits",
+    "spec.num_nodes": "write nodes",
+}
+"""Advice for fields that are known from elsewhere but not part of the API; the server calls them unknown."""

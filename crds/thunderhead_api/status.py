@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, computed_field
 
 from thunderhead_api.messages import CommittedCheckpoint, Culprit, Message, MetricValue, Name, Text
 from thunderhead_api.treaty import Cause, Phase
@@ -12,110 +12,181 @@ METRICS_MAX = 32
 
 
 class Condition(Message):
-    """As Kubernetes' API conventions have it; ``last_transition_time`` changes only when ``status`` does."""
+    """As Kubernetes' API conventions have it."""
 
     type: Name
-    status: str  # True | False | Unknown
+    """Complete, Failed, Suspended, Running, Restarting or Blocked."""
+    status: str
+    """True, False or Unknown."""
     observed_generation: int
+    """Generation of the spec that this was said of."""
     last_transition_time: str
+    """Since when the status is what it is; a new reason or message leaves it."""
     reason: Name
+    """In a word, for programs."""
     message: Text
+    """In a sentence, for people."""
 
 
 class Ending(Message):
     """The intent to end the running attempt, written before any of its pods is touched."""
 
     cause: Cause
+    """Why it ends."""
     free: bool
-    final: bool = False  # no further attempt: the job is to be Failed
-    reason: Name | None = None  # of the Failed condition to come
+    """True: the restart budget is not charged."""
+    final: bool = False
+    """True: no further attempt, the job is to be Failed."""
+    reason: Name | None = None
+    """Reason of the Failed condition to come."""
     culprit: Culprit | None = None
+    """The first failure."""
     at: str
+    """When it was decided."""
     first_step: int | None = None
+    """Step the attempt began from."""
     last_step: int | None = None
-    graceful: bool = False  # a checkpoint is asked for: survivors get the grace period
+    """Last step it reported."""
+    graceful: bool = False
+    """True: a checkpoint is asked for, and pods get the grace period."""
 
 
 class LedgerEntry(Message):
     """One execution: an attempt, or a round inside one."""
 
     attempt: int
+    """Number of the attempt."""
     round: int = 0
+    """Number of the round inside the attempt."""
     cause: Cause
+    """Why it ended."""
     free: bool
+    """True: the restart budget was not charged."""
     culprit: Culprit | None = None
+    """The first failure."""
     started_at: str
+    """When its pods were asked for."""
     ended_at: str
+    """When its end was decided."""
     first_step: int | None = None
+    """Step it began from."""
     last_step: int | None = None
-    seconds_lost: float | None = None  # detection → first new step of the next execution
+    """Last step it reported."""
+    seconds_lost: float | None = None
+    """From the detection of its end to the first new step of the next execution."""
 
 
 class Restarts(Message):
-    """Restarts so far; ``total`` = ``charged`` + ``free``."""
+    """Restarts so far."""
 
     charged: int = 0
+    """Those that count against spec.restarts.maxRestarts."""
     free: int = 0
+    """Those that do not."""
     total: int = 0
+    """All of them."""
 
 
 class Progress(Message):
     """How far training is, as pulled from node 0's agent."""
 
     epoch: int = 0
+    """Epoch, counted from 0."""
     step: int = 0
+    """Optimizer steps done."""
     max_steps: int | None = None
+    """Optimizer steps to do, where that is known."""
     percent: int | None = None
+    """Share of the work that is done."""
     step_seconds: float | None = None
+    """Seconds per optimizer step, lately."""
     metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=METRICS_MAX)
+    """Newest values of what the module logs; NaN and infinities as strings."""
     updated_at: str
+    """When it was pulled."""
+
+    @computed_field(description="The percentage as the column Progress shows it.")  # type: ignore[prop-decorator]  # pydantic's own pattern: mypy has no decorated properties
+    @property
+    def summary(self) -> str | None:
+        """The percentage as the column Progress shows it."""
+        return None if self.percent is None else f"{self.percent}%"
 
 
 class Goodput(Message):
     """Share of the wall time since the first pod that went into steps that counted."""
 
     training_seconds: float = 0.0
-    ended_training_seconds: float = 0.0  # the share of it that ended attempts have; steps done again are taken off
+    """Seconds spent in steps that counted."""
+    ended_training_seconds: float = 0.0
+    """The share of it that ended attempts have; steps done again are taken off."""
     wall_seconds: float = 0.0
+    """Seconds since the first pod."""
     ratio_percent: int = 0
+    """The one by the other."""
 
 
 class Recovery(Message):
     """The newest recovery: what it cost."""
 
     cause: Cause
+    """What it recovered from."""
     detected_at: str
+    """When the failure was seen."""
     resumed_at: str | None = None
+    """When the first new step had ended."""
     seconds: float | None = None
+    """From the one to the other."""
     steps_lost: int | None = None
+    """Steps done since the checkpoint it resumed from, to be done again."""
 
 
 class Nodes(Message):
     """Pods of the running attempt."""
 
     ready: int = 0
+    """Pods that train."""
     total: int = 0
+    """Pods there should be."""
     summary: str = "0/0"
+    """Both, as the column Nodes shows them."""
 
 
 class TrainingJobStatus(Message):
-    """See the fields."""
+    """What the operator knows about the job."""
 
     observed_generation: int = 0
+    """Generation of the spec that this status is about."""
     phase: Phase = Phase.PENDING
+    """Summary of the conditions for people; not a contract."""
     conditions: list[Condition] = Field(default_factory=list, max_length=16)
+    """Complete and Failed are final; Suspended, Running, Restarting and Blocked come and go."""
     attempt: int = 0
+    """Number of the newest attempt; every attempt has one, whatever caused it."""
     attempt_started_at: str | None = None
-    pods_created_at: str | None = None  # all pods of the attempt were seen: one that is missing later was deleted
-    active_seconds: float = 0.0  # of ended attempts; the running one adds its own
+    """When its pods were asked for."""
+    pods_created_at: str | None = None
+    """When all of its pods were seen: one that is missing later was deleted."""
+    active_seconds: float = 0.0
+    """Active time of ended attempts; the running one adds its own."""
     ledger: list[LedgerEntry] = Field(default_factory=list, max_length=LEDGER_MAX)
+    """Every execution that has ended, newest last; the oldest are dropped."""
     ending: Ending | None = None
+    """The intent to end the running attempt, written before any of its pods is touched."""
     restarts: Restarts = Field(default_factory=Restarts)
+    """Restarts so far."""
     progress: Progress | None = None
+    """How far training is."""
     checkpoint: CommittedCheckpoint | None = None
+    """The newest committed checkpoint."""
     goodput: Goodput | None = None
+    """Share of the wall time since the first pod that went into steps that counted."""
     last_recovery: Recovery | None = None
+    """The newest recovery: what it cost."""
     nodes: Nodes = Field(default_factory=Nodes)
+    """Pods of the running attempt."""
     spec_hash: Name | None = None
+    """Hash of what the user wrote, as the running attempt has it."""
     started_at: str | None = None
+    """When the first pod was asked for."""
     finished_at: str | None = None
+    """When the job came to its end."""

@@ -47,11 +47,16 @@ def spec_schema() -> Schema:
 
 @cache
 def status_schema() -> Schema:
-    """Schema of ``status``, without defaults: the operator writes all of it. Do not change the result."""
-    schema = from_model(TrainingJobStatus, mode="serialization", defaults=False)
+    """Schema of ``status``; do not change the result.
+
+    Without defaults and required fields, and without enums: only the operator writes it, and a newer operator's status
+    must not be refused by an older CRD.
+    """
+    schema = _lenient(from_model(TrainingJobStatus, mode="serialization", defaults=False))
     schema["properties"]["conditions"].update(
         {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
+    schema["properties"]["conditions"]["items"]["required"] = ["type"]
     return schema
 
 
@@ -63,6 +68,15 @@ def from_model(model: type[BaseModel], *, mode: JsonSchemaMode, defaults: bool =
     """
     raw = model.model_json_schema(mode=mode, by_alias=True)
     return _Converter(raw.get("$defs", {}), defaults=defaults).convert(raw)
+
+
+def _lenient(schema: Schema) -> Schema:
+    kept = {key: value for key, value in schema.items() if key not in ("enum", "required")}
+    if "properties" in schema:
+        kept["properties"] = {name: _lenient(field) for name, field in schema["properties"].items()}
+    if "items" in schema:
+        kept["items"] = _lenient(schema["items"])
+    return kept
 
 
 class _Converter:

@@ -6,30 +6,20 @@ Used by ``thunderhead validate``, by the local mode, and by the operator for obj
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from thunderhead_api.names import job_name_problem
 from thunderhead_api.spec import TrainingJobSpec
+from thunderhead_api.structural import spec_schema
 from thunderhead_api.treaty import API_VERSION, KIND
+from thunderhead_api.walk import Problem, as_json, did_you_mean, problems, with_defaults
 
+__all__ = ["InvalidJob", "Problem", "did_you_mean", "parse_spec", "validate"]
 
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong: where, with what value, which rule, and what to do about it."""
-
-    path: str
-    value: Any
-    rule: str
-    remedy: str | None = None
-
-    def __str__(self) -> str:
-        """One line for people."""
-        shown = "" if self.value is None else f" = {_shorten(repr(self.value))}"
-        return f"{self.path}{shown}: {self.rule}" + (f"; {self.remedy}" if self.remedy else "")
+GENERATED_SUFFIX = "00000"
+"""As long as what the API server puts after ``metadata.generateName``."""
 
 
 class InvalidJob(ValueError):
@@ -42,75 +32,54 @@ class InvalidJob(ValueError):
 
 
 def validate(job: Mapping[str, Any]) -> list[Problem]:
-    """Everything wrong with ``job`` (the object as YAML or JSON reads it); empty when the API server would take it."""
-    return _head_problems(job) + _spec_problems(job.get("spec"))
+    """Everything wrong with ``job`` (the object as YAML or JSON reads it); empty when the API server would take it.
+
+    ``status`` is the operator's and not looked at.
+    """
+    if not isinstance(job, Mapping):
+        return [Problem("job", job, "must be an object", "a job begins with apiVersion, kind, metadata and spec")]
+    plain = as_json(job)
+    found = _head_problems(plain)
+    if "spec" not in plain:
+        return [*found, Problem("spec", None, "is required")]
+    return found + list(problems(spec_schema(), with_defaults(spec_schema(), plain["spec"]), "spec"))
 
 
 def parse_spec(job: Mapping[str, Any]) -> TrainingJobSpec:
-    """The spec of a valid job.
+    """The spec of a valid job, as the API server would store it.
 
     Raises:
         InvalidJob: with every problem found.
     """
-    problems = validate(job)
-    if problems:
-        raise InvalidJob(problems)
-    return TrainingJobSpec.model_validate(job["spec"])
+    found = validate(job)
+    if found:
+        raise InvalidJob(found)
+    stored = with_defaults(spec_schema(), as_json(job["spec"]))
+    try:
+        return TrainingJobSpec.model_validate(stored)
+    except ValidationError as error:
+        raise AssertionError(f"the schema takes what the models do not: {error}") from error
 
 
 def _head_problems(job: Mapping[str, Any]) -> list[Problem]:
-    problems = [
-        Problem(key, job.get(key), f"must be {wanted!r}", f"write {key}: {wanted}")
-        for key, wanted in (("apiVersion", API_VERSION), ("kind", KIND))
-        if job.get(key) != wanted
+    wanted = {"apiVersion": API_VERSION, "kind": KIND}
+    found = [
+        Problem(key, job.get(key), f"must be {value}", did_you_mean(str(job.get(key)), [value]))
+        for key, value in wanted.items()
+        if job.get(key) != value
     ]
-    metadata = job.get("metadata")
-    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    known = [*wanted, "metadata", "spec", "status"]
+    found += [Problem(key, job[key], "unknown field", did_you_mean(key, known)) for key in job if key not in known]
+    return found + _name_problems(job.get("metadata"))
+
+
+def _name_problems(metadata: Any) -> list[Problem]:
+    if not isinstance(metadata, Mapping):
+        return [Problem("metadata", metadata, "must be an object", "it holds the job's name")]
+    name = metadata.get("name")
+    if name is None and isinstance(metadata.get("generateName"), str):
+        name = metadata["generateName"] + GENERATED_SUFFIX
     if not isinstance(name, str):
-        return [*problems, Problem("metadata.name", name, "is required", "give the job a name")]
+        return [Problem("metadata.name", name, "is required" if name is None else "must be a string")]
     rule = job_name_problem(name)
-    return [*problems, Problem("metadata.name", name, rule)] if rule else problems
-
-
-def _spec_problems(spec: Any) -> list[Problem]:
-    if not isinstance(spec, Mapping):
-        return [Problem("spec", spec, "is required and must be an object")]
-    try:
-        TrainingJobSpec.model_validate(spec)
-    except ValidationError as error:
-        return [_problem_of(dict(detail)) for detail in error.errors(include_url=False)]
-    return []
-
-
-def _problem_of(detail: dict[str, Any]) -> Problem:
-    path = ".".join(["spec", *(str(part) for part in detail["loc"])])
-    if detail["type"] == "extra_forbidden":
-        return Problem(
-            path, detail["input"], "unknown field", did_you_mean(str(detail["loc"][-1]), _known(detail["loc"]))
-        )
-    return Problem(path, detail["input"], str(detail["msg"]))
-
-
-def did_you_mean(word: str, known: list[str]) -> str | None:
-    """A remedy for a misspelt ``word``, or None when nothing known is like it."""
-    close = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else None
-
-
-def _known(loc: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] | None = TrainingJobSpec
-    for part in loc[:-1]:
-        field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None) if model else None
-        model = _model_in(field.annotation) if field else model
-    return [field.alias or name for name, field in model.model_fields.items()] if model else []
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    inner = (_model_in(arg) for arg in getattr(annotation, "__args__", ()))
-    return next((model for model in inner if model), None)
-
-
-def _shorten(text: str, limit: int = 120) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return [Problem("metadata.name", name, rule)] if rule else []
