@@ -1,0 +1,71 @@
+"""What a decision may ask for: a closed set of frozen records, done by ``cluster.perform``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from thunderhead_operator.plan.objects import Manifest
+
+
+class Kind(StrEnum):
+    """Kinds of children."""
+
+    POD = "Pod"
+    CONFIG_MAP = "ConfigMap"
+    SERVICE = "Service"
+    NETWORK_POLICY = "NetworkPolicy"
+
+
+@dataclass(frozen=True)
+class WriteStatus:
+    """Merge-patch the status, unless the job has changed since it was read."""
+
+    patch: dict[str, Any]
+    resource_version: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """An Event for people; posted only after the status write of its pass, at best effort."""
+
+    reason: str
+    note: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class CreateChild:
+    """Create a child; one of our own that is there already is as good."""
+
+    kind: Kind
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class DeleteChild:
+    """Delete this very object (uid); ``grace_s`` 0 means by force, None the object's own grace period."""
+
+    kind: Kind
+    name: str
+    uid: str
+    grace_s: int | None = None
+
+
+@dataclass(frozen=True)
+class DeleteJob:
+    """Delete the job itself, children in the background."""
+
+    uid: str
+
+
+Action = WriteStatus | Notice | CreateChild | DeleteChild | DeleteJob
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do now, and in how many seconds to look again even if nothing happens (None: no need)."""
+
+    actions: tuple[Action, ...] = ()
+    requeue_after: float | None = None

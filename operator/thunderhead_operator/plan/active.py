@@ -1,0 +1,117 @@
+"""An attempt that is to live: create what is missing of it, and notice why it must end."""
+
+from __future__ import annotations
+
+from thunderhead_api.conditions import Reason
+from thunderhead_api.messages import Culprit
+from thunderhead_api.names import network_policy_name, service_name
+from thunderhead_api.treaty import Cause, Label
+from thunderhead_operator.plan.actions import Action, CreateChild, DeleteChild, Kind
+from thunderhead_operator.plan.blocked import code_is_missing, next_retry
+from thunderhead_operator.plan.clock import stamp
+from thunderhead_operator.plan.deadlines import active_deadline, missed_deadline, startup_deadline
+from thunderhead_operator.plan.ending import all_done, begin_ending, completed, stop_pod, wake_times
+from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.ledger import next_attempt
+from thunderhead_operator.plan.objects import Obj, int_label, name_of, owner_uid, uid_of
+from thunderhead_operator.plan.observed import RefusalKind
+from thunderhead_operator.plan.pods import PodView
+from thunderhead_operator.plan.render import attempt_children, job_children
+from thunderhead_operator.plan.render_pod import render_pod
+from thunderhead_operator.plan.step import Step
+from thunderhead_operator.plan.verdict import Pending, Verdict, verdict_of
+
+
+def idle(ctx: Context) -> Step:
+    """No attempt runs: begin one unless the user wants none."""
+    spec = ctx.job.spec
+    if spec is None:
+        return Step(ctx.status, failure=Reason.INVALID_SPEC, message=ctx.job.problem or "")
+    if spec.suspend:
+        return Step(ctx.status, suspended=True)
+    return Step(next_attempt(ctx, ctx.status), suspended=False)
+
+
+def active(ctx: Context) -> Step:
+    """An attempt is promised or runs."""
+    if all_done(ctx):
+        return completed(ctx)
+    verdict = verdict_of(ctx)
+    ending = verdict if isinstance(verdict, Verdict) else _asked_to_end(ctx)
+    if ending is not None:
+        return begin_ending(ctx, ending, invalid_spec=ctx.job.spec is None)
+    wake = tuple(t for t in (active_deadline(ctx), startup_deadline(ctx)) if t)
+    wake += (verdict.until,) if isinstance(verdict, Pending) else ()
+    wake += tuple(wake_times(ctx, _older_pods(ctx)))
+    step = _create(ctx) if ctx.job.stage is Stage.CREATING else Step(ctx.status, _tidy(ctx))
+    return Step(step.status, step.actions, wake + step.wake)
+
+
+def _asked_to_end(ctx: Context) -> Verdict | None:
+    """Reasons that are no failure of a pod: the spec, the user, the clock."""
+    spec = ctx.job.spec
+    if spec is None:
+        return Verdict(Cause.INVALID_CONFIGURATION, Culprit(message=ctx.job.problem))
+    invalid = next((r for r in ctx.observed.refusals if r.why is RefusalKind.INVALID), None)
+    if invalid is not None:
+        said = f"the API server refuses {invalid.kind} {invalid.name}, look at podTemplate: {invalid.message}"
+        return Verdict(Cause.INVALID_CONFIGURATION, Culprit(message=said[:4096]))
+    if spec.suspend:
+        return Verdict(Cause.SUSPENDED, Culprit(), intact=True)
+    if ctx.job.spec_hash != ctx.status.spec_hash:
+        return Verdict(Cause.SPEC_CHANGED, Culprit(), intact=True)
+    return missed_deadline(ctx)
+
+
+def _create(ctx: Context) -> Step:
+    """Pods of another attempt first have to be gone: two attempts never run together."""
+    strangers = [pod for pod in ctx.pods if pod.attempt != ctx.status.attempt and not pod.stopped]
+    if strangers:
+        stops = tuple(a for pod in strangers if (a := stop_pod(ctx, pod, ctx.config.survivor_grace_s)))
+        return Step(ctx.status, stops, tuple(wake_times(ctx, strangers)))
+    if not ctx.missing:
+        return Step(ctx.status.model_copy(update={"pods_created_at": stamp(ctx.now)}))
+    if code_is_missing(ctx):
+        return Step(ctx.status, wake=next_retry(ctx))
+    pods = tuple(CreateChild(Kind.POD, render_pod(ctx, rank)) for rank in ctx.missing)
+    retry = next_retry(ctx) if ctx.observed.refusals else ()
+    return Step(ctx.status, (*_furniture(ctx), *_stale(ctx), *pods), retry)
+
+
+def _tidy(ctx: Context) -> tuple[Action, ...]:
+    """What a running attempt needs besides its pods, put back if somebody took it, and what is left of older ones."""
+    lost = [c for c in _furniture(ctx) if c.kind in (Kind.SERVICE, Kind.NETWORK_POLICY)]
+    return (*lost, *_stale(ctx))
+
+
+def _furniture(ctx: Context) -> tuple[CreateChild, ...]:
+    """Everything but pods that is not there yet."""
+    there = {
+        Kind.CONFIG_MAP: _ours(ctx, ctx.observed.config_maps),
+        Kind.SERVICE: _ours(ctx, ctx.observed.services) & {service_name(ctx.job.name)},
+        Kind.NETWORK_POLICY: _ours(ctx, ctx.observed.network_policies) & {network_policy_name(ctx.job.name)},
+    }
+    wanted = (*job_children(ctx), *attempt_children(ctx))
+    return tuple(child for child in wanted if name_of(child.manifest) not in there[child.kind])
+
+
+def _ours(ctx: Context, children: tuple[Obj, ...]) -> set[str]:
+    return {name_of(child) for child in children if owner_uid(child) == ctx.job.uid}
+
+
+def _stale(ctx: Context) -> tuple[Action, ...]:
+    """Pods and ConfigMaps of older attempts: kept until the next attempt is under way, so that logs can be read."""
+    stops = (stop_pod(ctx, pod, ctx.config.survivor_grace_s) for pod in _older_pods(ctx))
+    maps = [
+        child
+        for child in ctx.observed.config_maps
+        if owner_uid(child) == ctx.job.uid and 0 < int_label(child, Label.ATTEMPT) < ctx.status.attempt
+    ]
+    return (
+        *(stop for stop in stops if stop),
+        *(DeleteChild(Kind.CONFIG_MAP, name_of(child), uid_of(child)) for child in maps),
+    )
+
+
+def _older_pods(ctx: Context) -> list[PodView]:
+    return [pod for pod in ctx.pods if pod.attempt < ctx.status.attempt]

@@ -1,0 +1,112 @@
+"""What keeps a job from running and can heal: named in the condition ``Blocked``, tried again, never a failure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from thunderhead_api.conditions import Reason
+from thunderhead_api.names import code_config_map_name
+from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.objects import name_of, owner_uid
+from thunderhead_operator.plan.observed import Refusal, RefusalKind
+from thunderhead_operator.plan.pods import PodView, Waiting
+
+_IMAGE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_CONFIG: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_SECRET: Final = re.compile(r"\bsecret\b", re.IGNORECASE)
+_CONFIG_MAP: Final = re.compile(r"\bconfig ?map\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Reason and message of the condition."""
+
+    reason: str
+    message: str
+
+
+def block_of(ctx: Context) -> Block | None:
+    """What is in the way now: of several things the one that comes first in the life of a pod."""
+    if ctx.job.stage not in (Stage.CREATING, Stage.RUNNING):
+        return None
+    if ctx.job.stage is Stage.CREATING and ctx.missing:
+        if code_is_missing(ctx):
+            return _no_code(ctx)
+        if ctx.observed.refusals:
+            return _refused(ctx.observed.refusals[0])
+    views = [pod for _, pod in sorted(ctx.current.items())]
+    return next((block for pod in views if (block := _pod_block(ctx, pod))), None)
+
+
+def next_retry(ctx: Context) -> tuple[datetime, ...]:
+    """When to try again what was refused."""
+    return (ctx.now + timedelta(seconds=ctx.config.retry_s),)
+
+
+def wants_code(ctx: Context) -> str | None:
+    """Name of the user's ConfigMap if it has to be read: the attempt's own copy of it is still to be made."""
+    spec = ctx.job.spec
+    if spec is None or spec.code is None or spec.code.config_map is None or ctx.job.stage is not Stage.CREATING:
+        return None
+    copy = code_config_map_name(ctx.job.name, ctx.status.attempt)
+    ours = {name_of(child) for child in ctx.observed.config_maps if owner_uid(child) == ctx.job.uid}
+    return None if copy in ours else spec.code.config_map.name
+
+
+def code_is_missing(ctx: Context) -> bool:
+    """The user's code is needed and is not there."""
+    return wants_code(ctx) is not None and ctx.observed.code is None
+
+
+def _no_code(ctx: Context) -> Block:
+    name = wants_code(ctx)
+    return Block(
+        Reason.CONFIG_MAP_MISSING,
+        f'ConfigMap "{name}" (spec.code.configMap) is not in namespace {ctx.job.namespace}; '
+        f"create it: kubectl -n {ctx.job.namespace} create configmap {name} --from-file=…",
+    )
+
+
+def _refused(refusal: Refusal) -> Block:
+    what = f"{refusal.kind} {refusal.name}: {refusal.message}"
+    if refusal.why is RefusalKind.TAKEN:
+        return Block(Reason.NAME_TAKEN, what)
+    if "exceeded quota" in refusal.message or "failed quota" in refusal.message:
+        return Block(Reason.QUOTA_EXCEEDED, what)
+    if refusal.kind is Kind.POD and "service account" in refusal.message:
+        return Block(Reason.SERVICE_ACCOUNT_MISSING, what)
+    return Block(Reason.FORBIDDEN, what)
+
+
+def _pod_block(ctx: Context, pod: PodView) -> Block | None:
+    if pod.terminated or pod.terminating:
+        return None
+    if pod.waiting and pod.waiting.reason in _IMAGE | _CONFIG:
+        why = f"pod {pod.name}, container {pod.waiting.container}: {pod.waiting.message or pod.waiting.reason}"
+        return Block(_waiting_reason(pod.waiting), why)
+    if pod.unschedulable is not None and pod.created_at:
+        patience = timedelta(seconds=ctx.config.unschedulable_s)
+        if ctx.now >= pod.created_at + patience:
+            return Block(Reason.UNSCHEDULABLE, f"pod {pod.name}: {pod.unschedulable}")
+    return None
+
+
+def block_wakes(ctx: Context) -> tuple[datetime, ...]:
+    """When a pod that waits for the scheduler will have waited too long."""
+    waits = [p.created_at for p in ctx.current.values() if p.unschedulable is not None and p.created_at]
+    patience = timedelta(seconds=ctx.config.unschedulable_s)
+    return tuple(t + patience for t in waits if t + patience > ctx.now)
+
+
+def _waiting_reason(waiting: Waiting) -> str:
+    if waiting.reason in _IMAGE:
+        return Reason.IMAGE_UNAVAILABLE
+    if _SECRET.search(waiting.message):
+        return Reason.SECRET_MISSING
+    if _CONFIG_MAP.search(waiting.message):
+        return Reason.CONFIG_MAP_MISSING
+    return waiting.reason

@@ -1,0 +1,116 @@
+"""The decision: one pure function over the stages of a job's life, one rule per module beside it.
+
+``status`` is the machine's memory and is written first; children are touched only by a pass that finds in status what
+it is about to do. So a crash at any point leaves a promise that the next pass keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from thunderhead_api.status import TrainingJobStatus
+from thunderhead_operator.plan.actions import Action, Decision, WriteStatus
+from thunderhead_operator.plan.active import active, idle
+from thunderhead_operator.plan.blocked import block_wakes
+from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.ending import go_on_ending
+from thunderhead_operator.plan.finished import finished
+from thunderhead_operator.plan.job import Context, Job, Stage
+from thunderhead_operator.plan.notices import notices
+from thunderhead_operator.plan.objects import Obj
+from thunderhead_operator.plan.observed import Observed
+from thunderhead_operator.plan.patch import merge_patch
+from thunderhead_operator.plan.progress import with_last_word, with_progress, with_recovery
+from thunderhead_operator.plan.step import Step
+from thunderhead_operator.plan.steps import span_of
+from thunderhead_operator.plan.surface import assumed_running_at, surfaced
+
+_ACTIVE: Final = (Stage.CREATING, Stage.RUNNING)
+_SOFT: Final = ("nodes", "progress", "checkpoint", "goodput")
+_DEFAULTS: Final = Config()
+
+
+def decide(job: Obj, observed: Observed, now: datetime, config: Config = _DEFAULTS) -> Decision:
+    """What to do about ``job`` (its JSON, read live) given its children and the time.
+
+    Either one status write with its events, or actions on children, never both.
+
+    Raises:
+        ValueError: if the status is not one that this version of the operator understands.
+    """
+    parsed = Job.parse(job)
+    if not parsed.is_ours:
+        return Decision()
+    ctx = Context(parsed, observed, now, config)
+    if parsed.stage in _ACTIVE:
+        ctx = _enriched(ctx)
+    step = _step(ctx)
+    wanted = step.status if parsed.stage is Stage.FINISHED else _with_end(ctx, step)
+    return _decision(parsed, wanted, step, ctx)
+
+
+def _step(ctx: Context) -> Step:
+    status = ctx.status
+    match ctx.job.stage:
+        case Stage.IDLE:
+            return idle(ctx)
+        case Stage.CREATING | Stage.RUNNING:
+            return active(ctx)
+        case Stage.ENDING:
+            assert status.ending is not None
+            return go_on_ending(ctx, status.ending)
+        case Stage.FINISHED:
+            return finished(ctx)
+
+
+def _enriched(ctx: Context) -> Context:
+    """The context with what the agents say already in its status, so that rules and the write see the same."""
+    status = with_recovery(ctx, with_progress(ctx, ctx.status))
+    return replace(ctx, job=replace(ctx.job, status=status))
+
+
+def _with_end(ctx: Context, step: Step) -> TrainingJobStatus:
+    status = surfaced(ctx, step)
+    if len(status.ledger) == len(ctx.status.ledger) and status.ledger[-1:] == ctx.status.ledger[-1:]:
+        return status
+    return with_last_word(status, span_of(ctx), ctx.now, done=step.complete)
+
+
+def _decision(job: Job, wanted: TrainingJobStatus, step: Step, ctx: Context) -> Decision:
+    """Write first. A change that only people read waits until the last write is a while ago, and rides along with any
+    other before that."""
+    patch = merge_patch(_dump(job.status), _dump(wanted))
+    wait = ctx.config.write_period_s - ctx.observed.quiet_s
+    if patch and (wait <= 0 or _hard(job.status) != _hard(wanted)):
+        write = WriteStatus(patch, job.resource_version)
+        return Decision((write, *notices(job.status, wanted)), _seconds_to_wake(ctx, step, 0.0))
+    return Decision(_dedup(step.actions), _seconds_to_wake(ctx, step, wait if patch else None))
+
+
+def _seconds_to_wake(ctx: Context, step: Step, other: float | None) -> float | None:
+    moments = list(step.wake)
+    if ctx.job.stage in _ACTIVE:
+        moments += block_wakes(ctx)
+        sure_at = assumed_running_at(ctx)
+        moments += [sure_at] if sure_at and sure_at > ctx.now else []
+    waits = [max(0.0, (moment - ctx.now).total_seconds()) for moment in moments]
+    return min([*waits, *([other] if other is not None else [])], default=None)
+
+
+def _dump(status: TrainingJobStatus) -> dict[str, Any]:
+    return status.model_dump(mode="json", exclude_none=True)
+
+
+def _hard(status: TrainingJobStatus) -> dict[str, Any]:
+    """What other rules read or people wait for; reasons and messages of conditions may change with every look."""
+    dump = {key: value for key, value in _dump(status).items() if key not in _SOFT}
+    dump["conditions"] = {c.type: c.status for c in status.conditions}
+    return dump
+
+
+def _dedup(actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    kept: list[Action] = []
+    kept.extend(action for action in actions if action not in kept)
+    return tuple(kept)

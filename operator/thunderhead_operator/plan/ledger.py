@@ -1,0 +1,99 @@
+"""The ledger: closing the entry of an ended attempt, and promising the next attempt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thunderhead_api.status import (
+    LEDGER_MAX,
+    Ending,
+    Goodput,
+    LedgerEntry,
+    Nodes,
+    Recovery,
+    Restarts,
+    TrainingJobStatus,
+)
+from thunderhead_api.treaty import Cause
+from thunderhead_operator.plan.clock import seconds_since, stamp
+from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.steps import Span, span_of
+
+
+def close_attempt(ctx: Context, ending: Ending) -> TrainingJobStatus:
+    """The status once the attempt is over: entry written, counters raised, nothing promised yet."""
+    span, status = span_of(ctx), ctx.status
+    entry = LedgerEntry(
+        attempt=status.attempt,
+        cause=ending.cause,
+        free=ending.free,
+        culprit=ending.culprit,
+        started_at=status.attempt_started_at or ending.at,
+        ended_at=stamp(ctx.now),
+        first_step=_either(span.first_step, ending.first_step, min),
+        last_step=_either(span.last_step, ending.last_step, max),
+    )
+    return status.model_copy(
+        update={
+            "ledger": [*status.ledger, entry][-LEDGER_MAX:],
+            "ending": None,
+            "active_seconds": round(status.active_seconds + seconds_since(status.attempt_started_at, ctx.now), 1),
+            "restarts": _restarts(status.restarts, ending),
+            "checkpoint": span.checkpoint,
+            "goodput": _goodput(ctx, span),
+            "last_recovery": _recovery(ctx, ending),
+        }
+    )
+
+
+def next_attempt(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
+    """Promise an attempt: a number never used before, bound to the spec as it is now. Its pods come in a later pass."""
+    assert ctx.job.spec is not None
+    nodes = ctx.job.spec.nodes
+    return status.model_copy(
+        update={
+            "attempt": ctx.highest_attempt + 1,
+            "attempt_started_at": stamp(ctx.now),
+            "pods_created_at": None,
+            "spec_hash": ctx.job.spec_hash,
+            "started_at": status.started_at or stamp(ctx.now),
+            "nodes": Nodes(ready=0, total=nodes, summary=f"0/{nodes}"),
+        }
+    )
+
+
+def _either(one: int | None, other: int | None, pick: Any) -> int | None:
+    known = [step for step in (one, other) if step is not None]
+    return int(pick(known)) if known else None
+
+
+def _restarts(restarts: Restarts, ending: Ending) -> Restarts:
+    """An end without another attempt is no restart, and neither is a suspension."""
+    if ending.final or ending.cause in (Cause.SUSPENDED, Cause.COMPLETED):
+        return restarts
+    charged, free = restarts.charged + (not ending.free), restarts.free + ending.free
+    return Restarts(charged=charged, free=free, total=charged + free)
+
+
+def _goodput(ctx: Context, span: Span) -> Goodput | None:
+    before = ctx.status.goodput or Goodput()
+    trained = round(before.ended_training_seconds + span.training_seconds, 1)
+    wall = round(seconds_since(ctx.status.started_at, ctx.now), 1)
+    return Goodput(
+        training_seconds=trained,
+        ended_training_seconds=trained,
+        wall_seconds=wall,
+        ratio_percent=ratio_percent(trained, wall),
+    )
+
+
+def ratio_percent(trained: float, wall: float) -> int:
+    """Share in whole percent, 0 to 100, whatever the pods claim."""
+    return max(0, min(100, round(100 * trained / wall))) if wall > 0 else 0
+
+
+def _recovery(ctx: Context, ending: Ending) -> Recovery | None:
+    """A recovery begins with every end that another attempt follows; a suspension is no fault to recover from."""
+    if ending.final or ending.cause in (Cause.SUSPENDED, Cause.COMPLETED):
+        return ctx.status.last_recovery
+    return Recovery(cause=ending.cause, detected_at=ending.at)

@@ -1,0 +1,47 @@
+"""Events for people, from the difference that a status write makes. Reasons are UpperCamelCase verbs in the past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from thunderhead_api.conditions import find_condition, is_true
+from thunderhead_api.status import TrainingJobStatus
+from thunderhead_api.treaty import Cause, ConditionType
+from thunderhead_operator.plan.actions import Notice
+
+
+def notices(before: TrainingJobStatus, after: TrainingJobStatus) -> tuple[Notice, ...]:
+    """What happened between the two, in the order it happened."""
+    return (*_ending(before, after), *_attempt(before, after), *_conditions(before, after))
+
+
+def _attempt(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[Notice]:
+    if after.attempt != before.attempt:
+        yield Notice("AttemptStarted", f"attempt {after.attempt} with {after.nodes.total} nodes")
+
+
+def _ending(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[Notice]:
+    ending = after.ending
+    if ending is None or before.ending is not None:
+        return
+    culprit = ending.culprit
+    where = f" by {culprit.pod}" if culprit and culprit.pod else ""
+    said = f": {culprit.message}" if culprit and culprit.message else ""
+    cost = "final" if ending.final else "free" if ending.free else "charged"
+    asked = ending.cause in (Cause.SUSPENDED, Cause.SPEC_CHANGED)
+    yield Notice("AttemptEnded", f"attempt {after.attempt}: {ending.cause}{where} ({cost}){said}", warning=not asked)
+
+
+def _conditions(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[Notice]:
+    for type_, reason, warning in (
+        (ConditionType.SUSPENDED, "Suspended", False),
+        (ConditionType.BLOCKED, "Blocked", True),
+        (ConditionType.RUNNING, "Running", False),
+        (ConditionType.COMPLETE, "Completed", False),
+        (ConditionType.FAILED, "Failed", True),
+    ):
+        if is_true(after.conditions, type_) and not is_true(before.conditions, type_):
+            condition = find_condition(after.conditions, type_)
+            assert condition is not None
+            why = f"{condition.reason}: " if warning else ""
+            yield Notice(reason, why + condition.message, warning)

@@ -1,0 +1,57 @@
+"""What one pass knows: live reads, and a few hints that only speed things up or explain more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from thunderhead_api.messages import StatusReply
+from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.plan.objects import Obj
+
+
+class RefusalKind(StrEnum):
+    """Why the API server would not take a child."""
+
+    FORBIDDEN = "Forbidden"  # 403: quota, service account, admission, missing right
+    INVALID = "Invalid"  # 422 or 400: what we rendered from the user's template is no valid object
+    TAKEN = "Taken"  # the name belongs to somebody else's object
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A child that the API server refused in the pass before."""
+
+    kind: Kind
+    name: str
+    why: RefusalKind
+    message: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What node 0's agent answered, checked against treaty, uid and attempt; untrusted all the same."""
+
+    reply: StatusReply
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """Children read live, and hints from memory: without any hint a decision is right, only later or less precise."""
+
+    pods: tuple[Obj, ...] = ()
+    config_maps: tuple[Obj, ...] = ()
+    services: tuple[Obj, ...] = ()
+    network_policies: tuple[Obj, ...] = ()
+    code: Obj | None = None
+    """The user's code ConfigMap, read when an attempt's copy is still to be made; None: not needed or not there."""
+    refusals: tuple[Refusal, ...] = ()
+    """Hint: what the previous pass could not create."""
+    ghosts: tuple[Obj, ...] = ()
+    """Hint: last sight of pods that were deleted since."""
+    sample: Sample | None = None
+    """Hint: the newest answer of node 0's agent."""
+    quiet_s: float = float("inf")
+    """Hint: seconds since our last write of this status."""

@@ -1,0 +1,166 @@
+"""A pod as a decision sees it: what of its many fields bears on the life of an attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from thunderhead_api.messages import TerminationRecord
+from thunderhead_api.treaty import CONTAINER, TERMINATION_MAX_BYTES, TREATY_VERSION, Label
+from thunderhead_operator.plan.clock import parse_untrusted
+from thunderhead_operator.plan.objects import Obj, int_label, items, name_of, section, uid_of
+
+_STOPPED_PHASES: Final = frozenset({"Succeeded", "Failed"})
+
+
+@dataclass(frozen=True)
+class Terminated:
+    """End of the container ``trainer`` as the kubelet reports it."""
+
+    exit_code: int
+    signal: int | None
+    reason: str
+    message: str
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A container that cannot start, and why."""
+
+    container: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class PodView:
+    """One pod, parsed."""
+
+    name: str
+    uid: str
+    attempt: int
+    node_rank: int
+    node: str | None
+    ip: str | None
+    phase: str
+    reason: str
+    message: str
+    deletion_due: datetime | None
+    deletion_grace_s: int | None
+    disruption: str | None  # reason of a true DisruptionTarget condition
+    unschedulable: str | None  # the scheduler's words
+    created_at: datetime | None
+    running_since: datetime | None
+    ready: bool
+    node_silent: bool
+    waiting: Waiting | None
+    terminated: Terminated | None
+    record: TerminationRecord | None
+
+    @property
+    def stopped(self) -> bool:
+        """All of its containers have ended for good: it holds nothing and runs nothing."""
+        return self.phase in _STOPPED_PHASES
+
+    @property
+    def terminating(self) -> bool:
+        """Somebody has asked for its deletion."""
+        return self.deletion_due is not None
+
+
+def view_pod(pod: Obj) -> PodView:
+    """Read a pod's JSON."""
+    meta, spec, status = section(pod, "metadata"), section(pod, "spec"), section(pod, "status")
+    trainer = _trainer_status(status)
+    state = section(trainer, "state")
+    terminated = _terminated(section(state, "terminated")) if "terminated" in state else None
+    conditions = {str(c.get("type")): c for c in items(status, "conditions")}
+    grace = meta.get("deletionGracePeriodSeconds")
+    return PodView(
+        name=name_of(pod),
+        uid=uid_of(pod),
+        attempt=int_label(pod, Label.ATTEMPT),
+        node_rank=int_label(pod, Label.NODE_RANK),
+        node=spec.get("nodeName"),
+        ip=status.get("podIP"),
+        phase=str(status.get("phase", "Pending")),
+        reason=str(status.get("reason", "")),
+        message=str(status.get("message", "")),
+        deletion_due=parse_untrusted(meta.get("deletionTimestamp")),
+        deletion_grace_s=grace if isinstance(grace, int) else None,
+        disruption=_true_reason(conditions.get("DisruptionTarget")),
+        unschedulable=_unschedulable(conditions.get("PodScheduled")),
+        created_at=parse_untrusted(meta.get("creationTimestamp")),
+        running_since=parse_untrusted(section(state, "running").get("startedAt")),
+        ready=_is_true(conditions.get("Ready")) if "Ready" in conditions else bool(trainer.get("ready")),
+        node_silent=_node_silent(conditions),
+        waiting=_waiting(status),
+        terminated=terminated,
+        record=_record(pod, terminated),
+    )
+
+
+def _trainer_status(status: Obj) -> Obj:
+    return next((c for c in items(status, "containerStatuses") if c.get("name") == CONTAINER), {})
+
+
+def _terminated(state: Obj) -> Terminated:
+    number = state.get("signal")
+    return Terminated(
+        exit_code=int(state.get("exitCode", 1)),
+        signal=number if isinstance(number, int) and number > 0 else None,
+        reason=str(state.get("reason", "")),
+        message=str(state.get("message", "")),
+        finished_at=parse_untrusted(state.get("finishedAt")),
+    )
+
+
+def _record(pod: Obj, terminated: Terminated | None) -> TerminationRecord | None:
+    """The agent's record, if there is one of this very pod: text that its processes wrote, so anything may be in it."""
+    if terminated is None or not 0 < len(terminated.message.encode()) <= TERMINATION_MAX_BYTES:
+        return None
+    try:
+        record = TerminationRecord.model_validate_json(terminated.message)
+    except ValidationError:
+        return None
+    owner = next((o.get("uid") for o in items(pod, "metadata", "ownerReferences") if o.get("controller")), None)
+    said = (record.treaty, record.uid, record.attempt, record.node_rank)
+    return record if said == (TREATY_VERSION, owner, *_place(pod)) else None
+
+
+def _place(pod: Obj) -> tuple[int, int]:
+    return int_label(pod, Label.ATTEMPT), int_label(pod, Label.NODE_RANK)
+
+
+def _waiting(status: Obj) -> Waiting | None:
+    for kind in ("initContainerStatuses", "containerStatuses"):
+        for container in items(status, kind):
+            state = section(container, "state", "waiting")
+            if state.get("reason"):
+                return Waiting(str(container.get("name")), str(state["reason"]), str(state.get("message", "")))
+    return None
+
+
+def _is_true(condition: Obj | None) -> bool:
+    return condition is not None and condition.get("status") == "True"
+
+
+def _true_reason(condition: Obj | None) -> str | None:
+    return str(condition.get("reason", "")) if condition is not None and _is_true(condition) else None
+
+
+def _unschedulable(condition: Obj | None) -> str | None:
+    if condition is None or condition.get("status") != "False" or condition.get("reason") != "Unschedulable":
+        return None
+    return str(condition.get("message", ""))
+
+
+def _node_silent(conditions: dict[str, Any]) -> bool:
+    """The node controller sets ``Ready`` of the pods of a silent node to False and leaves ``ContainersReady``. A kubelet
+    never reports one without the other (our pods have no readiness gates), so the pair tells who wrote it."""
+    ready, containers = conditions.get("Ready"), conditions.get("ContainersReady")
+    return ready is not None and not _is_true(ready) and _is_true(containers)

@@ -1,0 +1,116 @@
+"""What the agents' answers make of status: progress, checkpoint, goodput, and what the last recovery cost."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from thunderhead_api.messages import StatusReply
+from thunderhead_api.status import Goodput, Progress, Recovery, TrainingJobStatus
+from thunderhead_operator.plan.clock import fine_stamp, parse_time, seconds_since, stamp
+from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.ledger import ratio_percent
+from thunderhead_operator.plan.steps import Span, span_of
+
+
+def with_progress(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
+    """``status`` with the newest answer in it; unchanged where that says nothing new: time alone writes nothing."""
+    reply, sample = ctx.reply, ctx.observed.sample
+    if reply is None or sample is None or reply.first_step is None:
+        return status
+    progress = _progress(reply, sample.at, status.progress)
+    if progress is status.progress and reply.checkpoint in (None, status.checkpoint):
+        return status
+    return status.model_copy(
+        update={
+            "progress": progress,
+            "checkpoint": reply.checkpoint or status.checkpoint,
+            "goodput": _goodput(status, reply, sample.at),
+        }
+    )
+
+
+def with_last_word(status: TrainingJobStatus, span: Span, now: datetime, *, done: bool) -> TrainingJobStatus:
+    """Progress as the records of ended pods have it: the last answer pulled is older than they are."""
+    before = status.progress
+    if span.last_step is None or (before and before.step == span.last_step and not done):
+        return status
+    base = before or Progress(updated_at=stamp(now))
+    update = {
+        "step": span.last_step,
+        "metrics": span.metrics or base.metrics,
+        "percent": 100 if done else base.percent,
+        "updated_at": stamp(now),
+    }
+    return status.model_copy(update={"progress": base.model_copy(update=update)})
+
+
+def with_recovery(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
+    """``status`` with the recovery closed, once the attempt after it has made its first new step."""
+    recovery, ledger = status.last_recovery, status.ledger
+    if recovery is None or recovery.resumed_at is not None or not ledger:
+        return status
+    span = span_of(ctx)
+    if span.first_step_at is None:
+        return status
+    detected = parse_time(recovery.detected_at)
+    resumed = min(max(span.first_step_at, detected), ctx.now)
+    seconds = round((resumed - detected).total_seconds(), 1)
+    lost = _steps_lost(ledger[-1].last_step, span.first_step)
+    closed = Recovery(
+        cause=recovery.cause,
+        detected_at=recovery.detected_at,
+        resumed_at=fine_stamp(resumed),
+        seconds=seconds,
+        steps_lost=lost,
+    )
+    entry = ledger[-1].model_copy(update={"seconds_lost": seconds})
+    update = {"last_recovery": closed, "ledger": [*ledger[:-1], entry], "goodput": _take_off(status, lost)}
+    return status.model_copy(update=update)
+
+
+def _progress(reply: StatusReply, at: datetime, before: Progress | None) -> Progress | None:
+    fresh = Progress(
+        epoch=reply.epoch,
+        step=reply.step,
+        max_steps=reply.max_steps,
+        percent=reply.percent,
+        step_seconds=None if reply.step_seconds is None else round(reply.step_seconds, 6),
+        metrics=reply.metrics,
+        updated_at=stamp(at),
+    )
+    if before is not None and fresh.model_copy(update={"updated_at": before.updated_at}) == before:
+        return before
+    return fresh
+
+
+def _goodput(status: TrainingJobStatus, reply: StatusReply, at: datetime) -> Goodput:
+    ended = status.goodput.ended_training_seconds if status.goodput else 0.0
+    trained = round(ended + max(0.0, reply.training_seconds), 1)
+    wall = round(seconds_since(status.started_at, at), 1)
+    return Goodput(
+        training_seconds=trained,
+        ended_training_seconds=ended,
+        wall_seconds=wall,
+        ratio_percent=ratio_percent(trained, wall),
+    )
+
+
+def _steps_lost(last: int | None, first: int | None) -> int | None:
+    return max(0, last - first) if last is not None and first is not None else None
+
+
+def _take_off(status: TrainingJobStatus, lost: int | None) -> Goodput | None:
+    """Steps that are done again did not count: their time, at the pace last seen, is taken off."""
+    goodput, progress = status.goodput, status.progress
+    if goodput is None or not lost or progress is None or not progress.step_seconds:
+        return goodput
+    seconds = min(goodput.ended_training_seconds, lost * progress.step_seconds)
+    ended = round(goodput.ended_training_seconds - seconds, 1)
+    trained = round(max(0.0, goodput.training_seconds - seconds), 1)
+    return goodput.model_copy(
+        update={
+            "ended_training_seconds": ended,
+            "training_seconds": trained,
+            "ratio_percent": ratio_percent(trained, goodput.wall_seconds),
+        }
+    )

@@ -1,0 +1,171 @@
+"""Children of a job that are no pods: its Service and NetworkPolicy, and the frozen job and code of each attempt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thunderhead_api.messages import FrozenJob
+from thunderhead_api.names import code_config_map_name, job_config_map_name, network_policy_name, service_name
+from thunderhead_api.spec import TrainingJobSpec
+from thunderhead_api.treaty import (
+    AGENT_PORT,
+    AGENT_PORT_NAME,
+    API_VERSION,
+    JOB_FILE_NAME,
+    KIND,
+    MANAGED_BY,
+    RENDEZVOUS_PORT,
+    Label,
+)
+from thunderhead_operator.plan.actions import CreateChild, Kind
+from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.objects import Manifest, section
+
+_NOT_ACCELERATORS = ("cpu", "memory", "ephemeral-storage", "pods")
+_ACCELERATOR_WORDS = ("gpu", "tpu", "mig-", "accelerator", "neuron", "npu", "hpu", "xpu")
+
+
+def job_children(ctx: Context) -> tuple[CreateChild, ...]:
+    """One Service and one NetworkPolicy per job, for all of its attempts."""
+    return (
+        CreateChild(Kind.SERVICE, _service(ctx)),
+        CreateChild(Kind.NETWORK_POLICY, _network_policy(ctx)),
+    )
+
+
+def attempt_children(ctx: Context) -> tuple[CreateChild, ...]:
+    """What the pods of the attempt mount: written once, immutable, so that a later edit cannot reach half of them."""
+    job, attempt = ctx.job.name, ctx.status.attempt
+    labels = child_labels(ctx, attempt)
+    frozen = frozen_job(ctx).model_dump_json()
+    maps = [_config_map(ctx, job_config_map_name(job, attempt), labels, {JOB_FILE_NAME: frozen})]
+    code = _code(ctx)
+    if code is not None:
+        maps.append(_config_map(ctx, code_config_map_name(job, attempt), labels, **code))
+    return tuple(CreateChild(Kind.CONFIG_MAP, manifest) for manifest in maps)
+
+
+def frozen_job(ctx: Context) -> FrozenJob:
+    """The resolved job of the running attempt. Code and pod template reach the pod by other ways and stay out of it."""
+    spec = ctx.job.spec
+    assert spec is not None
+    processes = processes_per_node(spec)
+    resolved = spec.model_copy(update={"processes_per_node": processes, "code": None, "pod_template": None})
+    return FrozenJob(
+        namespace=ctx.job.namespace,
+        name=ctx.job.name,
+        uid=ctx.job.uid,
+        attempt=ctx.status.attempt,
+        nodes=spec.nodes,
+        processes_per_node=processes,
+        spec_hash=ctx.status.spec_hash or "",
+        spec=resolved.model_dump(mode="json", exclude_none=True),
+    )
+
+
+def processes_per_node(spec: TrainingJobSpec) -> int:
+    """``processesPerNode``, where ``Auto`` is the number of accelerators in the limits of a pod, else 1."""
+    if spec.processes_per_node != "Auto":
+        return spec.processes_per_node
+    counts = [int(amount) for name, amount in spec.resources.limits.items() if is_accelerator(name, amount)]
+    return max(1, sum(counts))
+
+
+def is_accelerator(name: str, amount: int | str) -> bool:
+    """Whether a resource counts devices to train on: an extended resource (``vendor.com/gpu``) of a known word."""
+    whole = isinstance(amount, int) or str(amount).isdigit()
+    if "/" not in name or name in _NOT_ACCELERATORS or not whole:
+        return False
+    return any(word in name.partition("/")[2].lower() for word in _ACCELERATOR_WORDS)
+
+
+def has_code(spec: TrainingJobSpec) -> bool:
+    """Whether the attempt has a ConfigMap of the user's files."""
+    return spec.code is not None and (spec.code.config_map is not None or spec.code.inline is not None)
+
+
+def child_labels(ctx: Context, attempt: int | None = None) -> dict[str, str]:
+    """Labels of a child, of one attempt or of the whole job."""
+    labels = {
+        Label.JOB.value: ctx.job.name,
+        Label.APP.value: "trainingjob",
+        Label.PART_OF.value: "thunderhead",
+        Label.MANAGER.value: MANAGED_BY.replace("/", "-"),
+    }
+    return labels if attempt is None else labels | {Label.ATTEMPT.value: str(attempt)}
+
+
+def metadata(ctx: Context, name: str, labels: dict[str, str]) -> Manifest:
+    """Metadata of a child: its controller is the job, so that it goes when the job goes."""
+    owner = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": ctx.job.name,
+        "uid": ctx.job.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+    return {"name": name, "namespace": ctx.job.namespace, "labels": labels, "ownerReferences": [owner]}
+
+
+def _code(ctx: Context) -> dict[str, Any] | None:
+    """``data`` and ``binaryData`` of the code ConfigMap; None while the user's own is not there, or there is none."""
+    spec = ctx.job.spec
+    if spec is None or spec.code is None:
+        return None
+    if spec.code.inline is not None:
+        return {"data": dict(spec.code.inline.files)}
+    if ctx.observed.code is None:
+        return None
+    data, binary = section(ctx.observed.code, "data"), section(ctx.observed.code, "binaryData")
+    return {"data": dict(data)} | ({"binary": dict(binary)} if binary else {})
+
+
+def _config_map(
+    ctx: Context, name: str, labels: dict[str, str], data: dict[str, str], binary: dict[str, str] | None = None
+) -> Manifest:
+    manifest: Manifest = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(ctx, name, labels),
+        "data": data,
+        "immutable": True,
+    }
+    return manifest | ({"binaryData": binary} if binary else {})
+
+
+def _service(ctx: Context) -> Manifest:
+    """Headless, and with the addresses of pods that are not ready: ranks have to find each other before they can be."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(ctx, service_name(ctx.job.name), child_labels(ctx)),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": {Label.JOB.value: ctx.job.name},
+            "ports": [
+                {"name": AGENT_PORT_NAME, "port": AGENT_PORT, "protocol": "TCP"},
+                {"name": "rendezvous", "port": RENDEZVOUS_PORT, "protocol": "TCP"},
+            ],
+        },
+    }
+
+
+def _network_policy(ctx: Context) -> Manifest:
+    """In: the job's own pods on every port, operator and Prometheus on the agents'. Out: open (data, object store)."""
+    own = {"podSelector": {"matchLabels": {Label.JOB.value: ctx.job.name}}}
+    agent = {"port": AGENT_PORT, "protocol": "TCP"}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(ctx, network_policy_name(ctx.job.name), child_labels(ctx)),
+        "spec": {
+            "podSelector": {"matchLabels": {Label.JOB.value: ctx.job.name}},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {"from": [own]},
+                {"from": [dict(peer) for peer in ctx.config.agent_peers], "ports": [agent]},
+            ],
+        },
+    }

@@ -1,0 +1,23 @@
+"""What one rule of the machine answers: the status it wants, and what to do once the status says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from thunderhead_api.status import TrainingJobStatus
+from thunderhead_operator.plan.actions import Action
+
+
+@dataclass(frozen=True)
+class Step:
+    """``status`` is written first; ``actions`` are for a pass that finds it written; ``wake``: when to look again."""
+
+    status: TrainingJobStatus
+    actions: tuple[Action, ...] = ()
+    wake: tuple[datetime, ...] = ()
+    failure: str | None = None
+    """Reason of the Failed condition this step sets, with ``message``."""
+    message: str = ""
+    complete: bool = False
+    suspended: bool | None = None

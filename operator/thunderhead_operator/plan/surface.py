@@ -1,0 +1,154 @@
+"""What people read: conditions, phase and columns, derived anew in every pass from the state and what was seen."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from thunderhead_api.conditions import Reason, find_condition, is_true, set_condition
+from thunderhead_api.status import Condition, Nodes, TrainingJobStatus
+from thunderhead_api.treaty import Cause, ConditionType, Phase
+from thunderhead_operator.plan.blocked import Block, block_of
+from thunderhead_operator.plan.clock import stamp
+from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.step import Step
+
+Verdicts = list[tuple[ConditionType, bool, str, str]]
+
+
+def surfaced(ctx: Context, step: Step) -> TrainingJobStatus:
+    """The whole status that this pass wants to see written."""
+    status = step.status
+    over = step.complete or step.failure is not None
+    running = not over and _same_attempt(ctx, status) and is_running(ctx)
+    block = None if over or not _same_attempt(ctx, status) or step.suspended else block_of(ctx)
+    wanted = [*_outcome(step), *_suspended(ctx, step), *_running(ctx, step, running)]
+    wanted += [*_restarting(ctx, step, running), *_blocked(ctx, block)]
+    conditions: list[Condition] = list(status.conditions)
+    for type_, value, reason, message in wanted:
+        conditions = set_condition(
+            conditions,
+            type_,
+            value,
+            reason=reason,
+            message=message,
+            generation=ctx.job.generation,
+            now=stamp(ctx.now),
+        )
+    return status.model_copy(
+        update={
+            "observed_generation": ctx.job.generation,
+            "conditions": conditions,
+            "phase": _phase(conditions, status, ctx.status.phase),
+            "nodes": _nodes(ctx, status, over=over),
+            "finished_at": stamp(ctx.now) if over else status.finished_at,
+        }
+    )
+
+
+def is_running(ctx: Context) -> bool:
+    """All ranks of the attempt have met. Once seen it stays so until the attempt ends: silence takes nothing back.
+
+    Where no agent could be asked (a policy between us and the pods), containers that have run for a while count.
+    """
+    if is_true(ctx.status.conditions, ConditionType.RUNNING):
+        return True
+    reply = ctx.reply
+    if reply is not None:
+        return 0 < reply.world_size <= reply.ranks_met
+    sure_at = assumed_running_at(ctx)
+    return sure_at is not None and ctx.now >= sure_at
+
+
+def assumed_running_at(ctx: Context) -> datetime | None:
+    """When the attempt will count as running without a word from its agents; None while a container does not run."""
+    starts = [pod.running_since for pod in ctx.current.values()]
+    if ctx.missing or not starts or ctx.reply is not None:
+        return None
+    known = [start for start in starts if start is not None]
+    return max(known) + timedelta(seconds=ctx.config.assume_running_s) if len(known) == len(starts) else None
+
+
+def _same_attempt(ctx: Context, status: TrainingJobStatus) -> bool:
+    return status.attempt == ctx.status.attempt and status.ending is None and status.attempt > 0
+
+
+def _outcome(step: Step) -> Verdicts:
+    if step.complete:
+        return [(ConditionType.COMPLETE, True, Reason.COMPLETED, step.message)]
+    if step.failure is not None:
+        return [(ConditionType.FAILED, True, step.failure, step.message)]
+    return []
+
+
+def _suspended(ctx: Context, step: Step) -> Verdicts:
+    if step.suspended:
+        return [(ConditionType.SUSPENDED, True, Reason.SUSPENDED, "spec.suspend is true; no pods run")]
+    ending = step.status.ending
+    if ending is not None and ending.cause is Cause.SUSPENDED:
+        said = "pods are being stopped, after a checkpoint where they can take one"
+        return [(ConditionType.SUSPENDED, False, Reason.SUSPEND_REQUESTED, said)]
+    if find_condition(ctx.status.conditions, ConditionType.SUSPENDED):
+        return [(ConditionType.SUSPENDED, False, Reason.NOT_SUSPENDED, "")]
+    return []
+
+
+def _running(ctx: Context, step: Step, running: bool) -> Verdicts:
+    status, total = step.status, step.status.nodes.total
+    if running:
+        return [(ConditionType.RUNNING, True, Reason.TRAINING, f"all ranks of attempt {status.attempt} have met")]
+    if step.complete or step.failure is not None:
+        return [(ConditionType.RUNNING, False, Reason.FINISHED, "")]
+    if step.suspended:
+        return [(ConditionType.RUNNING, False, Reason.SUSPENDED, "")]
+    if status.ending is not None:
+        said = f"attempt {status.attempt} ends: {status.ending.cause}"
+        return [(ConditionType.RUNNING, False, Reason.ENDING, said)]
+    started = [p for p in ctx.current.values() if p.running_since] if _same_attempt(ctx, status) else []
+    if len(started) < total:
+        return [(ConditionType.RUNNING, False, Reason.WAITING_FOR_PODS, f"waiting for {total} pods to start")]
+    return [(ConditionType.RUNNING, False, Reason.WAITING_FOR_RANKS, "all pods run, their ranks have not all met")]
+
+
+def _restarting(ctx: Context, step: Step, running: bool) -> Verdicts:
+    ending, was = step.status.ending, is_true(ctx.status.conditions, ConditionType.RESTARTING)
+    if ending is not None and not ending.final and ending.cause is not Cause.SUSPENDED:
+        said = f"attempt {step.status.attempt} ends, another follows"
+        return [(ConditionType.RESTARTING, True, ending.cause.value, said)]
+    known = find_condition(ctx.status.conditions, ConditionType.RESTARTING)
+    if known is None:
+        return []
+    if was and running:
+        return [(ConditionType.RESTARTING, False, Reason.RECOVERED, f"attempt {step.status.attempt} runs")]
+    if step.complete or step.failure is not None or step.suspended or (ending is not None):
+        return [(ConditionType.RESTARTING, False, Reason.NOT_RESTARTING, "")]
+    return [(ConditionType.RESTARTING, was, known.reason, known.message)]
+
+
+def _blocked(ctx: Context, block: Block | None) -> Verdicts:
+    if block is not None:
+        return [(ConditionType.BLOCKED, True, block.reason, block.message)]
+    if find_condition(ctx.status.conditions, ConditionType.BLOCKED):
+        return [(ConditionType.BLOCKED, False, Reason.NOT_BLOCKED, "")]
+    return []
+
+
+def _nodes(ctx: Context, status: TrainingJobStatus, *, over: bool) -> Nodes:
+    alive = not over and status.attempt == ctx.status.attempt
+    ready = sum(pod.ready and not pod.stopped for pod in ctx.current.values()) if alive else 0
+    return Nodes(ready=ready, total=status.nodes.total, summary=f"{ready}/{status.nodes.total}")
+
+
+def _phase(conditions: list[Condition], status: TrainingJobStatus, before: Phase) -> Phase:
+    for type_, phase in (
+        (ConditionType.COMPLETE, Phase.COMPLETE),
+        (ConditionType.FAILED, Phase.FAILED),
+        (ConditionType.SUSPENDED, Phase.SUSPENDED),
+        (ConditionType.BLOCKED, Phase.BLOCKED),
+        (ConditionType.RESTARTING, Phase.RESTARTING),
+        (ConditionType.RUNNING, Phase.RUNNING),
+    ):
+        if is_true(conditions, type_):
+            return phase
+    if status.ending is not None:
+        return before
+    return Phase.PENDING if status.pods_created_at is None else Phase.STARTING
