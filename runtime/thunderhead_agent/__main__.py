@@ -1,0 +1,20 @@
+"""``python -m thunderhead_agent``: pid 1 of the container ``trainer``, a plain process in the local mode."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from thunderhead_agent.lifecycle import run_agent
+
+
+def main() -> None:
+    """Run the agent and leave with its exit code, whatever threads still wait for."""
+    code = run_agent(os.environ)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""How one worker ended: stated by the worker on its board, or concluded by the agent from the exit status. Pure."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from thunderhead_agent.verdict import CAUSE, SYMPTOM, UNCLEAR
+from thunderhead_agent.wire import Failure
+from thunderhead_api.messages import Culprit
+from thunderhead_api.treaty import Outcome
+
+MESSAGE_LIMIT: Final = 1024
+TRACEBACK_LIMIT: Final = 2048
+FORKSERVER_DIED: Final = 255
+"""Exit code that multiprocessing reports for a child whose fork server is gone."""
+
+_SYMPTOM_TYPES: Final = ("DistBackendError", "DistNetworkError", "DistStoreError")
+_SYMPTOM_TEXTS: Final = (
+    "connection closed by peer",
+    "connection reset by peer",
+    "connection refused",
+    "broken pipe",
+    "socket timeout",
+    "timed out waiting",
+    "remote process exited",
+    "ncclremoteerror",
+    "nccl communicator was aborted",
+    "failed to recv, got 0 bytes",
+    "store->get",
+    "application timeout caused pair closure",
+)
+_TRANSPORTS: Final = ("gloo", "nccl", "tcpstore", "c10d", "store", "processgroup")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What a worker says about its own end.
+
+    Attributes:
+        exit_code: of ``sys.exit(n)`` in the user's code; the process itself exits 0 whatever it states.
+        symptom: only the consequence of a peer's death, as far as one process can tell.
+    """
+
+    outcome: Outcome
+    reason: str | None = None
+    message: str | None = None
+    step: int | None = None
+    exit_code: int | None = None
+    symptom: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As it goes on the board."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_json(cls, stated: Mapping[str, Any]) -> Ending:
+        """Read back what :meth:`to_json` wrote."""
+        known = {name: stated[name] for name in cls.__slots__ if name in stated}
+        return cls(**{**known, "outcome": Outcome(known["outcome"])})
+
+
+def is_symptom(error: BaseException) -> bool:
+    """Whether an exception only says that a peer or the store is gone.
+
+    torch has types for some of them; gloo raises a plain RuntimeError with its source file and the errno in the text.
+    A ``ConnectionResetError`` of the user's own sockets is no symptom.
+    """
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if type(current).__name__ in _SYMPTOM_TYPES:
+            return True
+        text = str(current).lower()
+        if isinstance(current, RuntimeError) and any(t in text for t in _TRANSPORTS):
+            return any(phrase in text for phrase in _SYMPTOM_TEXTS)
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return False
+
+
+def from_exception(error: BaseException, *, outcome: Outcome, step: int | None) -> Ending:
+    """The ending of a worker whose code raised."""
+    if isinstance(error, SystemExit):
+        return _from_exit(error, step)
+    headline = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    message = headline[:MESSAGE_LIMIT]
+    if outcome is Outcome.FAILED:
+        message += "\n" + traceback_tail(error)
+        return Ending(
+            outcome=outcome, reason=type(error).__name__, message=message, step=step, symptom=is_symptom(error)
+        )
+    return Ending(outcome=outcome, reason=type(error).__name__, message=str(error)[:MESSAGE_LIMIT], step=step)
+
+
+def _from_exit(error: SystemExit, step: int | None) -> Ending:
+    code = error.code if isinstance(error.code, int) else (0 if error.code is None else 1)
+    said = "" if error.code is None or isinstance(error.code, int) else f": {error.code}"
+    message = f"the code called sys.exit({code}) before the run had ended{said}"[:MESSAGE_LIMIT]
+    return Ending(outcome=Outcome.FAILED, reason="SystemExit", message=message, step=step, exit_code=code & 0xFF)
+
+
+def traceback_tail(error: BaseException) -> str:
+    """The last 2 KiB of the traceback, whole lines, without the headline that is told separately."""
+    lines = "".join(traceback.format_tb(error.__traceback__)).encode()[-TRACEBACK_LIMIT:]
+    return lines.decode(errors="ignore").rstrip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a worker ran."""
+
+    rank: int
+    node_rank: int
+    pod: str
+    node: str | None
+
+
+def concluded(stated: Ending | None, exit_code: int | None, *, out_of_memory: bool, step: int | None) -> Ending:
+    """The ending of a process that is gone (``exit_code``, negative for a signal) or has stated how it ended."""
+    if stated is not None:
+        return stated
+    assert exit_code is not None, "a worker that still runs has not ended"
+    if exit_code == -signal.SIGKILL and out_of_memory:
+        message = "killed by the kernel: the container's memory limit was reached"
+        return Ending(outcome=Outcome.FAILED, reason="OutOfMemory", message=message, step=step)
+    if exit_code < 0:
+        name = signal_name(-exit_code)
+        return Ending(outcome=Outcome.FAILED, reason=name, message=f"killed by {name}", step=step)
+    if exit_code == FORKSERVER_DIED:
+        reason = "OutOfMemory" if out_of_memory else "ForkServerDied"
+        message = "the fork server of this pod died, and its workers with it"
+        return Ending(outcome=Outcome.FAILED, reason=reason, message=message, step=step)
+    message = f"the process exited with code {exit_code} before the run had ended"
+    return Ending(outcome=Outcome.FAILED, reason="Exit", message=message, step=step, exit_code=exit_code)
+
+
+def failure(ending: Ending, exit_code: int | None, place: Place) -> Failure:
+    """What is reported to node 0 about a worker that failed."""
+    killed = exit_code is not None and exit_code < 0 and ending.reason in ("OutOfMemory", signal_name(-exit_code))
+    culprit = Culprit(
+        rank=place.rank,
+        node_rank=place.node_rank,
+        pod=place.pod,
+        node=place.node,
+        exit_code=ending.exit_code,
+        signal=signal_name(-exit_code) if killed and exit_code is not None else None,
+        reason=(ending.reason or ending.outcome)[:253],
+        message=ending.message,
+        step=ending.step,
+    )
+    return Failure(outcome=ending.outcome, weight=_weight(ending), culprit=culprit)
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL`` for 9; real-time signals by number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"
+
+
+def _weight(ending: Ending) -> int:
+    if ending.symptom:
+        return SYMPTOM
+    # NCCL's watchdog ends a process whose peer is gone by SIGABRT; so does an assertion in the user's extension.
+    return UNCLEAR if ending.reason == "SIGABRT" else CAUSE

@@ -1,0 +1,122 @@
+"""From the environment to the exit code: settings, fork server, HTTP, the agent, the record."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+
+from thunderhead_agent import linux
+from thunderhead_agent.agent import Agent
+from thunderhead_agent.exposition import exposition
+from thunderhead_agent.logs import LogPump
+from thunderhead_agent.plan import TRAIN
+from thunderhead_agent.processes import ForkServer
+from thunderhead_agent.record import encode_record, termination_record, write_record
+from thunderhead_agent.server import AgentServer, pages
+from thunderhead_agent.settings import Settings, SettingsError, read_settings
+from thunderhead_agent.snapshot import status_reply
+from thunderhead_agent.wire import Verdict
+from thunderhead_api import treaty
+from thunderhead_api.messages import Culprit
+from thunderhead_api.treaty import EXIT_CODE_OF, Env, Outcome
+
+STALE_SECONDS = 30.0
+DRAIN_SECONDS = 3.0
+PORT_FILE = "agent.port"
+"""In RUN_DIR: the port of ``/status``, for a local run that asked for any free one."""
+
+
+def run_agent(environ: MutableMapping[str, str], *, entry: str = TRAIN) -> int:
+    """Run one attempt on this node and return the process's exit code.
+
+    Args:
+        environ: the process's environment; thread settings are written to it before the fork server inherits it.
+        entry: what a worker runs (``module:function``).
+    """
+    try:
+        settings = read_settings(environ)
+    except SettingsError as error:
+        return _refuse(environ, error)
+    logs = LogPump(sys.stdout.buffer)
+    linux.adopt_orphans()
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    _fix_threads(environ, settings.threads)
+    server = ForkServer()
+    server.warm()
+    agent = Agent(settings, server, logs, entry=entry)
+    try:
+        return asyncio.run(_attempt(agent, settings, logs))
+    except Exception as error:  # noqa: BLE001 - whatever it is, this pod must leave a record that says so
+        traceback.print_exc()
+        culprit = Culprit(node_rank=settings.node_rank, pod=settings.pod, node=settings.node, reason="AgentError")
+        culprit = culprit.model_copy(update={"message": f"the agent itself failed: {type(error).__name__}: {error}"})
+        _leave_record(agent, settings, Outcome.FAILED, Verdict(outcome=Outcome.FAILED, culprit=culprit))
+        return int(EXIT_CODE_OF[Outcome.FAILED])
+
+
+async def _attempt(agent: Agent, settings: Settings, logs: LogPump) -> int:
+    _serve(agent, settings)
+    outcome, verdict = await agent.run()
+    _leave_record(agent, settings, outcome, verdict)
+    await agent.close()
+    logs.close(DRAIN_SECONDS)
+    code = int(EXIT_CODE_OF[outcome])
+    sys.stdout.flush()
+    # Leaving from inside the loop: its own shutdown would wait for threads that look up names or start workers.
+    os._exit(code)
+
+
+def _serve(agent: Agent, settings: Settings) -> None:
+    """Open the HTTP port, before anything that takes time."""
+
+    def status() -> bytes:
+        return status_reply(agent.snapshot).model_dump_json(by_alias=True).encode()
+
+    def healthy() -> bool:
+        return time.time() - agent.snapshot.taken_at < STALE_SECONDS
+
+    metrics = exposition(lambda: agent.snapshot, settings.threads)
+    http = AgentServer(settings.agent_host, settings.agent_port, pages(status, metrics, healthy))
+    http.start()
+    (settings.run_dir / PORT_FILE).write_text(str(http.port))
+
+
+def _fix_threads(environ: MutableMapping[str, str], threads: int) -> None:
+    """The fork server reads these as it loads torch and every worker inherits them; another number gives other bits."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        environ[name] = str(threads)
+
+
+def _leave_record(agent: Agent, settings: Settings, outcome: Outcome, verdict: Verdict) -> None:
+    body = encode_record(termination_record(agent.snapshot, outcome, verdict))
+    _write(settings.termination_file, body)
+
+
+def _write(path: Path, body: bytes) -> None:
+    try:
+        write_record(path, body)
+    except OSError as error:
+        # The exit code still says the kind; the log says the rest.
+        print(f"cannot write {path}: {error.strerror}; it would have said {body.decode()}", file=sys.stderr)
+
+
+def _refuse(environ: Mapping[str, str], error: SettingsError) -> int:
+    """No settings, no agent: state why in the form that the operator reads."""
+    print(f"thunderhead_agent: {error}", file=sys.stderr)
+    attempt, node_rank = environ.get(Env.ATTEMPT, "1"), environ.get(Env.NODE_RANK, "0")
+    record = {
+        "treaty": treaty.TREATY_VERSION,
+        "uid": environ.get(Env.UID, "unknown"),
+        "attempt": int(attempt) if attempt.isdigit() else 1,
+        "nodeRank": int(node_rank) if node_rank.isdigit() else 0,
+        "outcome": Outcome.INVALID_CONFIGURATION,
+        "culprit": {"reason": "InvalidSettings", "message": str(error)[:2000]},
+    }
+    _write(Path(environ.get(Env.TERMINATION_FILE) or treaty.TERMINATION_FILE), json.dumps(record).encode()[:4096])
+    return int(EXIT_CODE_OF[Outcome.INVALID_CONFIGURATION])

@@ -1,0 +1,147 @@
+"""The other nodes' side of the group: find node 0, meet, report, and hear the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from thunderhead_agent import wire
+from thunderhead_agent.addresses import backoff, candidates, keep_alive
+from thunderhead_agent.verdict import choose, lost_agent
+from thunderhead_agent.wire import Failure, Go, Hello, Refused, Verdict
+from thunderhead_api.messages import Message, RankStatus
+from thunderhead_api.treaty import Outcome
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+MAX_BUFFERED_BYTES = 1024 * 1024
+"""Reports beyond this are dropped while node 0 does not read; the next one says more anyway."""
+
+
+class PeerSession:
+    """Node k's connection to node 0; same contract as :class:`~thunderhead_agent.session.Session`.
+
+    Args:
+        name_of_node_0: its pod, for the verdict that this node must speak alone when node 0 is gone.
+        read_resolv_conf: returns the text of ``/etc/resolv.conf``.
+    """
+
+    def __init__(
+        self,
+        me: Hello,
+        host: str,
+        port: int,
+        *,
+        name_of_node_0: str,
+        read_resolv_conf: Callable[[], str],
+        say: Callable[[str], None],
+    ) -> None:
+        self._me = me
+        self._host = host
+        self._port = port
+        self._name_of_node_0 = name_of_node_0
+        self._read_resolv_conf = read_resolv_conf
+        self._say = say
+        self._loop = asyncio.get_running_loop()
+        self._go: asyncio.Future[Go] = self._loop.create_future()
+        self._writer: asyncio.StreamWriter | None = None
+        self._own: list[Failure] = []
+        self._task: asyncio.Task[None] | None = None
+        self.verdict: asyncio.Future[Verdict] = self._loop.create_future()
+
+    def start(self) -> None:
+        """Begin to look for node 0."""
+        self._task = self._loop.create_task(self._run())
+
+    async def meet(self) -> Go:
+        """Wait until node 0 has heard all nodes."""
+        return await self._go
+
+    def report(self, ranks: Sequence[RankStatus]) -> None:
+        """Send this node's ranks to node 0, unless it has stopped reading."""
+        if self._writer is not None and self._writer.transport.get_write_buffer_size() < MAX_BUFFERED_BYTES:
+            self._send(wire.Report(ranks=list(ranks)))
+
+    def fail(self, failure: Failure) -> None:
+        """Report a failed worker."""
+        self._own.append(failure)
+        self._send(wire.Failed(failure=failure))
+
+    def finish(self, outcome: Outcome) -> None:
+        """Report that all workers ended well."""
+        self._send(wire.Finished(outcome=outcome))
+
+    def withdraw(self) -> None:
+        """Tell node 0, if it is there; without it this node just ends as stopped."""
+        if self._writer is None:
+            self._conclude(Verdict(outcome=Outcome.STOPPED))
+        else:
+            self._send(wire.Withdraw())
+
+    def conclude(self) -> None:
+        """Node 0 does not answer: judge by what failed here."""
+        if self._own:
+            found = choose(self._own)
+            self._conclude(Verdict(outcome=found.outcome, culprit=found.culprit))
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _send(self, message: Message) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(wire.encode(message))
+
+    def _conclude(self, verdict: Verdict) -> None:
+        if not self.verdict.done():
+            self.verdict.set_result(verdict)
+
+    async def _run(self) -> None:
+        pauses = backoff()
+        while not self.verdict.done():
+            reader = await self._connect()
+            if reader is None:
+                await asyncio.sleep(next(pauses))
+                continue
+            await self._listen(reader)
+            self._writer = None
+            if self._go.done():
+                self._conclude(self._without_node_0("its connection ended before a verdict"))
+            else:
+                await asyncio.sleep(next(pauses))
+
+    async def _connect(self) -> asyncio.StreamReader | None:
+        """One round over the names of node 0; ``None`` while it cannot be reached (its pod may not exist yet)."""
+        for name in candidates(self._host, self._read_resolv_conf()):
+            try:
+                opening = asyncio.open_connection(name, self._port, limit=wire.MAX_LINE_BYTES)
+                reader, writer = await asyncio.wait_for(opening, CONNECT_TIMEOUT_SECONDS)
+            except (OSError, TimeoutError):
+                continue
+            keep_alive(writer.get_extra_info("socket"))
+            writer.write(wire.encode(self._me))
+            self._writer = writer
+            return reader
+        return None
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        """Until the connection ends. A refusal may heal: node 0 of another attempt is about to go."""
+        try:
+            while line := await reader.readline():
+                message = wire.from_hub(line)
+                if isinstance(message, Verdict):
+                    self._conclude(message)
+                elif isinstance(message, Refused):
+                    self._say(f"node 0 refused us: {message.reason}")
+                elif not self._go.done():
+                    self._go.set_result(message)
+        except (OSError, ValueError) as error:
+            self._say(f"lost node 0: {error}")
+
+    def _without_node_0(self, detail: str) -> Verdict:
+        """Node 0 can no longer judge: a cause of our own stands, else it is the suspect."""
+        lost = lost_agent(0, self._name_of_node_0, None, detail)
+        found = choose([*self._own, lost])
+        return Verdict(outcome=found.outcome, culprit=found.culprit)

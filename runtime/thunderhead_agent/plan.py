@@ -1,0 +1,102 @@
+"""What one worker process is told, and the environment it gets. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from thunderhead_agent.settings import Settings
+from thunderhead_agent.wire import Go
+
+TRAIN = "thunderhead_agent.train:train"
+"""The entry of a worker: ``module:function``, called with the plan and the board, returns the outcome."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPlan:
+    """Everything one worker needs; picklable."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+    local_world_size: int
+    node_rank: int
+    nodes: int
+    attempt: int
+    round: int
+    master_addr: str
+    master_port: int
+    threads: int
+    job_file: Path
+    board: Path
+    code_dir: Path
+    run_dir: Path
+    entry: str = TRAIN
+    environ: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def store_prefix(self) -> str:
+        """Namespace of this execution in the store: rounds share one server, and old keys must never be read again."""
+        return f"{self.attempt}/{self.round}"
+
+
+def worker_plans(settings: Settings, go: Go, entry: str = TRAIN) -> list[WorkerPlan]:
+    """One plan per worker of this node."""
+    return [_plan(settings, go, local_rank, entry) for local_rank in range(settings.processes)]
+
+
+def board_path(settings: Settings, local_rank: int) -> Path:
+    """Where a worker's board lies; unique on the machine, since the local mode runs all pods on one."""
+    job = settings.job
+    return settings.board_dir / f"thunderhead-{job.uid}-{job.attempt}-{settings.rank(local_rank)}.board"
+
+
+def _plan(settings: Settings, go: Go, local_rank: int, entry: str) -> WorkerPlan:
+    job = settings.job
+    return WorkerPlan(
+        rank=settings.rank(local_rank),
+        local_rank=local_rank,
+        world_size=job.world_size,
+        local_world_size=settings.processes,
+        node_rank=settings.node_rank,
+        nodes=job.nodes,
+        attempt=job.attempt,
+        round=go.round,
+        master_addr=go.master_addr,
+        master_port=go.master_port,
+        threads=settings.threads,
+        job_file=settings.job_file,
+        board=board_path(settings, local_rank),
+        code_dir=settings.code_dir,
+        run_dir=settings.run_dir,
+        entry=entry,
+        environ=tuple(_environ(settings, go, local_rank).items()),
+    )
+
+
+def _environ(settings: Settings, go: Go, local_rank: int) -> dict[str, str]:
+    """What PyTorch and libraries built on it look for; ``WORLD_SIZE`` counts processes, never pods."""
+    job, rank = settings.job, settings.rank(local_rank)
+    environ = {
+        "RANK": rank,
+        "LOCAL_RANK": local_rank,
+        "WORLD_SIZE": job.world_size,
+        "LOCAL_WORLD_SIZE": settings.processes,
+        "NODE_RANK": settings.node_rank,
+        "GROUP_RANK": settings.node_rank,
+        "GROUP_WORLD_SIZE": job.nodes,
+        "ROLE_NAME": "trainer",
+        "ROLE_RANK": rank,
+        "ROLE_WORLD_SIZE": job.world_size,
+        "MASTER_ADDR": go.master_addr,
+        "MASTER_PORT": go.master_port,
+        "TORCHELASTIC_RUN_ID": f"{job.uid}-{job.attempt}",
+        "TORCHELASTIC_RESTART_COUNT": go.round,
+        "TORCHELASTIC_MAX_RESTARTS": 0,
+        # A user's own init_process_group("env://") joins our store instead of opening a second one on its port.
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "OMP_NUM_THREADS": settings.threads,
+    }
+    if settings.agent_host == "127.0.0.1":
+        environ["GLOO_SOCKET_IFNAME"] = "lo"
+    return {name: str(value) for name, value in environ.items()}

@@ -1,0 +1,42 @@
+"""The workers' process group, over a store namespace of this execution's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from thunderhead_agent.plan import WorkerPlan
+
+GLOO_TIMEOUT = timedelta(minutes=30)
+NCCL_TIMEOUT = timedelta(minutes=10)
+STORE_TIMEOUT = timedelta(minutes=5)
+
+
+@contextmanager
+def process_group(plan: WorkerPlan, backend: str) -> Iterator[object]:
+    """Join the group and yield the execution's store (a ``PrefixStore``), of which other uses take namespaces.
+
+    A failed worker leaves without destroying the group: its peers are gone or about to be killed, and waiting for
+    them at exit is how jobs hang.
+    """
+    import torch
+    import torch.distributed as dist
+
+    server = dist.TCPStore(
+        plan.master_addr, plan.master_port, is_master=False, wait_for_workers=False, timeout=STORE_TIMEOUT
+    )
+    store = dist.PrefixStore(plan.store_prefix, server)
+    device = torch.device("cuda", plan.local_rank) if backend == "nccl" else None
+    if device is not None:
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore("group", store),
+        rank=plan.rank,
+        world_size=plan.world_size,
+        timeout=NCCL_TIMEOUT if backend == "nccl" else GLOO_TIMEOUT,
+        device_id=device,
+    )
+    yield store
+    dist.destroy_process_group()

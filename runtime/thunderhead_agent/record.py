@@ -1,0 +1,77 @@
+"""The termination record: the last words of this pod, at most 4,096 bytes of valid JSON whatever happened."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from thunderhead_agent.snapshot import Snapshot, bounded_metrics, committed, rfc3339
+from thunderhead_agent.wire import Verdict
+from thunderhead_api.messages import TerminationRecord
+from thunderhead_api.treaty import TERMINATION_MAX_BYTES, Outcome
+
+RECORD_METRICS = 8
+
+
+def termination_record(snapshot: Snapshot, outcome: Outcome, verdict: Verdict) -> TerminationRecord:
+    """What this node states about the execution that has ended."""
+    job, lead = snapshot.job, snapshot.lead
+    known = lead is not None and lead.first_step >= 0
+    return TerminationRecord(
+        uid=job.uid,
+        attempt=job.attempt,
+        round=snapshot.round,
+        node_rank=snapshot.node_rank,
+        outcome=outcome,
+        culprit=verdict.culprit,
+        first_step=lead.first_step if lead is not None and known else None,
+        last_step=lead.step if lead is not None and known else None,
+        first_step_at=rfc3339(lead.first_step_at) if lead is not None and lead.first_step_at is not None else None,
+        training_seconds=round(lead.training_s, 3) if lead is not None else 0.0,
+        checkpoint=committed(job, lead) if lead is not None else None,
+        metrics=bounded_metrics(snapshot.metrics, RECORD_METRICS),
+    )
+
+
+def encode_record(record: TerminationRecord) -> bytes:
+    """JSON of at most :data:`TERMINATION_MAX_BYTES`: the culprit's message is cut first, then the metrics go."""
+    body = _dump(record)
+    if len(body) > TERMINATION_MAX_BYTES and record.culprit is not None:
+        record = _with_shorter_message(record, len(body) - TERMINATION_MAX_BYTES)
+        body = _dump(record)
+    if len(body) > TERMINATION_MAX_BYTES:
+        body = _dump(record.model_copy(update={"metrics": {}, "checkpoint": None}))
+    assert len(body) <= TERMINATION_MAX_BYTES, "names are bounded by the models"
+    return body
+
+
+def write_record(path: Path, body: bytes) -> None:
+    """Write in place: kubelet mounts that very file, it must not be replaced by another one.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        os.write(fd, body)
+    finally:
+        os.close(fd)
+
+
+def _dump(record: TerminationRecord) -> bytes:
+    return record.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+def _with_shorter_message(record: TerminationRecord, excess: int) -> TerminationRecord:
+    """Cut the message's middle: its first line says what, its last lines say where."""
+    culprit = record.culprit
+    assert culprit is not None, "checked by the caller"
+    message = culprit.message or ""
+    while message and excess > 0:
+        # Escapes make a character up to six bytes, so cut by what is still too much and look again.
+        keep = max(0, len(message) - max(excess // 2, 16))
+        head = min(keep, 600)
+        message = (message[:head] + " … " + message[len(message) - (keep - head) :]) if keep > 16 else ""
+        shorter = record.model_copy(update={"culprit": culprit.model_copy(update={"message": message or None})})
+        excess = len(_dump(shorter)) - TERMINATION_MAX_BYTES
+    return record.model_copy(update={"culprit": culprit.model_copy(update={"message": message or None})})

@@ -1,0 +1,46 @@
+"""What an agent needs from the group of agents; node 0 has it in memory (``hub``), the others over TCP (``peer``)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from thunderhead_agent.wire import Failure, Go, Verdict
+from thunderhead_api.messages import RankStatus
+from thunderhead_api.treaty import Outcome
+
+
+class Session(Protocol):
+    """One execution, seen from one node."""
+
+    verdict: asyncio.Future[Verdict]
+    """Set once, when the execution has ended; possibly before anyone has met."""
+
+    async def meet(self) -> Go:
+        """Wait until all nodes are here and the workers' store is up."""
+        ...
+
+    def report(self, ranks: Sequence[RankStatus]) -> None:
+        """State what this node's ranks are doing; never waits."""
+        ...
+
+    def fail(self, failure: Failure) -> None:
+        """Report a failed worker of this node."""
+        ...
+
+    def finish(self, outcome: Outcome) -> None:
+        """State that all workers of this node have ended well."""
+        ...
+
+    def withdraw(self) -> None:
+        """State that this node was asked to stop before its workers started."""
+        ...
+
+    def conclude(self) -> None:
+        """Give a verdict from what this node knows, if there is none yet and something is known."""
+        ...
+
+    async def close(self) -> None:
+        """Leave; node 0 waits a moment until everyone has heard the verdict."""
+        ...

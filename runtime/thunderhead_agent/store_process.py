@@ -1,0 +1,34 @@
+"""The process that serves the workers' TCPStore on node 0.
+
+A process of its own, forked from the warm fork server: pid 1 never imports torch, so it is up at once, small, and the
+last that the kernel would kill for want of memory. The listening socket is made by the agent, which so knows the port
+before the server runs and decides which addresses it listens on.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+
+from thunderhead_agent.linux import die_with_parent
+
+
+def keep_store(listener: socket.socket) -> None:
+    """Serve until killed."""
+    die_with_parent()
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in its stub
+
+    host, port = listener.getsockname()[:2]
+    # The store takes the descriptor over; it must not be closed a second time by the socket object.
+    store = TCPStore(_loopback(host), port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
+    threading.Event().wait()
+    del store
+
+
+def _loopback(host: str) -> str:
+    """An address at which this pod reaches its own listener; a dual-stack one hears IPv4's loopback as well."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host

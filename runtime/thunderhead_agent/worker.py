@@ -1,0 +1,99 @@
+"""A worker process from its first instruction to its last: born of the fork server, one rank of the job.
+
+Whatever happens is stated on the board before the process exits 0; a death without a statement is a signal, an
+``os._exit`` or the kernel. Everything heavy is imported by the fork server (``preload``) or by the entry.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import NoReturn
+
+from thunderhead.job.board import Board, Word
+from thunderhead.job.errors import InvalidConfiguration, NothingRestorable, Stopped, StorageRefused, Superseded
+from thunderhead_agent.ending import Ending, from_exception
+from thunderhead_agent.linux import die_with_parent, prefer_as_oom_victim
+from thunderhead_agent.plan import WorkerPlan
+from thunderhead_api.treaty import Outcome
+
+Entry = Callable[[WorkerPlan, Board], Outcome]
+
+_OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
+    (Stopped, Outcome.STOPPED),
+    (Superseded, Outcome.SUPERSEDED),
+    (StorageRefused, Outcome.STORAGE_REFUSED),
+    (NothingRestorable, Outcome.STORAGE_REFUSED),
+    (InvalidConfiguration, Outcome.INVALID_CONFIGURATION),
+)
+
+
+def run_worker(plan: WorkerPlan, log: Connection) -> None:
+    """The target of the worker process; returns (and so exits 0) whatever the user's code did."""
+    _become_a_worker(log)
+    os.environ.update(plan.environ)
+    board = Board.attach(plan.board)
+    ending = execute(plan, board)
+    board.publish_outcome(ending.to_json())
+    if ending.outcome not in (Outcome.DONE, Outcome.STOPPED):
+        _leave()
+
+
+def execute(plan: WorkerPlan, board: Board) -> Ending:
+    """Run the entry and say how it ended."""
+    try:
+        outcome = _entry(plan.entry)(plan, board)
+    except BaseException as error:  # noqa: BLE001 - sys.exit and KeyboardInterrupt of the user's code are ends as well
+        step = board.words[Word.STEP]
+        ending = from_exception(error, outcome=_outcome(error), step=step)
+        if ending.outcome is Outcome.FAILED:
+            traceback.print_exc()
+        elif ending.outcome is not Outcome.STOPPED:
+            print(f"{ending.outcome}: {ending.message}", file=sys.stderr)
+        return ending
+    return Ending(outcome=outcome, step=board.words[Word.STEP])
+
+
+def _outcome(error: BaseException) -> Outcome:
+    for kind, outcome in _OUTCOMES:
+        if isinstance(error, kind):
+            return outcome
+    return Outcome.FAILED
+
+
+def _entry(name: str) -> Entry:
+    module, _, function = name.partition(":")
+    entry: Entry = getattr(importlib.import_module(module), function)
+    return entry
+
+
+def _become_a_worker(log: Connection) -> None:
+    """Own process group (killed as a whole, deaf to the terminal's Ctrl-C), own log pipe, no life after the agent."""
+    die_with_parent()
+    parent = multiprocessing.parent_process()
+    if parent is None or not parent.is_alive():
+        os._exit(1)
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    prefer_as_oom_victim()
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    log.close()
+    # Line buffering: a line that was printed before a crash is in the pipe, and the agent reads the pipe to its end.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a TextIO here, typed as one that may not be
+    faulthandler.enable()
+
+
+def _leave() -> NoReturn:
+    """End now: the process group is broken, and waiting for threads or peers at exit could only hang."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
