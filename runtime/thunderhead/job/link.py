@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from thunderhead.job.board import Board
 
-# A tree of dicts (string or integer keys), lists, tuples, tensors, NumPy arrays, numbers, strings, bytes, booleans and None.
-# The checkpoint codec refuses anything else, naming the path.
+# A tree of dicts (string or integer keys), lists, tuples, tensors, NumPy arrays, numbers, strings, bytes, booleans
+# and None. The checkpoint codec refuses anything else, naming the path.
 Tree = Any
 
 
@@ -24,7 +24,8 @@ class Restored:
     Attributes:
         step: optimizer steps done when it was taken.
         replicated: the tree every rank saved alike (parameters, optimizers, schedulers, callbacks, position).
-        local: the tree this rank saved (random state, loader state, unsynchronised buffers).
+        local: the tree this rank saved (random state, loader state, unsynchronised buffers); ``None`` where another
+            number of ranks saved the checkpoint, so that no tree belongs to this rank.
         uri: where its manifest lies.
     """
 
@@ -36,7 +37,10 @@ class Restored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointPolicy:
-    """When a job checkpoint is due; ``None`` switches a trigger off. Suspend, drain and the end of training always save."""
+    """When a job checkpoint is due; ``None`` switches a trigger off.
+
+    Suspend, drain and the end of training always save.
+    """
 
     every_steps: int | None = None
     every_seconds: float | None = None
@@ -51,6 +55,7 @@ class JobCheckpoints(Protocol):
         Returns ``None`` only where the lineage holds no commit at all (or ``resume: Never``).
 
         Raises:
+            Superseded: a newer epoch has claimed the job, or another process this very epoch.
             StorageRefused: the store denies us or its bucket is missing.
             NothingRestorable: commits exist, yet none of them verifies.
         """
@@ -67,6 +72,9 @@ class JobCheckpoints(Protocol):
     def save(self, replicated: Tree, local: Tree, *, step: int, position: Mapping[str, Any]) -> None:
         """Stage, upload and commit one checkpoint; returns once it is acknowledged or handed to the background.
 
+        Steps never fall. State is a function of the step: saving the newest acknowledged step again writes nothing.
+        ``position`` is plain JSON for people, kept in the manifest; what restoring needs is in ``replicated``.
+
         Raises:
             Superseded: a newer epoch has claimed the job; the caller must end.
             StorageRefused: the store denies us.
@@ -79,7 +87,10 @@ class JobCheckpoints(Protocol):
 
 
 class StopControl(Protocol):
-    """The agreement of all ranks on the last step, made beside the training thread (no collective, no call per step)."""
+    """The agreement of all ranks on the last step, made beside the training thread.
+
+    It costs no collective and no call per step.
+    """
 
     @property
     def limit(self) -> int:

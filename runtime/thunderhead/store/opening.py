@@ -12,13 +12,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from thunderhead.job.errors import NothingRestorable
+from thunderhead.job.errors import InvalidConfiguration, NothingRestorable
 from thunderhead.store.epochs import Commit
 from thunderhead.store.exchange import Peers
 from thunderhead.store.lineage import Lineage
 from thunderhead.store.log import EpochLog, list_job, read_lineage
 from thunderhead.store.objects import Corrupt, NotFound, ObjectStore
-from thunderhead.store.restore import Loaded, counting_keys, load, split_manifest_uri
+from thunderhead.store.reading import job_roots, split_manifest_uri
+from thunderhead.store.restore import Loaded, load
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,18 @@ class Opening:
         if manifest:
             return [Candidate(*manifest)]
         root = uri.rstrip("/")
-        return [Candidate(root, key) for key in counting_keys(self._open_store(root))]
+        store = self._open_store(root)
+        listing = list_job(store)
+        counting = read_lineage(store, listing).counting(listing.commits)
+        if counting:
+            return [Candidate(root, commit.key) for commit in counting]
+        jobs = [] if listing.claims else job_roots(store)
+        if jobs:
+            raise InvalidConfiguration(
+                f"checkpoint.resume: {root} holds the checkpoints of {len(jobs)} jobs; name one of them: "
+                + ", ".join(f"{root}/{job}" for job in jobs[:5])
+            )
+        raise NothingRestorable(f"checkpoint.resume: {root} holds no committed checkpoint")
 
     def _propose(self, number: int, candidate: Candidate) -> Restoration | None:
         """Have every rank read ``candidate``; ``None`` where one of them cannot."""
