@@ -45,6 +45,26 @@ def version() -> None:
     typer.echo(f"thunderhead {distribution_version('thunderhead')}")
 
 
+@app.command("verify-checkpoints")
+def verify_checkpoints(
+    uri: Annotated[
+        str, typer.Argument(metavar="URI", help="s3://bucket/prefix or file:///path: of a manifest, a job, or several.")
+    ],
+    endpoint: Annotated[str | None, typer.Option(help="URL of an S3-compatible server.")] = None,
+    region: Annotated[str | None, typer.Option(help="S3 region.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Read back every committed checkpoint and compare it with its checksums; nothing is written.
+
+    Exit code 0: at least one counts, and all that count are whole. 1: damage, nothing there, or the store refuses.
+    Credentials come from the environment (AWS_ACCESS_KEY_ID and so on).
+    """
+    from thunderhead.store.verify import main as verify  # with it comes what reads S3: only for those who ask
+
+    words = [uri, *(["--endpoint", endpoint] if endpoint else []), *(["--region", region] if region else [])]
+    raise typer.Exit(verify([*words, *(["--json"] if as_json else [])]))
+
+
 def valid_job(path: Path) -> JobFile:
     """The job of ``path``; ends the command with the problems on stderr where there are any."""
     try:

@@ -50,3 +50,15 @@ def test_help_is_there(command: list[str]) -> None:
     result = RUNNER.invoke(app, [*command, "--help"])
     assert result.exit_code == 0
     assert "Usage" in result.stdout
+
+
+def test_verify_checkpoints_tells_an_empty_place_from_a_whole_one(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["verify-checkpoints", tmp_path.as_uri()])
+    assert result.exit_code == 1
+    assert f"no job checkpoints under {tmp_path.as_uri()}" in result.stdout
+
+
+def test_verify_checkpoints_refuses_what_is_no_place(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["verify-checkpoints", "here"])
+    assert result.exit_code == 1
+    assert "s3://bucket/prefix" in result.stderr

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from thunderhead_api.treaty import Label
 from thunderhead_cli.local import podstatus
 from thunderhead_cli.local.agents import is_healthy
-from thunderhead_cli.local.launch import AGENT, LOOPBACK, Launch, Ports, node_name, plan_launch
+from thunderhead_cli.local.launch import AGENT, LOOPBACK, Launch, node_name, plan_launch
 from thunderhead_cli.local.process import PodProcess
 
 
@@ -51,7 +51,6 @@ class Pod:
     uid: str
     attempt: int
     node_rank: int
-    ports: Ports
     launch: Launch
     process: PodProcess
     since: datetime
@@ -59,6 +58,14 @@ class Pod:
     ready: bool = False
     asked_to_stop: bool = False
     reported: bool = False
+    _port: int | None = None
+
+    @property
+    def port(self) -> int | None:
+        """Where the agent answers; None until it listens."""
+        if self._port is None and (text := _read(self.launch.port_file)):
+            self._port = int(text)
+        return self._port
 
 
 @dataclass(slots=True)
@@ -112,14 +119,14 @@ class Kubelet:
         name, uid, labels = meta["name"], meta["uid"], meta["labels"]
         attempt, node_rank = int(labels[Label.ATTEMPT]), int(labels[Label.NODE_RANK])
         manifest = {**manifest, "spec": {**manifest["spec"], "nodeName": node_name(node_rank)}}
-        ports = Ports(agent=free_port(), rendezvous=self._rendezvous.setdefault(attempt, free_port()))
+        self._rendezvous.setdefault(attempt, free_port())
         directory = self.pod_dir(name)
         try:
             launch = plan_launch(
                 manifest,
                 self.store.config_maps(),
                 directory=directory,
-                ports=ports,
+                rendezvous_port=self._rendezvous[attempt],
                 environment=self.environment,
                 command=self.command,
             )
@@ -130,7 +137,7 @@ class Kubelet:
         self.store.bind(name, uid, node_name(node_rank))
         lay_out(directory, launch)
         process = await PodProcess.start(launch.argv, env=launch.env, cwd=launch.cwd, log=directory / "agent.log")
-        pod = Pod(name, uid, attempt, node_rank, ports, launch, process, since=self.now())
+        pod = Pod(name, uid, attempt, node_rank, launch, process, since=self.now())
         pod.watch = asyncio.create_task(self._watch(pod), name=f"watch of {name}")
         self._pods[uid] = pod
         self.store.report(name, uid, podstatus.running(pod.since, ready=False))
@@ -146,7 +153,7 @@ class Kubelet:
             self._report_end(pod, pod.watch.result(), deleted="deletionTimestamp" in manifest["metadata"])
         elif "deletionTimestamp" in manifest["metadata"]:
             self._stop(pod, datetime.fromisoformat(manifest["metadata"]["deletionTimestamp"]))
-        elif not pod.ready and await is_healthy(pod.ports.agent):
+        elif not pod.ready and pod.port is not None and await is_healthy(pod.port):
             pod.ready = True
             self.store.report(pod.name, pod.uid, podstatus.running(pod.since, ready=True))
 
@@ -198,5 +205,5 @@ def free_port() -> int:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:  # the agent replaced and lost it: the exit code speaks
+    except FileNotFoundError:  # not written: the exit code speaks, or the next look will find it
         return ""

@@ -11,16 +11,9 @@ from typing import Any
 from thunderhead_api.treaty import AGENT_COMMAND, CODE_DIR, CONTAINER, JOB_DIR, JOB_FILE_NAME, Env
 
 LOOPBACK = "127.0.0.1"
+PORT_FILE = "agent.port"  # in the scratch directory, as the agent writes it
 NODE_PREFIX = "local-"
 AGENT = (sys.executable, *AGENT_COMMAND[1:])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
-    """Free TCP ports on the loopback address, in place of the addresses that pods have of their own."""
-
-    agent: int
-    rendezvous: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +26,7 @@ class Launch:
         cwd: directory it starts in, also the pod's scratch.
         files: path → content, to be written before the start.
         termination_file: where the agent leaves its record.
+        port_file: where the agent tells the port of its HTTP server; it takes any free one.
     """
 
     argv: tuple[str, ...]
@@ -40,6 +34,7 @@ class Launch:
     cwd: Path
     files: dict[Path, str]
     termination_file: Path
+    port_file: Path
 
 
 def plan_launch(
@@ -47,7 +42,7 @@ def plan_launch(
     config_maps: Mapping[str, Mapping[str, str]],
     *,
     directory: Path,
-    ports: Ports,
+    rendezvous_port: int,
     environment: Mapping[str, str],
     command: tuple[str, ...] = AGENT,
 ) -> Launch:
@@ -57,7 +52,7 @@ def plan_launch(
         pod: the manifest as the operator renders it.
         config_maps: data by name, of every ConfigMap the pod mounts.
         directory: of this pod alone.
-        ports: of this pod's agent and of its attempt's rendezvous.
+        rendezvous_port: free on the loopback address; the same for all pods of an attempt.
         environment: of this command; the pod inherits it (a virtual environment, credentials, proxies).
         command: what to run.
 
@@ -69,7 +64,7 @@ def plan_launch(
     run_dir = directory / "run"
     termination_file = directory / "termination.json"
     inherited = {key: value for key, value in environment.items() if not key.startswith("THUNDERHEAD_")}
-    env = {"GLOO_SOCKET_IFNAME": _loopback_interface(), "PYTHONUNBUFFERED": "1"} | inherited
+    env = {"PYTHONUNBUFFERED": "1"} | inherited
     env |= _declared(pod, container)
     env |= {
         Env.JOB_FILE: str(_local(directory, JOB_DIR) / JOB_FILE_NAME),
@@ -77,11 +72,18 @@ def plan_launch(
         Env.RUN_DIR: str(run_dir),
         Env.TERMINATION_FILE: str(termination_file),
         Env.RENDEZVOUS_HOST: LOOPBACK,
-        Env.RENDEZVOUS_PORT: str(ports.rendezvous),
+        Env.RENDEZVOUS_PORT: str(rendezvous_port),
         Env.AGENT_HOST: LOOPBACK,
-        Env.AGENT_PORT: str(ports.agent),
+        Env.AGENT_PORT: "0",
     }
-    return Launch(argv=command, env=env, cwd=run_dir, files=files, termination_file=termination_file)
+    return Launch(
+        argv=command,
+        env=env,
+        cwd=run_dir,
+        files=files,
+        termination_file=termination_file,
+        port_file=run_dir / PORT_FILE,
+    )
 
 
 def trainer_container(pod: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -135,7 +137,3 @@ def _mounted_files(
 def _local(directory: Path, path: str) -> Path:
     """Where a path of the container lies on this machine."""
     return directory / "root" / path.lstrip("/")
-
-
-def _loopback_interface() -> str:
-    return "lo0" if sys.platform == "darwin" else "lo"

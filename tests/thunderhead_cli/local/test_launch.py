@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from thunderhead_cli.local.launch import Launch, Ports, plan_launch
+from thunderhead_cli.local.launch import Launch, plan_launch
 
 POD: dict[str, Any] = {
     "metadata": {"name": "digits-1-0", "namespace": "default"},
@@ -43,8 +43,7 @@ MAPS = {"digits-1": {"job.json": "{}"}, "digits-1-code": {"digits.py": "import t
 
 
 def launch(environment: dict[str, str] | None = None) -> Launch:
-    ports = Ports(agent=40001, rendezvous=40000)
-    return plan_launch(POD, MAPS, directory=Path("/run-1/pod"), ports=ports, environment=environment or {})
+    return plan_launch(POD, MAPS, directory=Path("/run-1/pod"), rendezvous_port=40000, environment=environment or {})
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,7 @@ def launch(environment: dict[str, str] | None = None) -> Launch:
         ("THUNDERHEAD_RENDEZVOUS_HOST", "127.0.0.1"),
         ("THUNDERHEAD_RENDEZVOUS_PORT", "40000"),
         ("THUNDERHEAD_AGENT_HOST", "127.0.0.1"),
-        ("THUNDERHEAD_AGENT_PORT", "40001"),
+        ("THUNDERHEAD_AGENT_PORT", "0"),
         ("THUNDERHEAD_JOB_FILE", "/run-1/pod/root/etc/thunderhead/job/job.json"),
         ("THUNDERHEAD_CODE_DIR", "/run-1/pod/root/etc/thunderhead/code"),
         ("THUNDERHEAD_RUN_DIR", "/run-1/pod/run"),
@@ -90,4 +89,4 @@ def test_config_maps_become_files_where_the_environment_points() -> None:
 
 def test_missing_config_map_is_not_run_over() -> None:
     with pytest.raises(KeyError, match="digits-1"):
-        plan_launch(POD, {}, directory=Path("/x"), ports=Ports(agent=1, rendezvous=2), environment={})
+        plan_launch(POD, {}, directory=Path("/x"), rendezvous_port=1, environment={})
