@@ -12,7 +12,8 @@ import torch
 from thunderhead.store.epochs import Commit, Epoch
 from thunderhead.store.log import list_job, read_lineage, read_manifest
 from thunderhead.store.objects import ObjectStore, open_store
-from thunderhead.store.restore import fetch, load, load_tree
+from thunderhead.store.reading import fetch
+from thunderhead.store.restore import load, load_tree
 
 from .run import Run
 

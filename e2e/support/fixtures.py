@@ -19,6 +19,7 @@ from .figures import Figures
 from .hands import Hands
 from .jobs import ProbeJob, Site, undisturbed, workload_files
 from .kubectl import Kubectl
+from .operators import Operators
 from .run import Run
 
 BUCKET = "scenarios"
@@ -119,6 +120,18 @@ def hands(cluster: Cluster, api: Api, images: Any) -> Iterator[Hands]:
     hands.install()
     yield hands
     hands.remove()
+
+
+class Installed(Protocol):
+    """What the scenarios use of the fixture `operator`."""
+
+    namespace: str
+
+
+@pytest.fixture(scope="session")
+def operators(operator: Installed, api: Api) -> Operators:
+    """The installed operator's replicas."""
+    return Operators(api, operator.namespace)
 
 
 @pytest.fixture

@@ -5,13 +5,16 @@ Killing a container through Kubernetes sends SIGTERM first, and from inside a co
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from .api import DAEMON_SETS, NAMESPACES, PODS, Api, Object
+from .api import DAEMON_SETS, NAMESPACES, NODES, PODS, Api, Object
 from .waiting import eventually
 
 NAMESPACE = "e2e-hands"
@@ -35,6 +38,21 @@ for pid in victims:
     except ProcessLookupError:
         pass
 print("done", flush=True)
+"""
+
+# Counts processes by a word of their command line.
+_COUNTER = _KILLER.partition("print(")[0] + "print(len(victims))"
+
+# Copies a growing file to the output, from the file system that the kubelet sees; goes on when it has been deleted.
+_READER = """
+import glob, sys, time
+kubelet = next(p for p in glob.glob("/proc/[0-9]*") if open(p + "/comm").read().strip() == "kubelet")
+with open(kubelet + "/root" + sys.argv[1], "rb", buffering=0) as file:
+    print("open", flush=True)
+    while True:
+        sys.stdout.buffer.write(file.read())
+        sys.stdout.flush()
+        time.sleep(0.2)
 """
 
 
@@ -63,25 +81,38 @@ class Hands:
     @contextmanager
     def aiming_at(self, node: str, word: str) -> Iterator[Trigger]:
         """Ready to SIGKILL every process of a node that has `word` in its command line."""
-        pod = next(p for p in self._api.list(PODS, NAMESPACE) if p["spec"].get("nodeName") == node)
-        command = [
-            *self._command,
-            "exec",
-            "-i",
-            "-n",
-            NAMESPACE,
-            pod["metadata"]["name"],
-            "--",
-            "python",
-            "-c",
-            _KILLER,
-        ]
-        process = subprocess.Popen([*command, word], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        try:
+        with self._running(node, _KILLER, word) as process:
             assert process.stdout is not None
             number = int(process.stdout.readline() or "0")
             assert number > 0, f"no process with {word!r} in its command line on {node}"
             yield Trigger(process)
+
+    def count(self, node: str, word: str) -> int:
+        """How many processes of a node have `word` in their command line."""
+        with self._running(node, _COUNTER, word) as process:
+            assert process.stdout is not None
+            return int(process.stdout.readline())
+
+    @contextmanager
+    def reading_log(self, node: str, pod: Object) -> Iterator[Copy]:
+        """Reads the log of a pod's trainer on its node, where it grows on though the API server has forgotten it."""
+        config = json.loads(self._api.text(NODES.path(None, node, "proxy/configz")))
+        meta = pod["metadata"]
+        directory = config["kubeletconfig"].get("podLogsDir", "/var/log/pods")
+        path = f"{directory}/{meta['namespace']}_{meta['name']}_{meta['uid']}/trainer/0.log"
+        with self._running(node, _READER, path) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline().strip() == "open", f"{path} on {node} cannot be read"
+            yield Copy(process.stdout)
+
+    @contextmanager
+    def _running(self, node: str, program: str, argument: str) -> Iterator[subprocess.Popen[str]]:
+        pod = next(p for p in self._api.list(PODS, NAMESPACE) if p["spec"].get("nodeName") == node)
+        command = [*self._command, "exec", "-i", "-n", NAMESPACE, pod["metadata"]["name"], "--"]
+        words = [*command, "python", "-c", program, argument]
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            yield process
         finally:
             process.kill()
             process.communicate()
@@ -100,6 +131,23 @@ class Trigger:
         self._process.stdin.write(os.linesep)
         self._process.stdin.flush()
         assert self._process.stdout.readline().strip() == "done"
+
+
+class Copy:
+    """What was read of a file so far; a thread reads on as long as it is written."""
+
+    def __init__(self, source: IO[str]) -> None:
+        self._lines: list[str] = []
+        threading.Thread(target=self._read, args=(source,), daemon=True).start()
+
+    def text(self) -> str:
+        return "".join(self._lines)
+
+    def _read(self, source: IO[str]) -> None:
+        try:
+            self._lines.extend(source)
+        except ValueError:  # closed by the one who stopped reading
+            return
 
 
 def _daemon_set(image: str) -> Object:

@@ -1,0 +1,81 @@
+"""The operator as an administrator sees it: its pods, its processes, its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from .api import DEPLOYMENTS, PODS, Api, Object
+from .hands import Hands, Trigger
+from .waiting import eventually
+
+LABELS = "app.kubernetes.io/name=thunderhead,app.kubernetes.io/component=operator"
+PROCESS = "thunderhead_operator"
+METRICS_PORT = 8080
+READY_S = 120
+
+
+class Operators:
+    """All replicas of the installed operator."""
+
+    def __init__(self, api: Api, namespace: str) -> None:
+        self.api = api
+        self.namespace = namespace
+
+    def deployment(self) -> Object:
+        (found,) = self.api.list(DEPLOYMENTS, self.namespace, labels="app.kubernetes.io/name=thunderhead")
+        return found
+
+    def pods(self) -> list[Object]:
+        """Those that are not on their way out."""
+        labels = ",".join(f"{k}={v}" for k, v in self.deployment()["spec"]["selector"]["matchLabels"].items())
+        found = self.api.list(PODS, self.namespace, labels=labels)
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def nodes(self) -> set[str]:
+        return {pod["spec"]["nodeName"] for pod in self.pods()}
+
+    def scale(self, replicas: int) -> None:
+        """Sets the number of replicas and waits until that many are ready and no other is left."""
+        name = self.deployment()["metadata"]["name"]
+        self.api.patch(DEPLOYMENTS, self.namespace, name, {"spec": {"replicas": replicas}})
+        eventually(lambda: len(self.pods()) == replicas, f"{replicas} operator pods", timeout_s=READY_S)
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        def is_ready() -> bool:
+            deployment = self.deployment()
+            wanted, status = deployment["spec"]["replicas"], deployment.get("status", {})
+            is_current = status.get("observedGeneration") == deployment["metadata"]["generation"]
+            return bool(is_current and status.get("readyReplicas", 0) == wanted == len(self.pods()))
+
+        eventually(is_ready, "the operator is ready", timeout_s=READY_S)
+
+    @contextmanager
+    def in_sight(self, hands: Hands) -> Iterator[list[Trigger]]:
+        """Triggers that SIGKILL the operator's processes, one for each node that has some."""
+        with ExitStack() as stack:
+            yield [stack.enter_context(hands.aiming_at(node, PROCESS)) for node in sorted(self.nodes())]
+
+    def replace(self) -> None:
+        """Lets new pods take the place of those whose process was killed: their restart would be held back, longer with
+        every kill."""
+        for pod in self.pods():
+            self.api.delete(PODS, self.namespace, pod["metadata"]["name"], grace_s=0)
+
+    def metrics(self, pod: Object) -> dict[str, float]:
+        """Every sample of a replica by its name with labels, as Prometheus' own parser reads them."""
+        path = PODS.path(self.namespace, f"{pod['metadata']['name']}:{METRICS_PORT}", "proxy/metrics")
+        return samples(self.api.text(path))
+
+
+def samples(text: str) -> dict[str, float]:
+    """Samples by name, with their labels as Prometheus writes them."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found

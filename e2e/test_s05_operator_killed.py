@@ -1,0 +1,142 @@
+"""Scenario 5: the operator is killed at each stage of a job's life; the job ends as if it had not been."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+
+from .support.api import PODS
+from .support.figures import Figures
+from .support.fixtures import Start
+from .support.hands import Hands
+from .support.jobs import ProbeJob
+from .support.observe import attempt_of
+from .support.operators import Operators
+from .support.run import START_S, Run, condition
+
+SCENARIO = "5 operator killed"
+NODES, STEPS = 2, 40
+LONGEST_PAUSE_S = 5
+"""More than a busy machine ever makes a step of 0.1 s take, less than any restart."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A moment in a job's life: `reach` returns when it has come. A disturbed job loses a pod on the way there."""
+
+    name: str
+    reach: Callable[[Run], object]
+    disturbed: bool = False
+
+
+def first_pod(run: Run) -> object:
+    return run.wait(lambda: run.observer.pod_versions, "its first pod", timeout_s=START_S)
+
+
+def containers_run(run: Run) -> object:
+    def look() -> bool | None:
+        return any(version.object["status"].get("phase") == "Running" for version in run.observer.pod_versions) or None
+
+    return run.wait(look, "a running pod", timeout_s=START_S)
+
+
+def lose_a_pod(run: Run) -> None:
+    run.wait_step(12)
+    run.api.delete(PODS, run.namespace, f"{run.name}-1-1", grace_s=0)
+
+
+def promise_to_end(run: Run) -> object:
+    lose_a_pod(run)
+
+    def look() -> bool | None:
+        return any(version.object["status"].get("ending") for version in run.observer.job_versions) or None
+
+    return run.wait(look, "status.ending", timeout_s=60)
+
+
+def training_again(run: Run) -> object:
+    lose_a_pod(run)
+    return run.wait_step(1, attempt=2)
+
+
+def second_attempt(run: Run) -> object:
+    lose_a_pod(run)
+
+    def look() -> bool | None:
+        return any(version.object["status"].get("attempt") == 2 for version in run.observer.job_versions) or None
+
+    return run.wait(look, "attempt 2 in status", timeout_s=60)
+
+
+STAGES = (
+    Stage("created", lambda run: run),
+    Stage("pods created", first_pod),
+    Stage("pods running", containers_run),
+    Stage("training", lambda run: run.wait_step(12)),
+    Stage("ending", promise_to_end, disturbed=True),
+    Stage("between attempts", second_attempt, disturbed=True),
+    Stage("training again", training_again, disturbed=True),
+    Stage("finishing", lambda run: run.wait_step(STEPS)),
+)
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name.replace(" ", "-"))
+def test_the_job_ends_as_if_the_operator_had_lived(
+    stage: Stage, start: Start, hands: Hands, operators: Operators, figures: Figures
+) -> None:
+    operators.wait_ready()
+    with operators.in_sight(hands) as triggers:
+        name = f"op-{stage.name.replace(' ', '-')}"
+        run = start(ProbeJob(name=name, nodes=NODES, samples=80 * NODES, step_seconds=0.1))
+        stage.reach(run)
+        for trigger in triggers:
+            trigger.pull()
+    operators.replace()
+    status = run.wait_end()["status"]
+
+    attempts = [1, 2] if stage.disturbed else [1]
+    assert_end_state(run, status, attempts)
+    assert_nothing_twice(run, attempts)
+    pause = longest_pause(run)
+    figures.note(SCENARIO, f"killed while {stage.name}: longest pause between two steps of an attempt", pause, "s")
+    assert pause <= LONGEST_PAUSE_S
+
+
+def assert_end_state(run: Run, status: dict[str, object], attempts: list[int]) -> None:
+    causes = ["PodDeleted"] * (len(attempts) - 1) + ["Completed"]
+    ledger = status["ledger"]
+    assert isinstance(ledger, list)
+    assert [(entry["attempt"], entry["cause"], entry["free"]) for entry in ledger] == [
+        (attempt, cause, True) for attempt, cause in zip(attempts, causes, strict=True)
+    ]
+    assert status["attempt"] == attempts[-1]
+    assert status["phase"] == "Complete"
+    progress = status["progress"]
+    assert isinstance(progress, dict)
+    assert progress["step"] == run.wanted_steps
+    assert not status.get("ending")
+    assert not condition({"status": status}, "Blocked")
+
+
+def assert_nothing_twice(run: Run, attempts: list[int]) -> None:
+    """Each pod of each attempt was made once, and each rank trained once in each."""
+    pods = {
+        (attempt_of(v.object), v.object["metadata"]["name"], v.object["metadata"]["uid"])
+        for v in run.observer.pod_versions
+    }
+    made = Counter((attempt, name) for attempt, name, _ in pods)
+    assert made == {(attempt, f"{run.name}-{attempt}-{node}"): 1 for attempt in attempts for node in range(NODES)}
+    ranks = Counter((rank.attempt, rank.rank) for rank in run.observer.ranks)
+    assert ranks == {(attempt, rank): 1 for attempt in attempts for rank in range(NODES)}
+    for attempt in attempts:
+        steps = [step.step for step in run.observer.steps if step.attempt == attempt]
+        assert steps == list(range(steps[0], steps[-1] + 1))
+
+
+def longest_pause(run: Run) -> float:
+    pairs = pairwise(run.observer.steps)
+    return max(after.at - before.at for before, after in pairs if before.attempt == after.attempt)

@@ -1,0 +1,95 @@
+"""Scenario 9: the API server itself refuses what is wrong, naming the field; applying a file twice changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import yaml
+
+from .support.api import CONFIG_MAPS, JOBS, NETWORK_POLICIES, PODS, SERVICES, Api, Object
+from .support.figures import Figures
+from .support.fixtures import Start
+from .support.jobs import ProbeJob, Site, overlaid
+from .support.kubectl import Kubectl
+from .support.observe import LABEL_JOB
+from .support.operators import Operators
+
+SCENARIO = "9 apply"
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A mistake in a spec or a name, and the field that the refusal has to name."""
+
+    what: str
+    names: str
+    spec: dict[str, Any] = field(default_factory=dict)
+    name: str = "wrong"
+
+
+WRONG = (
+    Wrong("nodes 0", "spec.nodes", {"nodes": 0}),
+    Wrong("name of 80 characters", "metadata.name", name="a" * 80),
+    Wrong("s3:/x", "spec.checkpoint.uri", {"checkpoint": {"uri": "s3:/x"}}),
+    Wrong("trainer.max_epoch", "spec.trainer.max_epoch", {"trainer": {"max_epoch": 3}}),
+    Wrong("limit_val_batches: 1.0", "spec.trainer.limit_val_batches", {"trainer": {"limit_val_batches": 1.0}}),
+    Wrong("two code sources", "spec.code", {"code": {"inline": {"files": {"a.py": ""}}}}),
+    Wrong("negative deadline", "spec.activeDeadlineSeconds", {"activeDeadlineSeconds": -1}),
+    Wrong("devices: 4", "spec.trainer.devices", {"trainer": {"devices": 4}}),
+)
+
+
+@pytest.fixture(scope="module")
+def _stopped_operator(operators: Operators) -> Iterator[None]:
+    replicas = operators.deployment()["spec"]["replicas"]
+    operators.scale(0)
+    yield
+    operators.scale(replicas)
+
+
+@pytest.mark.usefixtures("_stopped_operator")
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.what)
+def test_apply_refuses_and_names_the_field(
+    wrong: Wrong, site: Site, kubectl: Kubectl, api: Api, figures: Figures
+) -> None:
+    manifest = ProbeJob(name=wrong.name).manifest(site)
+    manifest["spec"] = overlaid(manifest["spec"], wrong.spec)
+    said = kubectl.run("apply", "-f", "-", stdin=yaml.safe_dump(manifest))
+    assert said.status != 0, said.out
+    assert wrong.names in said.err
+    assert api.find(JOBS, site.namespace, wrong.name) is None
+    figures.note(SCENARIO, f"{wrong.what}: refused", said.err.strip().splitlines()[-1][-160:])
+
+
+@pytest.mark.usefixtures("_stopped_operator")
+def test_apply_accepts_what_is_right(site: Site, kubectl: Kubectl) -> None:
+    text = yaml.safe_dump(ProbeJob(name="right").manifest(site))
+    said = kubectl.run("apply", "--dry-run=server", "-f", "-", stdin=text)
+    assert (said.status, said.err) == (0, "")
+
+
+def test_applying_twice_changes_nothing(start: Start, site: Site, api: Api, kubectl: Kubectl) -> None:
+    job = ProbeJob(name="twice", nodes=2)
+    text = yaml.safe_dump(job.manifest(site))
+    apply = ("apply", "--server-side", "--field-manager=a-user", "--force-conflicts", "-f", "-")
+    run = start(job)
+    assert kubectl.run(*apply, stdin=text).status == 0
+    run.wait_step(5)
+    before = run.job()["metadata"]["generation"]
+    assert kubectl.run(*apply, stdin=text).status == 0
+    assert run.job()["metadata"]["generation"] == before
+    assert run.wait_end()["status"]["attempt"] == 1, "the pods were left alone"
+
+    finished = everything(api, site, run.name)
+    assert kubectl.run(*apply, stdin=text).status == 0
+    assert everything(api, site, run.name) == finished
+
+
+def everything(api: Api, site: Site, name: str) -> list[Object]:
+    """The job and all its children, whole, with their resource versions."""
+    children = (PODS, CONFIG_MAPS, SERVICES, NETWORK_POLICIES)
+    found = [api.list(resource, site.namespace, labels=f"{LABEL_JOB}={name}") for resource in children]
+    return [api.get(JOBS, site.namespace, name), *(child for some in found for child in some)]
