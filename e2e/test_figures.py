@@ -1,0 +1,138 @@
+"""The figures of the operator that no scenario measures in passing; `make bench-operator` measures them alone."""
+
+from __future__ import annotations
+
+import queue
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from .support.api import JOBS, PODS, Api, Object
+from .support.figures import Figures
+from .support.jobs import ProbeJob, Site
+from .support.observe import LABEL_JOB
+from .support.operators import Operators
+from .support.run import Run, condition
+from .support.waiting import eventually
+
+SCENARIO = "figures"
+SAMPLES = 20
+FINISHED, RUNNING = 100, 10
+NOWHERE = {"podTemplate": {"spec": {"nodeSelector": {"e2e/nowhere": "true"}}}}
+"""No node has this label, so a pod is made and nothing is started: the cluster stays idle."""
+
+
+@pytest.fixture
+def first_pods(api: Api, site: Site) -> Iterator[queue.SimpleQueue[tuple[str, float]]]:
+    """Names of jobs and times at which the watch event of a new pod of theirs arrived."""
+    news: queue.SimpleQueue[tuple[str, float]] = queue.SimpleQueue()
+    stopped = threading.Event()
+
+    def watch() -> None:
+        for kind, pod in api.watch(PODS, site.namespace, labels=LABEL_JOB, timeout_s=300):
+            if kind == "ADDED":
+                news.put((pod["metadata"]["labels"][LABEL_JOB], time.perf_counter()))
+            if stopped.is_set():
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    yield news
+    stopped.set()
+
+
+def test_a_job_gets_its_first_pod_at_once(
+    api: Api, site: Site, operators: Operators, first_pods: queue.SimpleQueue[tuple[str, float]], figures: Figures
+) -> None:
+    operators.wait_ready()
+    seconds = [create_to_pod(api, site, first_pods, f"latency-{index}") for index in range(SAMPLES)]
+    middle = statistics.median(seconds) * 1000
+    figures.note(SCENARIO, f"create answered → first pod's watch event, p50 of {SAMPLES}", middle, "ms", asked=150)
+    figures.note(SCENARIO, "the slowest of them", max(seconds) * 1000, "ms")
+
+
+def create_to_pod(api: Api, site: Site, news: queue.SimpleQueue[tuple[str, float]], name: str) -> float:
+    """Seconds from the answer to a create call to the watch event of the job's first pod."""
+    api.create(JOBS, site.namespace, ProbeJob(name=name, spec=NOWHERE).manifest(site))
+    answered = time.perf_counter()
+    try:
+        while True:
+            job, at = news.get(timeout=30)
+            if job == name:
+                return at - answered
+    finally:
+        api.delete(JOBS, site.namespace, name)
+        gone = f"{LABEL_JOB}={name}"
+        eventually(lambda: not api.list(PODS, site.namespace, labels=gone), f"the end of {name}", timeout_s=60)
+
+
+def test_writes_of_an_undisturbed_job(baseline: Run, figures: Figures) -> None:
+    """Counted from the job's own watch: every version is one write; and from its children."""
+    job = baseline.wait_end()
+    versions = [version.object for version in baseline.observer.job_versions]
+    steps = [(before, after) for before, after in pairwise(versions)]
+    patches = [after for before, after in steps if is_progress_only(before, after)]
+    lifecycle = len(steps) - len(patches)
+    children = 2 + 2  # Service and NetworkPolicy; of the attempt, the frozen job and the code
+    pods = len({version.object["metadata"]["uid"] for version in baseline.observer.pod_versions})
+    figures.note(SCENARIO, "lifecycle writes beside the pods' own", float(lifecycle + children), asked=12)
+    figures.note(SCENARIO, "pods created", float(pods))
+    ran = max(1.0, baseline.observer.steps[-1].at - baseline.observer.steps[0].at)
+    figures.note(SCENARIO, f"progress patches in {ran:.0f} s of training", float(len(patches)), asked=1 + ran / 10)
+    assert job["status"]["attempt"] == 1
+    assert lifecycle + children <= 12
+    assert len(patches) <= 1 + ran / 10
+
+
+def is_progress_only(before: Object, after: Object) -> bool:
+    """Whether a write changed nothing but how far training is."""
+    moving = {"progress", "goodput", "checkpoint"}
+    fixed = [{k: v for k, v in job.get("status", {}).items() if k not in moving} for job in (before, after)]
+    return fixed[0] == fixed[1]
+
+
+@pytest.fixture
+def crowd(operator: object, api: Api, site: Site) -> Iterator[list[Run]]:
+    """A hundred finished jobs (declared so by an administrator) and ten that train."""
+    for index in range(FINISHED):
+        declare_finished(api, site, f"finished-{index}")
+    slow: dict[str, Any] = {"step_seconds": 1.0, "samples": 4 * 10_000, "every_steps": 10_000}
+    runs = [Run.of(api, ProbeJob(name=f"running-{index}", **slow), site).submit() for index in range(RUNNING)]
+    yield runs
+    for run in runs:
+        run.remove()
+    for index in range(FINISHED):
+        api.delete(JOBS, site.namespace, f"finished-{index}")
+
+
+@pytest.mark.timeout(600)
+def test_memory_of_the_operator(crowd: list[Run], operators: Operators, api: Api, figures: Figures) -> None:
+    for run in crowd:
+        run.wait_step(2, timeout_s=300)
+        run.wait_condition("Running")
+    pod = max(operators.pods(), key=lambda pod: operators.metrics(pod)["process_resident_memory_bytes"])
+    resident = operators.metrics(pod)["process_resident_memory_bytes"] / 1e6
+    what = f"operator memory with {FINISHED} finished and {RUNNING} running jobs"
+    figures.note(SCENARIO, f"{what}, resident", resident, "MB", asked=150)
+    assert resident <= 150
+
+
+def declare_finished(api: Api, site: Site, name: str) -> None:
+    """A job that has never had a pod, with a status that says it is complete."""
+    api.create(JOBS, site.namespace, ProbeJob(name=name, spec={"suspend": True}).manifest(site))
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    complete = {
+        "type": "Complete",
+        "status": "True",
+        "observedGeneration": 1,
+        "lastTransitionTime": now,
+        "reason": "Completed",
+        "message": "declared so",
+    }
+    status = {"phase": "Complete", "conditions": [complete], "finishedAt": now, "observedGeneration": 1}
+    api.patch(JOBS, site.namespace, name, {"status": status}, sub="status")
+    assert condition(api.get(JOBS, site.namespace, name), "Complete")
