@@ -23,7 +23,7 @@ from typing import TypeVar
 from thunderhead.job.board import Board, Word
 from thunderhead_agent import linux
 from thunderhead_agent.addresses import listen
-from thunderhead_agent.ending import Ending, Place, concluded, failure
+from thunderhead_agent.ending import UNCAUGHT, Ending, Place, concluded, failure
 from thunderhead_agent.hub import Hub
 from thunderhead_agent.logs import LogPump
 from thunderhead_agent.peer import PeerSession
@@ -39,6 +39,7 @@ from thunderhead_api.messages import Culprit
 from thunderhead_api.treaty import Outcome
 
 TICK_SECONDS = 0.1
+HEADLINE_LIMIT = 200
 REPORT_SECONDS = 1.0
 EXIT_SECONDS = 10.0
 """How long a worker may take to leave after it has stated that it ended well."""
@@ -115,8 +116,8 @@ class Agent:
         )
         if settings.node_rank == 0:
             self._hub = Hub(me, settings.job.nodes, start_store=self._start_store, say=self._say)
-            host = settings.agent_host if settings.job.nodes > 1 else "127.0.0.1"
-            await self._hub.serve(listen(host, settings.rendezvous_port if settings.job.nodes > 1 else 0))
+            if settings.job.nodes > 1:
+                await self._hub.serve(listen(settings.agent_host, settings.rendezvous_port))
             return self._hub
         peer = PeerSession(
             me,
@@ -207,8 +208,9 @@ class Agent:
         )
         self._endings[rank] = ending
         self._ended_at[rank] = time.monotonic()
-        headline = (ending.message or "").split("\n", 1)[0]
-        self._say(f"rank {rank} ended: {ending.outcome}" + (f", {headline}" if headline else ""))
+        self._say(
+            f"rank {rank} {'lost its peers' if ending.symptom else f'ended: {ending.outcome}'}" + _told(ending.message)
+        )
         if ending.outcome not in ENDED_WELL:
             place = Place(
                 rank=rank, node_rank=self._settings.node_rank, pod=self._settings.pod, node=self._settings.node
@@ -232,6 +234,7 @@ class Agent:
             node_rank=self._settings.node_rank,
             pod=self._settings.pod,
             node=self._settings.node,
+            exit_code=UNCAUGHT,
             reason=reason,
             message=message,
             step=max(0, self._boards[0].words[Word.STEP]),
@@ -248,9 +251,8 @@ class Agent:
         self._say(f"asked to stop ({signal.Signals(number).name}); {patience:g} s for a last checkpoint")
         for board in self._boards:
             board.words[Word.STOP] = 1
-        if self._going:
-            asyncio.get_running_loop().call_later(patience, self._grace_is_over, patience)
-        else:
+        asyncio.get_running_loop().call_later(patience, self._grace_is_over, patience)
+        if not self._going:
             self._session.withdraw()
 
     def _grace_is_over(self, patience: float) -> None:
@@ -261,23 +263,26 @@ class Agent:
         self._session.conclude()
 
     async def _end_workers(self) -> None:
-        """Kill what still runs and wait a moment for it to be gone, so that its last lines are read."""
+        """Kill what still runs and wait a moment for it to be gone, so that its last lines are read.
+
+        What a dead rank had started in sessions of its own has become our child by then.
+        """
         for worker in self._workers:
             if worker.exit_code is None:
                 worker.kill()
         running = [worker.process.sentinel for worker in self._workers if worker.exit_code is None]
         await in_thread(lambda: _wait_all(running, KILL_SECONDS))
+        linux.kill_children(except_for=self._forkserver.pids | {worker.pid for worker in self._workers})
 
     def _sample(self) -> None:
         now_ns, unix = time.monotonic_ns(), time.time()
         hub = self._hub
         started = bool(self._workers)
-        others = [r for node, ranks in hub.ranks.items() if node != 0 for r in ranks] if hub is not None else []
         self.snapshot = Snapshot(
             job=self._settings.job,
             node_rank=self._settings.node_rank,
             readings=[watch.read(monotonic_ns=now_ns, unix_s=unix) for watch in self._watches],
-            others=others,
+            others=hub.others if hub is not None else [],
             missing_nodes=hub.missing if hub is not None and not self._going else [],
             started=started,
             stopping=self._stopping,
@@ -332,5 +337,11 @@ def _verdict_line(outcome: Outcome, verdict: Verdict) -> str:
     if culprit is None:
         return f"ended: {outcome}"
     who = f"rank {culprit.rank}" if culprit.rank is not None else "the agent"
-    headline = (culprit.message or "").split("\n", 1)[0]
-    return f"ended: {outcome}; culprit {who} on node {culprit.node_rank} ({culprit.pod}): {culprit.reason}, {headline}"
+    where = f"node {culprit.node_rank} ({culprit.pod})"
+    return f"ended: {outcome}; culprit {who} on {where}: {culprit.reason}{_told(culprit.message)}"
+
+
+def _told(message: str | None) -> str:
+    """The first line of a message, bounded: the log of the rank has all of it."""
+    headline = (message or "").split("\n", 1)[0]
+    return f", {headline[:HEADLINE_LIMIT]}" if headline else ""

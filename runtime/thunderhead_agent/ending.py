@@ -15,10 +15,12 @@ from thunderhead_api.treaty import Outcome
 
 MESSAGE_LIMIT: Final = 1024
 TRACEBACK_LIMIT: Final = 2048
+UNCAUGHT: Final = 1
+"""Exit code of a Python program that ends by an exception, which is what rules on exit codes expect."""
 FORKSERVER_DIED: Final = 255
 """Exit code that multiprocessing reports for a child whose fork server is gone."""
 
-_SYMPTOM_TYPES: Final = ("DistBackendError", "DistNetworkError", "DistStoreError")
+_SYMPTOM_TYPES: Final = ("DistBackendError", "DistNetworkError", "DistStoreError", "PeerFailed")
 _SYMPTOM_TEXTS: Final = (
     "connection closed by peer",
     "connection reset by peer",
@@ -41,7 +43,7 @@ class Ending:
     """What a worker says about its own end.
 
     Attributes:
-        exit_code: of ``sys.exit(n)`` in the user's code; the process itself exits 0 whatever it states.
+        exit_code: that the user's code asked for, or Python's for an exception; the process itself exits 0.
         symptom: only the consequence of a peer's death, as far as one process can tell.
     """
 
@@ -91,7 +93,12 @@ def from_exception(error: BaseException, *, outcome: Outcome, step: int | None) 
     if outcome is Outcome.FAILED:
         message += "\n" + traceback_tail(error)
         return Ending(
-            outcome=outcome, reason=type(error).__name__, message=message, step=step, symptom=is_symptom(error)
+            outcome=outcome,
+            reason=type(error).__name__,
+            message=message,
+            step=step,
+            exit_code=UNCAUGHT,
+            symptom=is_symptom(error),
         )
     return Ending(outcome=outcome, reason=type(error).__name__, message=str(error)[:MESSAGE_LIMIT], step=step)
 
@@ -104,9 +111,11 @@ def _from_exit(error: SystemExit, step: int | None) -> Ending:
 
 
 def traceback_tail(error: BaseException) -> str:
-    """The last 2 KiB of the traceback, whole lines, without the headline that is told separately."""
-    lines = "".join(traceback.format_tb(error.__traceback__)).encode()[-TRACEBACK_LIMIT:]
-    return lines.decode(errors="ignore").rstrip()
+    """The last 2 KiB of the traceback, without the agent's own frames and the headline, which is told separately."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if "/thunderhead_agent/" not in frame.filename]
+    text = "".join(traceback.format_list(theirs or frames)).encode()[-TRACEBACK_LIMIT:]
+    return text.decode(errors="ignore").rstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,18 +43,19 @@ class Hub:
         self._tribunal = Tribunal(nodes)
         self._peers: dict[int, _Peer] = {}
         self._everyone = asyncio.Event()
-        self._gone = asyncio.Event()
+        self._empty = asyncio.Event()
         self._server: asyncio.Server | None = None
+        if nodes == 1:
+            self._everyone.set()
         self._timer: asyncio.TimerHandle | None = None
         self._address = "127.0.0.1"
         self._go: Go | None = None
         self.verdict: asyncio.Future[Verdict] = self._loop.create_future()
-        self.ranks: dict[int, list[RankStatus]] = {}
+        self._reports: dict[int, tuple[float, list[RankStatus]]] = {}
 
     async def serve(self, listener: socket.socket) -> None:
         """Open the door."""
         self._server = await asyncio.start_server(self._talk, sock=listener, limit=wire.MAX_LINE_BYTES)
-        self._note_arrival()
 
     @property
     def missing(self) -> list[int]:
@@ -64,13 +65,26 @@ class Hub:
     async def meet(self) -> Go:
         """Wait for every node, start the store, and send everyone to work."""
         await self._everyone.wait()
-        self._go = Go(master_addr=self._address, master_port=await self._start_store())
+        port = await self._start_store()
+        # Starting the store takes seconds; a node that left meanwhile may come again.
+        while self.missing:
+            await self._everyone.wait()
+        self._go = Go(master_addr=self._address, master_port=port)
         self._broadcast(self._go)
         return self._go
 
+    @property
+    def others(self) -> list[RankStatus]:
+        """The ranks of the other nodes; a node that stopped reporting grows old."""
+        now = self._loop.time()
+        return [
+            rank.model_copy(update={"age_seconds": round(rank.age_seconds + now - heard_at, 3)})
+            for heard_at, ranks in self._reports.values()
+            for rank in ranks
+        ]
+
     def report(self, ranks: Sequence[RankStatus]) -> None:
-        """Node 0's own ranks."""
-        self.ranks[0] = list(ranks)
+        """Node 0 answers for its own ranks itself."""
 
     def fail(self, failure: Failure) -> None:
         """Order a failure after those that came before, and set the time of the verdict."""
@@ -98,7 +112,7 @@ class Hub:
         """Wait until the peers have read the verdict and left: closing first could reset their unread data."""
         if self._peers:
             try:
-                await asyncio.wait_for(self._gone.wait(), FAREWELL_SECONDS)
+                await asyncio.wait_for(self._empty.wait(), FAREWELL_SECONDS)
             except TimeoutError:
                 self._say(f"nodes {sorted(self._peers)} have not left {FAREWELL_SECONDS:g} s after the verdict")
         if self._server is not None:
@@ -160,6 +174,7 @@ class Hub:
             return None
         self._address = plain_address(writer.get_extra_info("sockname")[0])
         self._peers[hello.node_rank] = _Peer(hello, writer)
+        self._empty.clear()
         if self.verdict.done():
             writer.write(wire.encode(self.verdict.result()))
         self._note_arrival()
@@ -183,7 +198,7 @@ class Hub:
         while line := await reader.readline():
             message = wire.from_peer(line)
             if isinstance(message, wire.Report):
-                self.ranks[hello.node_rank] = message.ranks
+                self._reports[hello.node_rank] = (self._loop.time(), message.ranks)
             elif isinstance(message, wire.Failed):
                 self.fail(message.failure)
             elif isinstance(message, wire.Finished):
@@ -198,7 +213,7 @@ class Hub:
             return
         del self._peers[hello.node_rank]
         if not self._peers:
-            self._gone.set()
+            self._empty.set()
         if self.verdict.done():
             return
         if self._go is None:

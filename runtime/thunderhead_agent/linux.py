@@ -50,6 +50,26 @@ def reap_orphans(known: set[int]) -> int:
         reaped += 1
 
 
+def children() -> set[int]:
+    """Pids of this process's children, from ``/proc``; none where the kernel does not list them."""
+    found: set[int] = set()
+    for path in Path("/proc/self/task").glob("*/children"):
+        try:
+            found |= {int(pid) for pid in path.read_text().split()}
+        except OSError:
+            continue  # the thread has ended meanwhile
+    return found
+
+
+def kill_children(*, except_for: set[int]) -> None:
+    """SIGKILL for every child that is not excepted: descendants of the dead that have become ours."""
+    for pid in children() - except_for:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue  # gone by itself
+
+
 def oom_kills(cgroup_dir: Path, own: str) -> int:
     """Processes the kernel has killed in this container for want of memory; 0 where no cgroup says.
 

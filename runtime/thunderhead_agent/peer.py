@@ -45,6 +45,7 @@ class PeerSession:
         self._go: asyncio.Future[Go] = self._loop.create_future()
         self._writer: asyncio.StreamWriter | None = None
         self._own: list[Failure] = []
+        self._refusal = ""
         self._task: asyncio.Task[None] | None = None
         self.verdict: asyncio.Future[Verdict] = self._loop.create_future()
 
@@ -134,7 +135,9 @@ class PeerSession:
                 if isinstance(message, Verdict):
                     self._conclude(message)
                 elif isinstance(message, Refused):
-                    self._say(f"node 0 refused us: {message.reason}")
+                    if message.reason != self._refusal:
+                        self._say(f"node 0 refused us: {message.reason}")
+                    self._refusal = message.reason
                 elif not self._go.done():
                     self._go.set_result(message)
         except (OSError, ValueError) as error:

@@ -22,17 +22,18 @@ def process_group(plan: WorkerPlan, backend: str) -> Iterator[object]:
     """
     import torch
     import torch.distributed as dist
+    from torch._C._distributed_c10d import PrefixStore, TCPStore
 
-    server = dist.TCPStore(
+    server = TCPStore(
         plan.master_addr, plan.master_port, is_master=False, wait_for_workers=False, timeout=STORE_TIMEOUT
     )
-    store = dist.PrefixStore(plan.store_prefix, server)
+    store = PrefixStore(plan.store_prefix, server)
     device = torch.device("cuda", plan.local_rank) if backend == "nccl" else None
     if device is not None:
         torch.cuda.set_device(device)
     dist.init_process_group(
         backend,
-        store=dist.PrefixStore("group", store),
+        store=PrefixStore("group", store),
         rank=plan.rank,
         world_size=plan.world_size,
         timeout=NCCL_TIMEOUT if backend == "nccl" else GLOO_TIMEOUT,

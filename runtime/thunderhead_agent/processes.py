@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from pathlib import Path
 
+from thunderhead_agent import linux
 from thunderhead_agent.logs import LogPump
 from thunderhead_agent.plan import WorkerPlan
 from thunderhead_agent.store_process import keep_store
@@ -60,7 +60,7 @@ class ForkServer:
         """Start it; it imports torch meanwhile (seconds), and forks within milliseconds afterwards."""
         self._context.set_forkserver_preload([PRELOAD])
         forkserver.ensure_running()
-        self.pids = _children()
+        self.pids = linux.children()
 
     def start_store(self, listener: socket.socket) -> ForkServerProcess:
         """Start the process that serves the workers' TCPStore on ``listener``."""
@@ -86,11 +86,3 @@ class ForkServer:
         logs.add(os.dup(reader.fileno()), prefix=f"[rank {plan.rank}] ")
         reader.close()
         return WorkerProcess(plan, process)
-
-
-def _children() -> set[int]:
-    """Direct children of this process, from ``/proc``; none where it does not tell."""
-    found: set[int] = set()
-    for path in Path("/proc/self/task").glob("*/children"):
-        found |= {int(pid) for pid in path.read_text().split()}
-    return found

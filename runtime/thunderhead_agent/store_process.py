@@ -20,7 +20,7 @@ def keep_store(listener: socket.socket) -> None:
     die_with_parent()
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in its stub
+    from torch._C._distributed_c10d import TCPStore
 
     host, port = listener.getsockname()[:2]
     # The store takes the descriptor over; it must not be closed a second time by the socket object.

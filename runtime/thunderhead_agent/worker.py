@@ -17,6 +17,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
+from thunderhead.exceptions import MisconfigurationException
 from thunderhead.job.board import Board, Word
 from thunderhead.job.errors import InvalidConfiguration, NothingRestorable, Stopped, StorageRefused, Superseded
 from thunderhead_agent.ending import Ending, from_exception
@@ -32,6 +33,7 @@ _OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
     (StorageRefused, Outcome.STORAGE_REFUSED),
     (NothingRestorable, Outcome.STORAGE_REFUSED),
     (InvalidConfiguration, Outcome.INVALID_CONFIGURATION),
+    (MisconfigurationException, Outcome.INVALID_CONFIGURATION),
 )
 
 
@@ -40,6 +42,8 @@ def run_worker(plan: WorkerPlan, log: Connection) -> None:
     _become_a_worker(log)
     os.environ.update(plan.environ)
     board = Board.attach(plan.board)
+    # Mapped on both sides, the page needs no name any more; so none is left behind, however this pod ends.
+    plan.board.unlink(missing_ok=True)
     ending = execute(plan, board)
     board.publish_outcome(ending.to_json())
     if ending.outcome not in (Outcome.DONE, Outcome.STOPPED):

@@ -1,4 +1,4 @@
-"""What workers run in tests: small stand-ins for training, run through the same seam. Named by the tests, never imported."""
+"""What workers run in tests: small stand-ins for training, through the same seam. Named by tests, never imported."""
 
 from __future__ import annotations
 

@@ -1,0 +1,208 @@
+"""Objects from their description: ``{class_path: digits.Classifier, init_args: {lr: 0.02}}`` → ``Classifier(lr=0.02)``.
+
+Strict: whatever cannot work is an :class:`InvalidConfiguration` that names the field, the value and what is known
+instead, and ends the job at once. An argument with an annotation is brought to that type (``"1e-3"`` → ``0.001`` for a
+float, a list for a tuple) by the rules of pydantic's lax mode; what pydantic has no rule for is passed as it is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+from thunderhead.exceptions import MisconfigurationException, did_you_mean
+from thunderhead.job.errors import InvalidConfiguration, JobError
+
+_ANYTHING = ConfigDict(arbitrary_types_allowed=True)
+
+
+def build(described: Mapping[str, Any], where: str) -> Any:
+    """The object that ``described`` describes.
+
+    Args:
+        described: ``class_path`` and, optionally, ``init_args``; values in it may be descriptions themselves.
+        where: field it comes from, for messages (``spec.module``).
+
+    Raises:
+        InvalidConfiguration: it cannot be imported, or does not take these arguments.
+    """
+    cls = find_class(described["class_path"], where)
+    return call(cls, described.get("init_args") or {}, f"{where}.init_args")
+
+
+def find_class(class_path: str, where: str) -> Callable[..., Any]:
+    """Import ``package.module.Class``.
+
+    Raises:
+        InvalidConfiguration: no such module or class, or the module fails on import.
+    """
+    module_name, _, name = class_path.rpartition(".")
+    if not module_name:
+        raise InvalidConfiguration(f"{where}.class_path={class_path!r} must be module.Class")
+    module = _import(module_name, class_path, where)
+    found = getattr(module, name, None)
+    if found is None:
+        known = [n for n, value in vars(module).items() if inspect.isclass(value)]
+        raise InvalidConfiguration(
+            f"{where}.class_path={class_path!r}: module {module_name!r} has no {name!r}.{did_you_mean(name, known)}"
+        )
+    if not callable(found):
+        raise InvalidConfiguration(f"{where}.class_path={class_path!r} is no class but {type(found).__name__}")
+    factory: Callable[..., Any] = found
+    return factory
+
+
+def call(target: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> Any:
+    """Call ``target`` with keyword arguments that have been checked against its signature and annotations.
+
+    Raises:
+        InvalidConfiguration: an argument it does not know, one that is missing, one of a wrong type, or its own
+            ``TypeError``, ``ValueError`` or ``MisconfigurationException``. Whatever else it raises passes through.
+    """
+    name = getattr(target, "__qualname__", repr(target))
+    _check_names(target, name, arguments, where)
+    hints = _hints(target)
+    ready = {
+        key: _fit(_nested(value, f"{where}.{key}"), hints.get(key, Any), f"{where}.{key}", name)
+        for key, value in arguments.items()
+    }
+    try:
+        return target(**ready)
+    except JobError:
+        raise
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise InvalidConfiguration(f"{where}: {name} refuses its arguments: {type(error).__name__}: {error}") from error
+
+
+def _import(module_name: str, class_path: str, where: str) -> Any:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            hint = did_you_mean(error.name.rpartition(".")[2], _siblings(error.name))
+            raise InvalidConfiguration(
+                f"{where}.class_path={class_path!r}: there is no module {error.name!r}.{hint}"
+                " Files given by spec.code are importable by their names; packages must be in the image"
+            ) from error
+        raise _import_failure(error, module_name, class_path, where) from error
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a module may raise anything as it is imported, and will do so again
+        raise _import_failure(error, module_name, class_path, where) from error
+
+
+def _import_failure(error: Exception, module_name: str, class_path: str, where: str) -> InvalidConfiguration:
+    place = _place(error, module_name)
+    return InvalidConfiguration(
+        f"{where}.class_path={class_path!r}: importing {module_name!r} failed{place}: {type(error).__name__}: {error}"
+    )
+
+
+def _place(error: Exception, module_name: str) -> str:
+    """``" at digits.py line 3"``: the last line of the user's module on the way to the error."""
+    spec = importlib.util.find_spec(module_name.partition(".")[0]) if not isinstance(error, SyntaxError) else None
+    frame, found = error.__traceback__, ""
+    while frame is not None:
+        file = frame.tb_frame.f_code.co_filename
+        if spec is not None and spec.origin is not None and file == spec.origin:
+            found = f" at {file.rpartition('/')[2]} line {frame.tb_lineno}"
+        frame = frame.tb_next
+    return found
+
+
+def _siblings(module_name: str) -> list[str]:
+    """Modules beside the one that is not there (at the top: in the code directory), for a suggestion."""
+    parent, _, _ = module_name.rpartition(".")
+    try:
+        path = importlib.import_module(parent).__path__ if parent else sys.path[:1]
+    except (ImportError, AttributeError):
+        return []
+    return [module.name for module in pkgutil.iter_modules(path)]
+
+
+def _check_names(target: Callable[..., Any], name: str, arguments: Mapping[str, Any], where: str) -> None:
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return  # implemented in C without a signature: the call itself will tell
+    named = [p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    known = [p.name for p in named]
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for key in arguments:
+            if key not in known:
+                hint = did_you_mean(key, known) or f" It takes {_listed(known)}."
+                raise InvalidConfiguration(f"{where}.{key}: {name} takes no argument {key!r}.{hint}")
+    missing = [p.name for p in named if p.default is p.empty and p.name not in arguments]
+    if missing:
+        raise InvalidConfiguration(f"{where}: {name} needs {_listed(missing)}, which {_is_are(missing)} not given")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names) or "no arguments"
+
+
+def _is_are(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _nested(value: Any, where: str) -> Any:
+    """Build descriptions found inside arguments: an encoder, a loss, a list of metrics."""
+    if isinstance(value, Mapping):
+        if "class_path" in value and set(value) <= {"class_path", "init_args"}:
+            return build(value, where)
+        return {key: _nested(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_nested(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    return value
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    """Annotations by name; none where they cannot be resolved (a name imported for type checkers only)."""
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def _fit(value: Any, hint: Any, where: str, name: str) -> Any:
+    if hint is Any or value is None:
+        return value
+    try:
+        fitted = _adapter(hint).validate_python(value)
+    except ValidationError as error:
+        said = error.errors()[0]
+        path = "".join(f".{part}" for part in said["loc"])
+        raise InvalidConfiguration(
+            f"{where}={_short(value)}: {said['msg'][0].lower()}{said['msg'][1:]}{f' ({path[1:]})' if path else ''}; "
+            f"{name} declares {_type_name(hint)}"
+        ) from error
+    except PydanticUserError:
+        return value
+    # An annotation of Iterable yields pydantic's lazy iterator, which is no longer what was given.
+    return value if type(fitted).__name__ == "ValidatorIterator" else fitted
+
+
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(hint, config=_ANYTHING)
+    except PydanticUserError:
+        # A model, dataclass or typed dict brings its own configuration.
+        return TypeAdapter(hint)
+
+
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if inspect.isclass(hint) and not typing.get_args(hint) else str(hint).replace("typing.", "")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
