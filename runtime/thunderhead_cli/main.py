@@ -30,6 +30,50 @@ def main() -> None:
 
 
 @app.command()
+def run(
+    file: FileOption,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin a new run even if the newest one has not finished.")
+    ] = False,
+    kill_pod: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODE@WHEN", help="Kill a pod on purpose: 1@50% at half of the run, 1@200 at step 200."),
+    ] = None,
+    checkpoint_uri: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="Where checkpoints go instead of the run's directory; 'job' keeps the URI of the file.",
+        ),
+    ] = None,
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="Directory of all runs.")] = Path("runs"),
+    progress_seconds: Annotated[float, typer.Option(help="Between two progress lines in a log.")] = 5.0,
+) -> None:
+    """Run a job file on this machine, without a cluster: pods become processes.
+
+    Ctrl-C stops with a checkpoint, a second one kills; the same command again continues a run that has not finished.
+    Exit code: 0 complete, 1 failed, 75 stopped, 77 storage refused, 78 invalid configuration, 130 killed.
+    """
+    from thunderhead_cli.local.command import Options
+    from thunderhead_cli.local.command import run as run_locally
+    from thunderhead_cli.local.rundir import RunDirError
+
+    job = valid_job(file)
+    options = Options(
+        runs=runs,
+        fresh=fresh,
+        checkpoint_uri=checkpoint_uri,
+        kills=kill_pod or [],
+        progress_seconds=progress_seconds,
+    )
+    try:
+        code = run_locally(job, options)
+    except (ValueError, RunDirError) as error:
+        raise refuse(str(error)) from error
+    raise typer.Exit(code)
+
+
+@app.command()
 def validate(file: FileOption) -> None:
     """Say what the API server would refuse in a job file.
 

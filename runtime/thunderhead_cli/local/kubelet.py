@@ -75,6 +75,7 @@ class Kubelet:
     Attributes:
         store: the cluster.
         pod_dir: directory of a pod, by name.
+        here: where code is that a cluster has in the image.
         environment: what the agents inherit.
         now: the wall clock.
         command: what runs in every pod.
@@ -83,6 +84,7 @@ class Kubelet:
 
     store: PodStore
     pod_dir: Callable[[str], Path]
+    here: Path
     environment: Mapping[str, str]
     now: Callable[[], datetime]
     command: tuple[str, ...] = AGENT
@@ -126,6 +128,7 @@ class Kubelet:
                 manifest,
                 self.store.config_maps(),
                 directory=directory,
+                here=self.here,
                 rendezvous_port=self._rendezvous[attempt],
                 environment=self.environment,
                 command=self.command,
@@ -186,7 +189,6 @@ def lay_out(directory: Path, launch: Launch) -> None:
     """Write the files of a pod into its directory; what a pod of the same name left behind goes first."""
     shutil.rmtree(directory, ignore_errors=True)
     launch.cwd.mkdir(parents=True)
-    Path(launch.env["THUNDERHEAD_CODE_DIR"]).mkdir(parents=True)
     for path, content in launch.files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")

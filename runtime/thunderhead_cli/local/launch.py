@@ -42,6 +42,7 @@ def plan_launch(
     config_maps: Mapping[str, Mapping[str, str]],
     *,
     directory: Path,
+    here: Path,
     rendezvous_port: int,
     environment: Mapping[str, str],
     command: tuple[str, ...] = AGENT,
@@ -52,6 +53,7 @@ def plan_launch(
         pod: the manifest as the operator renders it.
         config_maps: data by name, of every ConfigMap the pod mounts.
         directory: of this pod alone.
+        here: where Python files are looked for when the job has no ``code``: a cluster has them in the image.
         rendezvous_port: free on the loopback address; the same for all pods of an attempt.
         environment: of this command; the pod inherits it (a virtual environment, credentials, proxies).
         command: what to run.
@@ -65,10 +67,11 @@ def plan_launch(
     termination_file = directory / "termination.json"
     inherited = {key: value for key, value in environment.items() if not key.startswith("THUNDERHEAD_")}
     env = {"PYTHONUNBUFFERED": "1"} | inherited
-    env |= _declared(pod, container)
+    declared = _declared(pod, container)
+    env |= declared | ({"HOME": inherited["HOME"]} if "HOME" in inherited else {})
     env |= {
         Env.JOB_FILE: str(_local(directory, JOB_DIR) / JOB_FILE_NAME),
-        Env.CODE_DIR: str(_local(directory, CODE_DIR)),
+        Env.CODE_DIR: str(_local(directory, CODE_DIR) if Env.CODE_DIR in declared else here),
         Env.RUN_DIR: str(run_dir),
         Env.TERMINATION_FILE: str(termination_file),
         Env.RENDEZVOUS_HOST: LOOPBACK,

@@ -80,6 +80,7 @@ def kubelet(cluster: OneDict, tmp_path: Path, code: str) -> Kubelet:
     return Kubelet(
         store=cluster,
         pod_dir=lambda name: tmp_path / name,
+        here=tmp_path,
         environment={},
         now=lambda: datetime.now(UTC),
         command=(sys.executable, "-c", code),

@@ -19,6 +19,8 @@ POD: dict[str, Any] = {
                 "name": "trainer",
                 "env": [
                     {"name": "THUNDERHEAD_ATTEMPT", "value": "1"},
+                    {"name": "THUNDERHEAD_CODE_DIR", "value": "/etc/thunderhead/code"},
+                    {"name": "HOME", "value": "/tmp"},
                     {"name": "THUNDERHEAD_RENDEZVOUS_HOST", "value": "digits-1-0.digits.default.svc"},
                     {"name": "THUNDERHEAD_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
                     {"name": "THUNDERHEAD_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
@@ -43,7 +45,14 @@ MAPS = {"digits-1": {"job.json": "{}"}, "digits-1-code": {"digits.py": "import t
 
 
 def launch(environment: dict[str, str] | None = None) -> Launch:
-    return plan_launch(POD, MAPS, directory=Path("/run-1/pod"), rendezvous_port=40000, environment=environment or {})
+    return plan_launch(
+        POD,
+        MAPS,
+        directory=Path("/run-1/pod"),
+        here=Path("/here"),
+        rendezvous_port=40000,
+        environment=environment or {},
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,4 +98,14 @@ def test_config_maps_become_files_where_the_environment_points() -> None:
 
 def test_missing_config_map_is_not_run_over() -> None:
     with pytest.raises(KeyError, match="digits-1"):
-        plan_launch(POD, {}, directory=Path("/x"), rendezvous_port=1, environment={})
+        plan_launch(POD, {}, directory=Path("/x"), here=Path("/here"), rendezvous_port=1, environment={})
+
+
+def test_job_without_code_finds_it_where_the_command_was_started() -> None:
+    trainer = {"name": "trainer", "env": []}
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [trainer]}}
+    plan = plan_launch(
+        pod, {}, directory=Path("/x"), here=Path("/here"), rendezvous_port=1, environment={"HOME": "/home/me"}
+    )
+    assert plan.env["THUNDERHEAD_CODE_DIR"] == "/here"
+    assert plan.env["HOME"] == "/home/me"

@@ -1,0 +1,108 @@
+"""``thunderhead run``: from a valid job file to an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from thunderhead_api.status import TrainingJobStatus
+from thunderhead_cli.jobfile import JobFile
+from thunderhead_cli.local.cluster import LocalCluster
+from thunderhead_cli.local.faults import KillPod, parse_kill
+from thunderhead_cli.local.job import LocalJob, localise
+from thunderhead_cli.local.kubelet import Kubelet
+from thunderhead_cli.local.operator import LocalOperator
+from thunderhead_cli.local.progress import ProgressLine
+from thunderhead_cli.local.rundir import RunDir, choose_run, exclusive
+from thunderhead_cli.local.session import Session
+from thunderhead_cli.local.summary import exit_code, print_summary, summary
+from thunderhead_operator.cluster.memory import MemoryCluster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user asked for besides the file.
+
+    Attributes:
+        runs: directory of all runs.
+        fresh: begin anew even where the newest run has not finished.
+        checkpoint_uri: None (the run's directory), ``"job"`` (as the file says), or a URI.
+        kills: faults on purpose, as ``NODE@WHEN``.
+        progress_seconds: between two progress lines in a log.
+    """
+
+    runs: Path
+    fresh: bool
+    checkpoint_uri: str | None
+    kills: list[str]
+    progress_seconds: float
+
+
+def run(file: JobFile, options: Options) -> int:
+    """Run the valid job of ``file`` on this machine; the exit code.
+
+    Raises:
+        ValueError: the options or the file do not fit; the message is for the user.
+        RunDirError: the directory cannot be used.
+    """
+    name = file.job["metadata"]["name"]
+    faults = [parse_kill(text, nodes=file.job["spec"].get("nodes", 1)) for text in options.kills]
+    with exclusive(options.runs, name):
+        directory = choose_run(options.runs, name, fresh=options.fresh)
+        local = localise(file, directory, checkpoint_uri=options.checkpoint_uri)
+        console = Console(highlight=False)
+        _introduce(console, local, directory)
+        status = asyncio.run(_drive(local, directory, faults, options.progress_seconds))
+        uri = local.job["spec"]["checkpoint"]["uri"]
+        print_summary(console, summary(name, status, checkpoint_uri=uri, pods_dir=str(directory.path / "pods")))
+    return exit_code(status)
+
+
+def _introduce(console: Console, local: LocalJob, directory: RunDir) -> None:
+    saved = directory.load()
+    how = "new run" if saved is None else "continues an unfinished run; --fresh begins a new one"
+    console.print(f"run:         {directory.path}  ({how})", soft_wrap=True)
+    for note in local.notes:
+        console.print(note, soft_wrap=True)
+
+
+async def _drive(
+    local: LocalJob, directory: RunDir, faults: list[KillPod], progress_seconds: float
+) -> TrainingJobStatus:
+    meta = local.job["metadata"]
+    cluster = LocalCluster(MemoryCluster(_now), meta["namespace"], meta["name"])
+    cluster.submit(local.job, uid=str(uuid.uuid4()), saved=directory.load())
+    cluster.add_code(local.config_maps)
+    session = Session(
+        cluster=cluster,
+        operator=LocalOperator(cluster, now=_now, monotonic=time.monotonic),
+        kubelet=Kubelet(store=cluster, pod_dir=directory.pod, here=Path.cwd(), environment=os.environ, now=_now),
+        run=directory,
+        line=ProgressLine(
+            sys.stdout,
+            is_terminal=sys.stdout.isatty(),
+            interval_s=progress_seconds,
+            clock=time.monotonic,
+            width=shutil.get_terminal_size((160, 24)).columns,
+        ),
+        clock=time.monotonic,
+        faults=faults,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, session.ask_to_stop)
+    return await session.run_to_end()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

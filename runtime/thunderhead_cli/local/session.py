@@ -1,0 +1,125 @@
+"""One command's life: look, act, tell, wait; until the job has come to its end or the user wants out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from thunderhead_api.conditions import is_finished, is_true
+from thunderhead_api.messages import StatusReply
+from thunderhead_api.status import TrainingJobStatus
+from thunderhead_api.treaty import ConditionType
+from thunderhead_cli.local.agents import ask_status
+from thunderhead_cli.local.cluster import LocalCluster
+from thunderhead_cli.local.faults import KillPod
+from thunderhead_cli.local.kubelet import Kubelet
+from thunderhead_cli.local.news import news
+from thunderhead_cli.local.progress import ProgressLine, progress_line
+from thunderhead_cli.local.rundir import RunDir
+
+LOOK_SECONDS: Final = 0.2
+"""How often pods, agents and faults are looked at when nothing calls for it sooner."""
+
+
+class Operator(Protocol):
+    """The part of the operator that is the same everywhere."""
+
+    async def reconcile(self, reply: StatusReply | None) -> float | None:
+        """One pass over the job, knowing node 0's newest answer; seconds until the next is due, None: whenever something changes."""
+        ...
+
+
+@dataclass(slots=True)
+class Session:
+    """A job on this machine.
+
+    Attributes:
+        cluster: with the job in it.
+        operator: decides and acts on it.
+        kubelet: runs its pods.
+        run: where the job object is kept.
+        line: where the user reads.
+        clock: monotonic seconds.
+        faults: still to strike.
+    """
+
+    cluster: LocalCluster
+    operator: Operator
+    kubelet: Kubelet
+    run: RunDir
+    line: ProgressLine
+    clock: Callable[[], float]
+    faults: list[KillPod]
+    _stops: int = 0
+    _told: TrainingJobStatus = field(default_factory=TrainingJobStatus)
+    _saved_version: str = ""
+
+    def ask_to_stop(self) -> None:
+        """Ctrl-C or SIGTERM: the first asks for a checkpoint and an end, the second ends everything at once."""
+        self._stops += 1
+        if self._stops == 1:
+            self.line.say("stopping: all ranks commit a checkpoint at the same step (Ctrl-C again kills them)")
+            self.cluster.suspend()
+        self.kubelet.changed.set()
+
+    async def run_to_end(self) -> TrainingJobStatus:
+        """Drive the job until it is finished, stopped or killed; no process of it is left."""
+        began = self.clock()
+        self._told = self.cluster.status
+        try:
+            while not self._is_over():
+                await self.kubelet.sync()
+                reply = await self._ask()
+                due_in = await self.operator.reconcile(reply)
+                self._save_and_tell()
+                self._show(reply, self.clock() - began)
+                self._strike(reply)
+                await self._wait(due_in)
+        finally:
+            self.line.close()
+            await self.kubelet.kill_all()
+        return self.cluster.status
+
+    def _is_over(self) -> bool:
+        status = self.cluster.status
+        stopped = is_true(status.conditions, ConditionType.SUSPENDED) and not self.cluster.pods()
+        return is_finished(status.conditions) or (self._stops > 0 and stopped) or self._stops > 1
+
+    async def _ask(self) -> StatusReply | None:
+        """Node 0's agent knows of all ranks."""
+        pod = self.kubelet.running(0)
+        return None if pod is None or pod.port is None else await ask_status(pod.port)
+
+    def _save_and_tell(self) -> None:
+        job = self.cluster.job
+        if job["metadata"]["resourceVersion"] == self._saved_version:
+            return
+        self._saved_version = job["metadata"]["resourceVersion"]
+        self.run.save(job)
+        status = self.cluster.status
+        for sentence in news(self._told, status):
+            self.line.say(sentence)
+        self._told = status
+
+    def _show(self, reply: StatusReply | None, elapsed_s: float) -> None:
+        if reply is not None:
+            self.line.show(progress_line(reply, nodes=self._told.nodes.summary, elapsed_s=elapsed_s))
+
+    def _strike(self, reply: StatusReply | None) -> None:
+        for fault in list(self.faults):
+            pod = self.kubelet.running(fault.node_rank)
+            if reply and pod and pod.attempt == reply.attempt and fault.is_due(step=reply.step, percent=reply.percent):
+                self.faults.remove(fault)
+                self.line.say(f"--kill-pod {fault}: SIGKILL to every process of pod {pod.name} at step {reply.step}")
+                pod.process.kill()
+
+    async def _wait(self, due_in: float | None) -> None:
+        """Until something ends, or the next look is due."""
+        seconds = LOOK_SECONDS if due_in is None else min(due_in, LOOK_SECONDS)
+        try:
+            await asyncio.wait_for(self.kubelet.changed.wait(), max(seconds, 0.01))
+        except TimeoutError:
+            return
+        self.kubelet.changed.clear()
