@@ -12,7 +12,7 @@ from .support.api import NODES, Api
 from .support.committed import Commits
 from .support.figures import Figures
 from .support.fixtures import Start
-from .support.jobs import undisturbed
+from .support.jobs import six_ranks
 from .support.observe import attempt_of
 from .support.operators import Operators
 from .support.run import Run, condition
@@ -33,7 +33,7 @@ def test_training_goes_on_elsewhere(
     commits: Commits,
     figures: Figures,
 ) -> None:
-    run = start(undisturbed(f"power-cut-{victim}"))
+    run = start(six_ranks(f"power-cut-{victim}"))
     run.wait_step(15)
     node = run.pod(victim, attempt=1)["spec"]["nodeName"]
     with_operator = ", the operator on it" if node in operators.nodes() else ""

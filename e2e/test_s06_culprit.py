@@ -30,7 +30,7 @@ class Death:
 
 DEATHS = (
     Death("sigkill", "ProcessKilled", {"signal": "SIGKILL"}, "", {}),
-    Death("raise", "ProcessFailed", {"reason": "ArithmeticError", "exitCode": 1}, "the probe was told to fail", {}),
+    Death("raise", "ProcessFailed", {"reason": "ArithmeticError"}, "the probe was told to fail", {}),
     Death("exit", "ProcessFailed", {"exitCode": 42}, "", {}),
     Death("memory", "OutOfMemory", {}, "", {"memory": "1500Mi"}),
 )

@@ -17,7 +17,7 @@ from .api import CONFIG_MAPS, SECRETS, Api
 from .committed import Commits
 from .figures import Figures
 from .hands import Hands
-from .jobs import ProbeJob, Site, undisturbed, workload_files
+from .jobs import ProbeJob, Site, six_ranks, workload_files
 from .kubectl import Kubectl
 from .operators import Operators
 from .run import Run
@@ -101,8 +101,8 @@ def start(operator: object, api: Api, site: Site, request: pytest.FixtureRequest
 
 @pytest.fixture(scope="session")
 def baseline(operator: object, api: Api, site: Site) -> Iterator[Run]:
-    """The undisturbed run, while it trains: its first steps are done."""
-    run = Run.of(api, undisturbed("undisturbed"), site).submit()
+    """The undisturbed run, while it trains: its first steps are done. It is slow enough for progress to be written."""
+    run = Run.of(api, six_ranks("undisturbed", step_seconds=0.4), site).submit()
     try:
         run.wait_step(5)
         yield run

@@ -92,9 +92,9 @@ class ProbeJob:
         }
 
 
-def undisturbed(name: str, **changes: Any) -> ProbeJob:
-    """The job whose bits others are compared with: 3 nodes of 2 processes, 48 steps; disturbed ones are made alike."""
-    return ProbeJob(name=name, nodes=3, processes=2, samples=576, step_seconds=0.1, **changes)
+def six_ranks(name: str, *, step_seconds: float = 0.1) -> ProbeJob:
+    """The job whose disturbed runs are compared with an undisturbed one: 3 nodes of 2 processes, 48 steps."""
+    return ProbeJob(name=name, nodes=3, processes=2, samples=576, step_seconds=step_seconds)
 
 
 def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> Object:
