@@ -1,0 +1,1 @@
+"""Effects: what decisions ask of a cluster, behind one protocol with two implementations."""

@@ -13,13 +13,13 @@ from typing import Any, Final
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_operator.plan.actions import Action, Decision, WriteStatus
 from thunderhead_operator.plan.active import active, idle
-from thunderhead_operator.plan.blocked import block_wakes
+from thunderhead_operator.plan.blocked import block_wakes, wants_code
 from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.ending import go_on_ending
 from thunderhead_operator.plan.finished import finished
 from thunderhead_operator.plan.job import Context, Job, Stage
 from thunderhead_operator.plan.notices import notices
-from thunderhead_operator.plan.objects import Obj
+from thunderhead_operator.plan.objects import Obj, section
 from thunderhead_operator.plan.observed import Observed
 from thunderhead_operator.plan.patch import merge_patch
 from thunderhead_operator.plan.progress import with_last_word, with_progress, with_recovery
@@ -49,6 +49,14 @@ def decide(job: Obj, observed: Observed, now: datetime, config: Config = _DEFAUL
     step = _step(ctx)
     wanted = step.status if parsed.stage is Stage.FINISHED else _with_end(ctx, step)
     return _decision(parsed, wanted, step, ctx)
+
+
+def code_to_read(job: Obj, observed: Observed, now: datetime, config: Config = _DEFAULTS) -> str | None:
+    """Name of the user's code ConfigMap if this pass needs its content; None if not."""
+    if not section(job, "spec", "code", "configMap"):
+        return None
+    parsed = Job.parse(job)
+    return wants_code(Context(parsed, observed, now, config)) if parsed.is_ours else None
 
 
 def _step(ctx: Context) -> Step:
@@ -83,9 +91,11 @@ def _decision(job: Job, wanted: TrainingJobStatus, step: Step, ctx: Context) -> 
     other before that."""
     patch = merge_patch(_dump(job.status), _dump(wanted))
     wait = ctx.config.write_period_s - ctx.observed.quiet_s
-    if patch and (wait <= 0 or _hard(job.status) != _hard(wanted)):
+    hard = bool(patch) and _hard(job.status) != _hard(wanted)
+    if patch and (hard or wait <= 0):
         write = WriteStatus(patch, job.resource_version)
-        return Decision((write, *notices(job.status, wanted)), _seconds_to_wake(ctx, step, 0.0))
+        again = 0.0 if hard or step.actions else None
+        return Decision((write, *notices(job.status, wanted)), _seconds_to_wake(ctx, step, again))
     return Decision(_dedup(step.actions), _seconds_to_wake(ctx, step, wait if patch else None))
 
 

@@ -160,7 +160,7 @@ def _unschedulable(condition: Obj | None) -> str | None:
 
 
 def _node_silent(conditions: dict[str, Any]) -> bool:
-    """The node controller sets ``Ready`` of the pods of a silent node to False and leaves ``ContainersReady``. A kubelet
+    """The node controller sets ``Ready`` of a silent node's pods to False and leaves ``ContainersReady``. A kubelet
     never reports one without the other (our pods have no readiness gates), so the pair tells who wrote it."""
     ready, containers = conditions.get("Ready"), conditions.get("ContainersReady")
     return ready is not None and not _is_true(ready) and _is_true(containers)

@@ -1,0 +1,128 @@
+"""Carrying out a decision: preconditions on everything, and a word for the next pass about what was refused."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from thunderhead_operator.cluster.api import ClusterApi
+from thunderhead_operator.cluster.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
+from thunderhead_operator.cluster.events import event_manifest
+from thunderhead_operator.plan.actions import Action, CreateChild, DeleteChild, DeleteJob, Kind, Notice, WriteStatus
+from thunderhead_operator.plan.objects import Obj, name_of, owner_uid, section, uid_of
+from thunderhead_operator.plan.observed import Refusal, RefusalKind
+
+_log = logging.getLogger(__name__)
+_AT_ONCE = 16  # concurrent calls per job; more only moves the queue into the API server
+
+
+@dataclass(frozen=True)
+class Performed:
+    """What came of a decision."""
+
+    wrote: bool = False
+    acted: bool = False
+    refusals: tuple[Refusal, ...] = ()
+
+
+async def perform(api: ClusterApi, job: Obj, actions: Sequence[Action], now: datetime) -> Performed:
+    """Do what the decision asks for. A repeated call does no harm: creates meet what they made, deletes what is gone.
+
+    Raises:
+        ApiError: something failed that another pass must see to; whether it took effect the next read will tell.
+    """
+    writes = [a for a in actions if isinstance(a, WriteStatus)]
+    if writes:
+        await _write(api, job, writes[0])
+        await _tell(api, job, [a for a in actions if isinstance(a, Notice)], now)
+        return Performed(wrote=True)
+    refusals: list[Refusal] = []
+    children = [a for a in actions if isinstance(a, CreateChild)]
+    deletes = [a for a in actions if isinstance(a, DeleteChild | DeleteJob)]
+    # A pod whose ConfigMap is not there yet would wait for its kubelet's next try.
+    first = [partial(_create, api, job, a, refusals) for a in children if a.kind is not Kind.POD]
+    await _each([*first, *(partial(_delete, api, job, a) for a in deletes)])
+    if not refusals:
+        pods = [partial(_create, api, job, a, refusals) for a in children if a.kind is Kind.POD]
+        await _each(pods, stop=lambda: bool(refusals))
+    return Performed(acted=bool(children or deletes), refusals=tuple(refusals))
+
+
+async def _write(api: ClusterApi, job: Obj, write: WriteStatus) -> None:
+    namespace, name = _place(job)
+    await api.patch_job_status(namespace, name, write.patch, write.resource_version)
+
+
+async def _tell(api: ClusterApi, job: Obj, notices: Iterable[Notice], now: datetime) -> None:
+    """At best effort: what an event says is in status as well."""
+    for index, notice in enumerate(notices):
+        try:
+            await api.post_event(_place(job)[0], event_manifest(job, notice, now, index))
+        except ApiError as error:
+            _log.warning("event %s of %s/%s was not posted: %s", notice.reason, *_place(job), error)
+
+
+async def _create(api: ClusterApi, job: Obj, action: CreateChild, refusals: list[Refusal]) -> None:
+    name = name_of(action.manifest)
+    try:
+        await api.create_child(action.kind, _place(job)[0], action.manifest)
+    except AlreadyExists:
+        refusal = await _whose(api, job, action.kind, name)
+    except Forbidden as error:
+        refusal = Refusal(action.kind, name, RefusalKind.FORBIDDEN, str(error))
+    except Invalid as error:
+        refusal = Refusal(action.kind, name, RefusalKind.INVALID, str(error))
+    else:
+        return
+    if refusal is not None:
+        refusals.append(refusal)
+
+
+async def _whose(api: ClusterApi, job: Obj, kind: Kind, name: str) -> Refusal | None:
+    """None if the object of that name is ours (an earlier try that nobody heard the answer of) or gone again."""
+    try:
+        found = await api.get_child(kind, _place(job)[0], name)
+    except NotFound:
+        return None
+    owner = owner_uid(found)
+    if owner == uid_of(job):
+        return None
+    going = "is being removed" if "deletionTimestamp" in section(found, "metadata") else "has to go first"
+    whose = "belongs to nobody" if owner is None else f"belongs to the owner of uid {owner}"
+    return Refusal(kind, name, RefusalKind.TAKEN, f"an object of that name exists, {whose} and {going}")
+
+
+async def _delete(api: ClusterApi, job: Obj, action: DeleteChild | DeleteJob) -> None:
+    namespace, name = _place(job)
+    try:
+        if isinstance(action, DeleteJob):
+            await api.delete_job(namespace, name, action.uid)
+        else:
+            await api.delete_child(action.kind, namespace, action.name, action.uid, action.grace_s)
+    except (NotFound, Conflict) as gone:
+        # Gone, or the name belongs to another object by now: either way ours is not there.
+        _log.debug("delete in %s/%s: %s", namespace, name, gone)
+
+
+async def _each(calls: Sequence[Callable[[], Awaitable[None]]], stop: Callable[[], bool] = lambda: False) -> None:
+    """All calls, some at a time, none begun once ``stop()``; the first error is raised when all begun have ended."""
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(call: Callable[[], Awaitable[None]]) -> None:
+        async with gate:
+            if not stop():
+                await call()
+
+    results = await asyncio.gather(*(one(call) for call in calls), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+def _place(job: Obj) -> tuple[str, str]:
+    meta = section(job, "metadata")
+    return str(meta["namespace"]), str(meta["name"])

@@ -1,0 +1,161 @@
+"""One pass over one job: read live, decide, perform; and what is kept in memory between passes, hints only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+from thunderhead_api.treaty import Label
+from thunderhead_operator.cluster.api import ClusterApi
+from thunderhead_operator.cluster.errors import NotFound
+from thunderhead_operator.cluster.perform import Performed, perform
+from thunderhead_operator.control.queue import Key
+from thunderhead_operator.plan.actions import Decision, Kind
+from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.decide import code_to_read, decide
+from thunderhead_operator.plan.objects import Manifest, Obj, int_label, name_of, section, uid_of
+from thunderhead_operator.plan.observed import Observed, Refusal, Sample
+
+_log = logging.getLogger(__name__)
+_BUSY_PASSES: Final = 25
+_BUSY_WAIT_S: Final = 5.0
+_GHOSTS_MAX: Final = 1024
+
+
+@dataclass
+class Memory:
+    """What one operator process remembers of one job. Losing it costs precision and time, never correctness."""
+
+    refusals: tuple[Refusal, ...] = ()
+    ghosts: dict[str, Obj] = field(default_factory=dict)  # by pod name
+    sample: Sample | None = None
+    written_at: float | None = None  # monotonic
+    version: str = ""  # resourceVersion that the last acting pass saw
+    busy_passes: int = 0
+    job: Obj | None = None  # as last read
+    pods: tuple[Obj, ...] = ()  # as last read
+    gone: bool = False  # the job is
+
+
+class Reconciler:
+    """Runs passes. One instance serves all keys; the queue sees to it that a key is in one pass at a time."""
+
+    def __init__(
+        self,
+        api: ClusterApi,
+        *,
+        config: Config,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        on_pass: Callable[[Key, Memory], None] = lambda key, memory: None,
+    ) -> None:
+        """``now``: wall clock for what is written; ``monotonic``: seconds for intervals; ``on_pass``: told of each."""
+        self._api = api
+        self._config = config
+        self._now = now
+        self._monotonic = monotonic
+        self._on_pass = on_pass
+        self.memories: dict[Key, Memory] = {}
+
+    async def __call__(self, key: Key) -> float | None:
+        """One pass; in how many seconds the next is due."""
+        try:
+            job, children = await asyncio.gather(self._api.get_job(*key), self._api.list_children(*key))
+        except NotFound:
+            forgotten = self.memories.pop(key, None)
+            if forgotten is not None:
+                forgotten.gone = True
+            return None
+        memory = self._memory_of(key, job)
+        observed = Observed(
+            pods=children.pods,
+            config_maps=children.config_maps,
+            services=children.services,
+            network_policies=children.network_policies,
+            refusals=memory.refusals,
+            ghosts=tuple(memory.ghosts.values()),
+            sample=memory.sample,
+            quiet_s=self._quiet_s(memory),
+        )
+        observed = replace(observed, code=await self._code(key, job, observed))
+        memory.job, memory.pods = job, children.pods
+        now = self._now()
+        decision = decide(job, observed, now, self._config)
+        performed = await perform(self._api, job, decision.actions, now)
+        again = self._learn(memory, job, decision, performed)
+        self._on_pass(key, memory)
+        return again
+
+    def remember_ghost(self, key: Key, pod: Obj) -> None:
+        """The last sight of a pod that was deleted: the only place where its end may still be read."""
+        memory = self.memories.setdefault(key, Memory())
+        if len(memory.ghosts) < _GHOSTS_MAX:
+            memory.ghosts[name_of(pod)] = _slim(pod)
+
+    def _memory_of(self, key: Key, job: Obj) -> Memory:
+        """The memory of this very job: another one of the same name begins with none."""
+        memory = self.memories.setdefault(key, Memory())
+        if memory.job is not None and uid_of(memory.job) != uid_of(job):
+            memory.gone = True
+            memory = self.memories[key] = Memory()
+        return memory
+
+    def _quiet_s(self, memory: Memory) -> float:
+        return float("inf") if memory.written_at is None else self._monotonic() - memory.written_at
+
+    async def _code(self, key: Key, job: Obj, observed: Observed) -> Obj | None:
+        name = code_to_read(job, observed, self._now(), self._config)
+        if name is None:
+            return None
+        try:
+            return await self._api.get_child(Kind.CONFIG_MAP, key[0], name)
+        except NotFound:
+            return None
+
+    def _learn(self, memory: Memory, job: Obj, decision: Decision, performed: Performed) -> float | None:
+        attempt = section(job, "status").get("attempt", 0)
+        for name in [n for n, ghost in memory.ghosts.items() if int_label(ghost, Label.ATTEMPT) < attempt]:
+            del memory.ghosts[name]
+        if performed.wrote:
+            memory.written_at = self._monotonic()
+            return decision.requeue_after
+        if not performed.acted:
+            memory.busy_passes = 0
+            return decision.requeue_after
+        news = performed.refusals != memory.refusals
+        memory.refusals = performed.refusals
+        if performed.refusals and not news:
+            return min(decision.requeue_after or self._config.retry_s, self._config.retry_s)
+        return _BUSY_WAIT_S if self._is_spinning(memory, job) else 0.0
+
+    def _is_spinning(self, memory: Memory, job: Obj) -> bool:
+        """Pass after pass acts and the job stays as it is: an error of ours or of somebody who undoes what we do. Slow
+        down, so that it costs attention and not the API server."""
+        version = str(section(job, "metadata").get("resourceVersion"))
+        memory.busy_passes = memory.busy_passes + 1 if version == memory.version else 1
+        memory.version = version
+        if memory.busy_passes < _BUSY_PASSES:
+            return False
+        where = section(job, "metadata")
+        _log.warning(
+            "%s/%s: %d passes in a row acted without effect on the job; slowing down",
+            where.get("namespace"),
+            where.get("name"),
+            memory.busy_passes,
+        )
+        return True
+
+
+def _slim(pod: Obj) -> Manifest:
+    """What a verdict reads of a pod; ghosts are kept by the thousand."""
+    meta = section(pod, "metadata")
+    kept = ("name", "namespace", "uid", "labels", "ownerReferences", "deletionTimestamp", "creationTimestamp")
+    return {
+        "metadata": {key: meta[key] for key in kept if key in meta},
+        "spec": {"nodeName": section(pod, "spec").get("nodeName")},
+        "status": section(pod, "status"),
+    }
