@@ -23,6 +23,7 @@ from .operators import Operators
 from .run import Run
 
 BUCKET = "scenarios"
+TEST_TIMEOUT_S = 420
 _FIGURES = pytest.StashKey[Figures]()
 
 
@@ -142,6 +143,13 @@ def healed(cluster: Cluster) -> Iterator[Cluster]:
 
 
 RUNS = pytest.StashKey[list[Run]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Scenarios wait for real nodes to be missed and real pods to start, so the limit of a hanging test is higher."""
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S))
 
 
 @pytest.hookimpl(wrapper=True)
