@@ -38,7 +38,7 @@ class Operator:
         address_of: Callable[[Obj], Address | None] = pod_address,
         workers: int = 8,
     ) -> None:
-        """``fetch`` and ``address_of``: how agents are asked, and where (in the local mode each pod has its own port)."""
+        """``fetch`` and ``address_of``: how agents are asked, and where (locally each pod has its own port)."""
         self.reconciler = Reconciler(api, config=config, now=now, monotonic=monotonic, on_pass=self._after_pass)
         self.queue = WorkQueue(self.reconciler, jitter=jitter, workers=workers)
         self.puller = ProgressPuller(
