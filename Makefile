@@ -2,7 +2,6 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 BIN := .venv/bin
-PACKAGES := crds operator runtime
 REPORTS := build/reports
 TEST_WORKERS ?= 2
 
@@ -24,11 +23,12 @@ test: setup ## everything that needs no cluster
 	@mkdir -p $(REPORTS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n $(TEST_WORKERS) --dist loadscope --junitxml=$(REPORTS)/test.xml
 
-lint: setup ## ruff, mypy --strict, import contracts
+lint: setup ## ruff, mypy --strict, import contracts, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m thunderhead_api.schema --check
 
 bench: ## side-by-side benchmarks, results in build/bench
 	@tools/setup.sh bench

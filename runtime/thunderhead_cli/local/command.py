@@ -21,6 +21,7 @@ from thunderhead_cli.local.cluster import LocalCluster
 from thunderhead_cli.local.faults import KillPod, parse_kill
 from thunderhead_cli.local.job import LocalJob, localise
 from thunderhead_cli.local.kubelet import Kubelet
+from thunderhead_cli.local.launch import AGENT
 from thunderhead_cli.local.operator import LocalOperator
 from thunderhead_cli.local.progress import ProgressLine
 from thunderhead_cli.local.rundir import RunDir, choose_run, exclusive
@@ -79,29 +80,40 @@ def _introduce(console: Console, local: LocalJob, directory: RunDir) -> None:
 async def _drive(
     local: LocalJob, directory: RunDir, faults: list[KillPod], progress_seconds: float
 ) -> TrainingJobStatus:
-    meta = local.job["metadata"]
-    cluster = LocalCluster(MemoryCluster(_now), meta["namespace"], meta["name"])
-    cluster.submit(local.job, uid=str(uuid.uuid4()), saved=directory.load())
-    cluster.add_code(local.config_maps)
-    session = Session(
-        cluster=cluster,
-        operator=LocalOperator(cluster, now=_now, monotonic=time.monotonic),
-        kubelet=Kubelet(store=cluster, pod_dir=directory.pod, here=Path.cwd(), environment=os.environ, now=_now),
-        run=directory,
-        line=ProgressLine(
-            sys.stdout,
-            is_terminal=sys.stdout.isatty(),
-            interval_s=progress_seconds,
-            clock=time.monotonic,
-            width=shutil.get_terminal_size((160, 24)).columns,
-        ),
+    line = ProgressLine(
+        sys.stdout,
+        is_terminal=sys.stdout.isatty(),
+        interval_s=progress_seconds,
         clock=time.monotonic,
-        faults=faults,
+        width=shutil.get_terminal_size((160, 24)).columns,
     )
+    session = assemble(local, directory, faults, line)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, session.ask_to_stop)
     return await session.run_to_end()
+
+
+def assemble(
+    local: LocalJob, directory: RunDir, faults: list[KillPod], line: ProgressLine, *, agent: tuple[str, ...] = AGENT
+) -> Session:
+    """A session over a cluster that holds the job; ``agent`` is what runs in its pods."""
+    meta = local.job["metadata"]
+    cluster = LocalCluster(MemoryCluster(_now), meta["namespace"], meta["name"])
+    cluster.submit(local.job, uid=str(uuid.uuid4()), saved=directory.load())
+    cluster.add_code(local.config_maps)
+    kubelet = Kubelet(
+        store=cluster, pod_dir=directory.pod, here=Path.cwd(), environment=os.environ, now=_now, command=agent
+    )
+    return Session(
+        cluster=cluster,
+        operator=LocalOperator(cluster, now=_now, monotonic=time.monotonic),
+        kubelet=kubelet,
+        run=directory,
+        line=line,
+        clock=time.monotonic,
+        faults=faults,
+    )
 
 
 def _now() -> datetime:

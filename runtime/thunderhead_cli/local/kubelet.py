@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from thunderhead_api.treaty import Label
+from thunderhead_api.treaty import Env, Label
 from thunderhead_cli.local import podstatus
 from thunderhead_cli.local.agents import is_healthy
 from thunderhead_cli.local.launch import AGENT, LOOPBACK, Launch, node_name, plan_launch
@@ -110,11 +110,13 @@ class Kubelet:
         pods = [p for p in self._pods.values() if p.node_rank == node_rank and p.process.exit_code is None]
         return max(pods, key=lambda pod: pod.attempt, default=None)
 
-    async def kill_all(self) -> None:
-        """SIGKILL to everything, for a command that must end now."""
+    async def close(self) -> None:
+        """SIGKILL to everything that still runs, and clean up what killed agents could not."""
         for pod in self._pods.values():
             pod.process.kill()
         await asyncio.gather(*(pod.watch for pod in self._pods.values() if pod.watch is not None))
+        for uid in {pod.launch.env[Env.UID] for pod in self._pods.values() if Env.UID in pod.launch.env}:
+            remove_boards(uid)
 
     async def _start(self, manifest: dict[str, Any]) -> None:
         meta = manifest["metadata"]
@@ -194,6 +196,12 @@ def lay_out(directory: Path, launch: Launch) -> None:
         path.write_text(content, encoding="utf-8")
     launch.termination_file.touch()
     os.chmod(launch.termination_file, 0o600)
+
+
+def remove_boards(job_uid: str, shared_memory: Path = Path("/dev/shm")) -> None:
+    """Boards of an agent that got SIGKILL stay in memory: no container's end takes them along here."""
+    for board in shared_memory.glob(f"thunderhead-{job_uid}-*.board"):
+        board.unlink(missing_ok=True)
 
 
 def free_port() -> int:

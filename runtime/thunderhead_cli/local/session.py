@@ -27,7 +27,7 @@ class Operator(Protocol):
     """The part of the operator that is the same everywhere."""
 
     async def reconcile(self, reply: StatusReply | None) -> float | None:
-        """One pass over the job, knowing node 0's newest answer; seconds until the next is due, None: whenever something changes."""
+        """One pass over the job, knowing node 0's newest answer; seconds until the next is due (None: on a change)."""
         ...
 
 
@@ -79,7 +79,7 @@ class Session:
                 await self._wait(due_in)
         finally:
             self.line.close()
-            await self.kubelet.kill_all()
+            await self.kubelet.close()
         return self.cluster.status
 
     def _is_over(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Final
 
 from rich import box
@@ -41,7 +42,8 @@ def outcome(status: TrainingJobStatus) -> str:
     ):
         condition = find_condition(status.conditions, type_)
         if condition is not None and condition.status == "True":
-            why = f": {condition.reason}: {condition.message}" if type_ is ConditionType.FAILED else ""
+            headline = condition.message.partition("\n")[0]
+            why = f": {condition.reason}: {headline}" if type_ is ConditionType.FAILED else ""
             return word + why
     return "Cut off; the same command continues from the newest checkpoint"
 
@@ -53,9 +55,13 @@ def summary(name: str, status: TrainingJobStatus, *, checkpoint_uri: str, pods_d
 
 def print_summary(console: Console, renderable: RenderableType) -> None:
     """To a terminal in its own width; to a log wide enough that no cell is folded."""
-    if not console.is_terminal:
-        console = Console(file=console.file, width=200, no_color=True)
-    console.print(renderable)
+    if console.is_terminal:
+        console.print(renderable)
+        return
+    wide = Console(file=io.StringIO(), width=200, no_color=True)
+    with wide.capture() as capture:
+        wide.print(renderable)
+    console.file.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
 
 
 def _ledger(name: str, entries: list[LedgerEntry]) -> Table:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from thunderhead_cli.local.kubelet import Kubelet
+from thunderhead_cli.local.kubelet import Kubelet, remove_boards
 from thunderhead_cli.local.process import session_members
 
 FAILS = """
@@ -174,7 +174,7 @@ async def test_ready_once_the_agent_answers(tmp_path: Path) -> None:
             await runner.sync()
     ready = [status["containerStatuses"][0]["ready"] for _, status in cluster.reports]
     assert ready == [False, True]
-    await runner.kill_all()
+    await runner.close()
 
 
 async def test_missing_config_map_is_waited_for(tmp_path: Path) -> None:
@@ -201,4 +201,11 @@ async def test_pods_of_one_attempt_share_the_rendezvous(tmp_path: Path) -> None:
     told = {pod.launch.env["THUNDERHEAD_RENDEZVOUS_PORT"] for pod in runner._pods.values()}
     assert len(told) == 1
     assert int(told.pop()) > 0
-    await runner.kill_all()
+    await runner.close()
+
+
+def test_boards_of_this_job_alone_are_removed(tmp_path: Path) -> None:
+    for name in ("thunderhead-a-1-0.board", "thunderhead-a-2-3.board", "thunderhead-b-1-0.board", "other"):
+        (tmp_path / name).touch()
+    remove_boards("a", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "thunderhead-b-1-0.board"]

@@ -1,0 +1,137 @@
+"""Whole runs: the operator's decisions, real processes, pretended agents."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from thunderhead_api.status import TrainingJobStatus
+from thunderhead_api.treaty import Cause
+from thunderhead_cli.jobfile import JobFile
+from thunderhead_cli.local.command import assemble
+from thunderhead_cli.local.faults import KillPod
+from thunderhead_cli.local.job import localise
+from thunderhead_cli.local.progress import ProgressLine
+from thunderhead_cli.local.rundir import choose_run
+from thunderhead_cli.local.session import Session
+from thunderhead_cli.local.summary import exit_code
+
+AGENT = (sys.executable, str(Path(__file__).with_name("fake_agent.py")))
+
+
+class Run:
+    """One command: its session, what it printed, and the directory it works in."""
+
+    def __init__(self, runs: Path, *, kills: list[KillPod] | None = None, nodes: int = 2, **init_args: Any) -> None:
+        arguments = {"steps": 20, "seconds": 0.02} | init_args
+        spec = {
+            "module": {"class_path": "m.M", "init_args": arguments},
+            "nodes": nodes,
+            "checkpoint": {"uri": "s3://bucket/x"},
+        }
+        job = {
+            "apiVersion": "thunderhead.dev/v1alpha1",
+            "kind": "TrainingJob",
+            "metadata": {"name": "one"},
+            "spec": spec,
+        }
+        self.directory = choose_run(runs, "one", fresh=False)
+        local = localise(JobFile(runs / "job.yaml", job, {}), self.directory, checkpoint_uri=None)
+        self.out = io.StringIO()
+        line = ProgressLine(self.out, is_terminal=False, interval_s=0.0, clock=time.monotonic)
+        self.session: Session = assemble(local, self.directory, kills or [], line, agent=AGENT)
+
+    async def to_end(self) -> TrainingJobStatus:
+        async with asyncio.timeout(100):
+            return await self.session.run_to_end()
+
+    async def until(self, text: str) -> None:
+        async with asyncio.timeout(100):
+            while text not in self.out.getvalue():  # noqa: ASYNC110 - another task prints it
+                await asyncio.sleep(0.02)
+
+
+async def test_job_runs_to_its_end(tmp_path: Path) -> None:
+    run = Run(tmp_path, steps=50)
+    status = await run.to_end()
+    assert exit_code(status) == 0
+    assert [(entry.cause, entry.last_step) for entry in status.ledger] == [(Cause.COMPLETED, 50)]
+    assert status.progress is not None
+    assert status.progress.metrics == {"val_acc": 1.0}
+    saved = json.loads(run.directory.job_file.read_text())
+    assert saved["status"]["phase"] == "Complete"
+    assert "/50 " in run.out.getvalue()
+
+
+async def test_killed_pod_costs_an_attempt_and_is_named(tmp_path: Path) -> None:
+    run = Run(tmp_path, kills=[KillPod(1, percent=50)], hold=10)
+    status = await run.to_end()
+    assert exit_code(status) == 0
+    first, last = status.ledger
+    assert first.cause is Cause.POD_FAILED
+    assert not first.free
+    assert first.culprit is not None
+    assert (first.culprit.pod, first.culprit.signal) == ("one-1-1", "SIGKILL")
+    assert last.cause is Cause.COMPLETED
+    assert last.first_step is not None
+    assert last.first_step == 10
+    assert status.last_recovery is not None
+    assert status.last_recovery.seconds is not None
+    assert "--kill-pod 1@50%: SIGKILL" in run.out.getvalue()
+
+
+async def test_stop_takes_a_checkpoint_and_the_next_command_goes_on(tmp_path: Path) -> None:
+    stopped = Run(tmp_path, steps=2000)
+    task = asyncio.create_task(stopped.to_end())
+    await stopped.until("step 1")
+    stopped.session.ask_to_stop()
+    status = await task
+    assert exit_code(status) == 75
+    assert [entry.cause for entry in status.ledger] == [Cause.SUSPENDED]
+    assert stopped.session.cluster.pods() == []
+    reached = status.ledger[0].last_step
+    assert reached is not None
+
+    (stopped.directory.path / "steps").write_text(str(1990))
+    continued = Run(tmp_path, steps=2000)
+    assert continued.directory == stopped.directory
+    status = await continued.to_end()
+    assert exit_code(status) == 0
+    assert [(e.attempt, e.cause) for e in status.ledger] == [(1, Cause.SUSPENDED), (2, Cause.COMPLETED)]
+    assert Run(tmp_path).directory != stopped.directory, "a finished run is left alone"
+
+
+async def test_second_stop_kills_at_once(tmp_path: Path) -> None:
+    run = Run(tmp_path, steps=100_000)
+    task = asyncio.create_task(run.to_end())
+    await run.until("step 1")
+    run.session.ask_to_stop()
+    run.session.ask_to_stop()
+    assert exit_code(await task) == 130
+
+
+async def test_wrong_configuration_is_not_tried_again(tmp_path: Path) -> None:
+    status = await Run(tmp_path, nodes=1, ends="InvalidConfiguration").to_end()
+    assert exit_code(status) == 78
+    assert len(status.ledger) == 1
+    assert status.restarts.total == 0
+
+
+async def test_command_that_was_cut_off_is_continued(tmp_path: Path) -> None:
+    """SIGKILL to the command itself: its saved object says that an attempt runs, and nothing does."""
+    cut = Run(tmp_path, steps=100_000)
+    task = asyncio.create_task(cut.to_end())
+    await cut.until("step 1")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    (cut.directory.path / "steps").write_text("99990")
+    status = await Run(tmp_path, steps=100_000).to_end()
+    assert exit_code(status) == 0
+    assert (status.ledger[0].attempt, status.ledger[0].free) == (1, True)
+    assert status.ledger[-1].cause is Cause.COMPLETED
