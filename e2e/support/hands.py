@@ -29,7 +29,7 @@ def words(pid):
         return []
 me = os.getpid()
 pids = [int(p) for p in os.listdir("/proc") if p.isdigit() and int(p) != me]
-victims = [p for p in pids if any(sys.argv[1] in word for word in words(p)) and "-c" not in words(p)[:2]]
+victims = [p for p in pids if any(sys.argv[1] in word for word in words(p)) and not any("victims" in word for word in words(p))]
 print(len(victims), flush=True)
 sys.stdin.readline()
 for pid in victims:
