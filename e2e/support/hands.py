@@ -29,7 +29,8 @@ def words(pid):
         return []
 me = os.getpid()
 pids = [int(p) for p in os.listdir("/proc") if p.isdigit() and int(p) != me]
-victims = [p for p in pids if any(sys.argv[1] in word for word in words(p)) and not any("victims" in word for word in words(p))]
+said = {p: " ".join(words(p)) for p in pids}
+victims = [p for p in pids if sys.argv[1] in said[p] and "victims" not in said[p]]
 print(len(victims), flush=True)
 sys.stdin.readline()
 for pid in victims:
