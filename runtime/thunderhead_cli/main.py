@@ -10,6 +10,7 @@ import typer
 
 from thunderhead_api.treaty import ExitCode
 from thunderhead_cli.jobfile import JobFile, JobFileError, problems_of, read_job_file
+from thunderhead_cli.local.logs import Logs
 
 app = typer.Typer(
     name="thunderhead",
@@ -47,6 +48,7 @@ def run(
         ),
     ] = None,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Directory of all runs.")] = Path("runs"),
+    logs: Annotated[Logs, typer.Option(help="Whose output is shown while the job runs.")] = Logs.RANK0,
     progress_seconds: Annotated[float, typer.Option(help="Between two progress lines in a log.")] = 5.0,
 ) -> None:
     """Run a job file on this machine, without a cluster: pods become processes.
@@ -65,6 +67,7 @@ def run(
         checkpoint_uri=checkpoint_uri,
         kills=kill_pod or [],
         progress_seconds=progress_seconds,
+        logs=logs,
     )
     try:
         code = run_locally(job, options)

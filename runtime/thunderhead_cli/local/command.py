@@ -22,6 +22,7 @@ from thunderhead_cli.local.faults import KillPod, parse_kill
 from thunderhead_cli.local.job import LocalJob, localise
 from thunderhead_cli.local.kubelet import Kubelet
 from thunderhead_cli.local.launch import AGENT
+from thunderhead_cli.local.logs import LogFollower, Logs
 from thunderhead_cli.local.operator import LocalOperator
 from thunderhead_cli.local.progress import ProgressLine
 from thunderhead_cli.local.rundir import RunDir, choose_run, exclusive
@@ -40,6 +41,7 @@ class Options:
         checkpoint_uri: None (the run's directory), ``"job"`` (as the file says), or a URI.
         kills: faults on purpose, as ``NODE@WHEN``.
         progress_seconds: between two progress lines in a log.
+        logs: whose output is shown.
     """
 
     runs: Path
@@ -47,6 +49,7 @@ class Options:
     checkpoint_uri: str | None
     kills: list[str]
     progress_seconds: float
+    logs: Logs
 
 
 def run(file: JobFile, options: Options) -> int:
@@ -63,7 +66,7 @@ def run(file: JobFile, options: Options) -> int:
         local = localise(file, directory, checkpoint_uri=options.checkpoint_uri)
         console = Console(highlight=False)
         _introduce(console, local, directory)
-        status = asyncio.run(_drive(local, directory, faults, options.progress_seconds))
+        status = asyncio.run(_drive(local, directory, faults, options))
         uri = local.job["spec"]["checkpoint"]["uri"]
         print_summary(console, summary(name, status, checkpoint_uri=uri, pods_dir=str(directory.path / "pods")))
     return exit_code(status)
@@ -77,17 +80,15 @@ def _introduce(console: Console, local: LocalJob, directory: RunDir) -> None:
         console.print(note, soft_wrap=True)
 
 
-async def _drive(
-    local: LocalJob, directory: RunDir, faults: list[KillPod], progress_seconds: float
-) -> TrainingJobStatus:
+async def _drive(local: LocalJob, directory: RunDir, faults: list[KillPod], options: Options) -> TrainingJobStatus:
     line = ProgressLine(
         sys.stdout,
         is_terminal=sys.stdout.isatty(),
-        interval_s=progress_seconds,
+        interval_s=options.progress_seconds,
         clock=time.monotonic,
         width=shutil.get_terminal_size((160, 24)).columns,
     )
-    session = assemble(local, directory, faults, line)
+    session = assemble(local, directory, faults, line, logs=options.logs)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, session.ask_to_stop)
@@ -95,7 +96,13 @@ async def _drive(
 
 
 def assemble(
-    local: LocalJob, directory: RunDir, faults: list[KillPod], line: ProgressLine, *, agent: tuple[str, ...] = AGENT
+    local: LocalJob,
+    directory: RunDir,
+    faults: list[KillPod],
+    line: ProgressLine,
+    *,
+    logs: Logs = Logs.NONE,
+    agent: tuple[str, ...] = AGENT,
 ) -> Session:
     """A session over a cluster that holds the job; ``agent`` is what runs in its pods."""
     meta = local.job["metadata"]
@@ -111,6 +118,7 @@ def assemble(
         kubelet=kubelet,
         run=directory,
         line=line,
+        logs=LogFollower(logs),
         clock=time.monotonic,
         faults=faults,
     )

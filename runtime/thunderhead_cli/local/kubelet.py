@@ -16,6 +16,7 @@ from thunderhead_api.treaty import Env, Label
 from thunderhead_cli.local import podstatus
 from thunderhead_cli.local.agents import is_healthy
 from thunderhead_cli.local.launch import AGENT, LOOPBACK, Launch, node_name, plan_launch
+from thunderhead_cli.local.logs import LOG_NAME
 from thunderhead_cli.local.process import PodProcess
 
 
@@ -110,6 +111,11 @@ class Kubelet:
         pods = [p for p in self._pods.values() if p.node_rank == node_rank and p.process.exit_code is None]
         return max(pods, key=lambda pod: pod.attempt, default=None)
 
+    def logs(self) -> list[Path]:
+        """Logs of every pod that was started, in the order of nodes."""
+        pods = sorted(self._pods.values(), key=lambda pod: (pod.attempt, pod.node_rank))
+        return [self.pod_dir(pod.name) / LOG_NAME for pod in pods]
+
     async def close(self) -> None:
         """SIGKILL to everything that still runs, and clean up what killed agents could not."""
         for pod in self._pods.values():
@@ -141,7 +147,7 @@ class Kubelet:
             return
         self.store.bind(name, uid, node_name(node_rank))
         lay_out(directory, launch)
-        process = await PodProcess.start(launch.argv, env=launch.env, cwd=launch.cwd, log=directory / "agent.log")
+        process = await PodProcess.start(launch.argv, env=launch.env, cwd=launch.cwd, log=directory / LOG_NAME)
         pod = Pod(name, uid, attempt, node_rank, launch, process, since=self.now())
         pod.watch = asyncio.create_task(self._watch(pod), name=f"watch of {name}")
         self._pods[uid] = pod

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thunderhead_api.messages import FrozenJob
 from thunderhead_api.treaty import AGENT_COMMAND, CODE_DIR, CONTAINER, JOB_DIR, JOB_FILE_NAME, Env
+from thunderhead_cli.local.devices import VISIBLE, machine_devices, pod_devices
 
 LOOPBACK = "127.0.0.1"
 PORT_FILE = "agent.port"  # in the scratch directory, as the agent writes it
@@ -79,6 +81,7 @@ def plan_launch(
         Env.AGENT_HOST: LOOPBACK,
         Env.AGENT_PORT: "0",
     }
+    env |= _devices(env, files)
     return Launch(
         argv=command,
         env=env,
@@ -87,6 +90,22 @@ def plan_launch(
         termination_file=termination_file,
         port_file=run_dir / PORT_FILE,
     )
+
+
+def _devices(env: Mapping[str, str], files: Mapping[Path, str]) -> dict[str, str]:
+    """The pod's share of this machine's GPUs, where it has any."""
+    devices = machine_devices(env)
+    text = files.get(Path(env[Env.JOB_FILE]))
+    if not devices or text is None:
+        return {}
+    job = FrozenJob.model_validate_json(text)
+    share = pod_devices(
+        devices,
+        node_rank=int(env[Env.NODE_RANK]),
+        nodes=job.nodes,
+        processes_per_node=job.processes_per_node,
+    )
+    return {VISIBLE: ",".join(share)}
 
 
 def trainer_container(pod: Mapping[str, Any]) -> Mapping[str, Any]:

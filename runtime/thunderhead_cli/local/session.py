@@ -15,6 +15,7 @@ from thunderhead_cli.local.agents import ask_status
 from thunderhead_cli.local.cluster import LocalCluster
 from thunderhead_cli.local.faults import KillPod
 from thunderhead_cli.local.kubelet import Kubelet
+from thunderhead_cli.local.logs import LogFollower
 from thunderhead_cli.local.news import news
 from thunderhead_cli.local.progress import ProgressLine, progress_line
 from thunderhead_cli.local.rundir import RunDir
@@ -41,6 +42,7 @@ class Session:
         kubelet: runs its pods.
         run: where the job object is kept.
         line: where the user reads.
+        logs: of the pods, shown to the user.
         clock: monotonic seconds.
         faults: still to strike.
     """
@@ -50,6 +52,7 @@ class Session:
     kubelet: Kubelet
     run: RunDir
     line: ProgressLine
+    logs: LogFollower
     clock: Callable[[], float]
     faults: list[KillPod]
     _stops: int = 0
@@ -72,14 +75,16 @@ class Session:
             while not self._is_over():
                 await self.kubelet.sync()
                 reply = await self._ask()
+                self._show_logs()  # before the pass, which may take pods and their logs away
                 due_in = await self.operator.reconcile(reply)
                 self._save_and_tell()
                 self._show(reply, self.clock() - began)
                 self._strike(reply)
                 await self._wait(due_in)
         finally:
-            self.line.close()
             await self.kubelet.close()
+            self._show_logs()
+            self.line.close()
         return self.cluster.status
 
     def _is_over(self) -> bool:
@@ -102,6 +107,10 @@ class Session:
         for sentence in news(self._told, status):
             self.line.say(sentence)
         self._told = status
+
+    def _show_logs(self) -> None:
+        for text in self.logs.new_lines(self.kubelet.logs()):
+            self.line.say(text)
 
     def _show(self, reply: StatusReply | None, elapsed_s: float) -> None:
         if reply is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from thunderhead_api.messages import FrozenJob
 from thunderhead_cli.local.launch import Launch, plan_launch
 
 POD: dict[str, Any] = {
@@ -19,6 +20,7 @@ POD: dict[str, Any] = {
                 "name": "trainer",
                 "env": [
                     {"name": "THUNDERHEAD_ATTEMPT", "value": "1"},
+                    {"name": "THUNDERHEAD_NODE_RANK", "value": "0"},
                     {"name": "THUNDERHEAD_CODE_DIR", "value": "/etc/thunderhead/code"},
                     {"name": "HOME", "value": "/tmp"},
                     {"name": "THUNDERHEAD_RENDEZVOUS_HOST", "value": "digits-1-0.digits.default.svc"},
@@ -109,3 +111,20 @@ def test_job_without_code_finds_it_where_the_command_was_started() -> None:
     )
     assert plan.env["THUNDERHEAD_CODE_DIR"] == "/here"
     assert plan.env["HOME"] == "/home/me"
+
+
+@pytest.mark.parametrize(("visible", "share"), [("0,1,2,3", "0,1"), ("5", "")])
+def test_pod_gets_its_share_of_the_gpus(visible: str, share: str) -> None:
+    job = FrozenJob(
+        namespace="default", name="digits", uid="u", attempt=1, nodes=2, processes_per_node=2, spec_hash="h", spec={}
+    )
+    maps = MAPS | {"digits-1": {"job.json": job.model_dump_json(by_alias=True)}}
+    plan = plan_launch(
+        POD,
+        maps,
+        directory=Path("/x"),
+        here=Path("/here"),
+        rendezvous_port=1,
+        environment={"CUDA_VISIBLE_DEVICES": visible},
+    )
+    assert plan.env["CUDA_VISIBLE_DEVICES"] == share
