@@ -81,7 +81,7 @@ def kubelet(cluster: OneDict, tmp_path: Path, code: str) -> Kubelet:
         store=cluster,
         pod_dir=lambda name: tmp_path / name,
         here=tmp_path,
-        environment={},
+        environment={"CUDA_VISIBLE_DEVICES": ""},
         now=lambda: datetime.now(UTC),
         command=(sys.executable, "-c", code),
     )

@@ -53,7 +53,7 @@ def launch(environment: dict[str, str] | None = None) -> Launch:
         directory=Path("/run-1/pod"),
         here=Path("/here"),
         rendezvous_port=40000,
-        environment=environment or {},
+        environment={"CUDA_VISIBLE_DEVICES": ""} | (environment or {}),
     )
 
 
