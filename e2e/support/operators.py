@@ -11,9 +11,7 @@ from .api import DEPLOYMENTS, PODS, Api, Object
 from .hands import Hands, Trigger
 from .waiting import eventually
 
-LABELS = "app.kubernetes.io/name=thunderhead,app.kubernetes.io/component=operator"
 PROCESS = "thunderhead_operator"
-METRICS_PORT = 8080
 READY_S = 120
 
 
@@ -67,8 +65,9 @@ class Operators:
 
     def metrics(self, pod: Object) -> dict[str, float]:
         """Every sample of a replica by its name with labels, as Prometheus' own parser reads them."""
-        path = PODS.path(self.namespace, f"{pod['metadata']['name']}:{METRICS_PORT}", "proxy/metrics")
-        return samples(self.api.text(path))
+        ports = pod["spec"]["containers"][0]["ports"]
+        port = next(port["containerPort"] for port in ports if port["name"] == "metrics")
+        return samples(self.api.text(PODS.path(self.namespace, f"{pod['metadata']['name']}:{port}", "proxy/metrics")))
 
 
 def samples(text: str) -> dict[str, float]:
