@@ -21,9 +21,10 @@ def main(words: Sequence[str]) -> int:
 
 
 def _up(_: argparse.Namespace) -> int:
-    cluster = local.up(chosen_name())
+    cluster, images = local.up(chosen_name())
     print(f"export KUBECONFIG={cluster.kubeconfig}")
     print(f"export PATH={cluster.kubectl.parent}:{cluster.helm.parent}:$PATH")
+    print(f"# images {' '.join(images.names())}")
     print(f"# S3 {cluster.s3.endpoint} · Prometheus {cluster.prometheus_url}")
     return 0
 

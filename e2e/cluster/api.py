@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -68,8 +69,8 @@ class Cluster(Protocol):
     def heal(self) -> None:
         """Undoes every fault that is still in force. Nodes are on, thawed and plugged in, S3 answers."""
 
-    def load_image(self, image: str) -> None:
-        """Makes an image of `images.build` known to every node; seconds when only its last layer is new."""
+    def load(self, images: Sequence[str]) -> None:
+        """Makes images of `images.build` known to every node; seconds when only their last layers are new."""
 
     def diagnose(self, directory: Path) -> None:
         """Copies the components' logs to `directory`."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import build, controlplane, network, packages, pki, prometheus, s3
+from . import controlplane, network, packages, pki, prometheus, s3, store
 from .api import Keys, S3Server
+from .build import build as build_program
 from .cgroups import Cgroup
 from .config import ClusterError, Config, bridge_name, state_dir
+from .images import Images, build, storage
+from .layers import stored_image
 from .locks import locked
-from .node import PAUSE_IMAGE, Node, cluster_group
-from .pause import pause_archive
+from .node import Node, cluster_group
 from .progress import Say, phase, say
 from .shell import run, wait_until
 
@@ -87,6 +90,12 @@ class LocalCluster:
             self.stop_s3()
             self.start_s3()
 
+    def load(self, images: Sequence[str]) -> None:
+        stored = [stored_image(storage().storage, name) for name in images]
+        with ThreadPoolExecutor(len(self.node_names)) as pool:
+            for loaded in [pool.submit(store.load, self.node(name), stored) for name in self.node_names]:
+                loaded.result()
+
     def diagnose(self, directory: Path) -> None:
         for log in sorted(self.config.state.glob("**/log/*.log")):
             target = directory / log.relative_to(self.config.state)
@@ -110,25 +119,37 @@ class LocalCluster:
 def build_programs(tell: Say = say) -> Programs:
     """Builds what the cache lacks, one after the other: each build uses every core by itself."""
     return Programs(
-        kubernetes=build.build("kubernetes", tell),
-        helm=build.build("helm", tell),
-        versitygw=build.build("versitygw", tell),
+        kubernetes=build_program("kubernetes", tell),
+        helm=build_program("helm", tell),
+        versitygw=build_program("versitygw", tell),
     )
 
 
-def up(name: str, tell: Say = say) -> LocalCluster:
-    """Returns the running cluster `name`, whole; makes it first, anew if parts of the last one are missing."""
-    with ThreadPoolExecutor(1) as beside:
-        installed = beside.submit(packages.install, (*packages.NODE_PACKAGES, *packages.OBSERVER_PACKAGES), tell)
+def build_images(tell: Say = say) -> Images:
+    packages.install((*packages.NODE_PACKAGES, *packages.IMAGE_PACKAGES, *packages.OBSERVER_PACKAGES), tell)
+    return build(tell)
+
+
+def up(name: str, tell: Say = say) -> tuple[LocalCluster, Images]:
+    """Returns the running cluster `name`, whole, with the images of this checkout on its nodes.
+
+    What is missing is built; a cluster of which parts are missing is made anew.
+    """
+    if os.geteuid() != 0:
+        raise ClusterError("only root can make network and process namespaces: run as root, or start a docker engine")
+    with ThreadPoolExecutor(1) as beside:  # compilers use the processors while images wait for the network and the disk
+        building = beside.submit(build_images, tell)
         programs = build_programs(tell)
-        installed.result()
+        images = building.result()
     with locked(f"cluster-{name}"):
-        running = find(name, programs)
-        if running is not None and running.is_whole():
-            running.heal()
-            return running
-        _remove(name, tell)
-        return _create(name, programs, tell)
+        cluster = find(name, programs)
+        if cluster is None or not cluster.is_whole():
+            _remove(name, tell)
+            cluster = _create(name, programs, images, tell)
+        cluster.heal()
+        with phase("images on the nodes", tell):
+            cluster.load(images.names())
+    return cluster, images
 
 
 def down(name: str, tell: Say = say) -> None:
@@ -151,9 +172,8 @@ def find(name: str, programs: Programs | None = None) -> LocalCluster | None:
     return LocalCluster(config, known, server)
 
 
-def _create(name: str, programs: Programs, tell: Say) -> LocalCluster:
-    if os.geteuid() != 0:
-        raise ClusterError("only root can make network and process namespaces: run as root, or start a docker engine")
+def _create(name: str, programs: Programs, images: Images, tell: Say) -> LocalCluster:
+    prepared = store.prepared_store([stored_image(storage().storage, image) for image in images.names()], tell)
     with locked("octets"):
         config = Config(name=name, octet=network.free_octet())
         config.state.mkdir(parents=True, mode=0o700)
@@ -164,7 +184,7 @@ def _create(name: str, programs: Programs, tell: Say) -> LocalCluster:
     with phase("control plane", tell):
         controlplane.start_control_plane(config, programs.kubernetes, cluster.group / "control-plane")
     with phase("nodes", tell):
-        _start_nodes(cluster)
+        _start_nodes(cluster, prepared)
     with phase("S3 and Prometheus", tell):
         cluster.start_s3()
         prometheus.start(config, cluster.kubectl, cluster.group / "host/prometheus")
@@ -174,13 +194,12 @@ def _create(name: str, programs: Programs, tell: Say) -> LocalCluster:
     return cluster
 
 
-def _start_nodes(cluster: LocalCluster) -> None:
-    pause = pause_archive(PAUSE_IMAGE)
+def _start_nodes(cluster: LocalCluster, prepared: Path) -> None:
     for name in cluster.node_names:
         node = cluster.node(name)
         node.prepare()
+        store.clone(prepared, node.home)
         node.boot()
-        node.enter("ctr", "--namespace", "k8s.io", "images", "import", "-", stdin=pause)
 
 
 def _record(cluster: LocalCluster) -> None:

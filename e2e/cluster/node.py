@@ -91,9 +91,12 @@ class Node:
 
     def enter(self, *command: str | Path, stdin: bytes | None = None, timeout_s: float | None = None) -> str:
         """Runs a command on the node, in its namespaces but outside of its cgroup."""
-        pid = str(self._require_init())
-        flags = ("--target", pid, "--mount", "--net", "--pid", "--uts", "--ipc")
-        return run("nsenter", *flags, "--", *command, stdin=stdin, timeout_s=timeout_s)
+        return run(*self.entering(), *command, stdin=stdin, timeout_s=timeout_s)
+
+    def entering(self) -> tuple[str, ...]:
+        """The words before a command that is to run on the node."""
+        namespaces = ("--mount", "--net", "--pid", "--uts", "--ipc")
+        return ("nsenter", "--target", str(self._require_init()), *namespaces, "--")
 
     def _require_init(self) -> int:
         pid = self.init_pid()

@@ -13,6 +13,11 @@ from .config import ClusterError
 
 Argument = str | Path
 
+CONTAINED: tuple[Argument, ...] = (
+    "setpriv", "--pdeath-signal", "KILL", "unshare", "--fork", "--kill-child", "--pid", "--mount-proc", "--mount", "--",
+)  # fmt: skip
+"""Before a command: whatever it starts and mounts ends with it, and it ends with us, even if we are killed."""
+
 
 class CommandError(ClusterError):
     """A command exited with another status than 0."""

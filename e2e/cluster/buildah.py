@@ -1,0 +1,94 @@
+"""Building images without a docker engine, in a storage of our own below the cache."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .config import ClusterError, cache_root
+from .pypi import pip_settings, uv_settings
+from .shell import CONTAINED, Argument, CommandError, run, run_logged
+
+_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+"""Where Debian keeps its certificate authorities, in our base image as on the host."""
+
+
+class Buildah:
+    """The `buildah` program with one storage. Steps run in a chroot, for which root needs no more than it has."""
+
+    def __init__(self, home: Path) -> None:
+        self.storage = home / "storage"
+        # What is mounted is written down in the run directory. Both last for one command, so they cannot disagree.
+        run_root = home / "run"
+        mount_and_exec = 'mount -t tmpfs tmpfs "$0" && exec buildah --runroot "$0" "$@"'
+        self._buildah: tuple[Argument, ...] = (
+            *CONTAINED, "sh", "-c", mount_and_exec, run_root, "--root", self.storage, "--storage-driver", "overlay",
+        )  # fmt: skip
+        self._env = {"BUILDAH_ISOLATION": "chroot", "TMPDIR": str(home / "tmp")}
+        for directory in (run_root, home / "tmp"):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    def has(self, image: str) -> bool:
+        try:
+            self._run("inspect", "--type", "image", image)
+        except CommandError:
+            return False
+        return True
+
+    def commit_directory(self, root: Path, image: str) -> None:
+        """Makes an image of one layer that holds what is in `root`."""
+        container = self._run("from", "scratch").strip()
+        try:
+            self._run("add", "--quiet", container, root, "/")
+            self._run("config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin", container)
+            self._run("commit", "--quiet", container, image)
+        finally:
+            self._run("rm", container)
+
+    def build(
+        self, context: Path, target: str, image: str, *, arguments: Mapping[str, str], wheels: Path | None, log: Path
+    ) -> None:
+        """Builds one target of the Dockerfile in `context`, with the package index and the authorities of the host."""
+        with tempfile.TemporaryDirectory(dir=cache_root()) as scratch:
+            settings = {"/etc/pip.conf": pip_settings(_BUNDLE), "/etc/uv/uv.toml": uv_settings()}
+            mounts: list[Argument] = ["--volume", f"{_host_bundle()}:{_BUNDLE}:ro"]
+            for index, (place, text) in enumerate(settings.items()):
+                file = Path(scratch) / str(index)
+                file.write_text(text)
+                mounts += ["--volume", f"{file}:{place}:ro"]
+            options = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
+            if wheels is not None:
+                options += ["--build-context", f"wheels={wheels}"]
+            run_logged(
+                *self._buildah, "build", "--layers", "--pull-never", "--network", "host",
+                "--target", target, "--tag", image, *options, *mounts, context, log=log, env=self._env,
+            )  # fmt: skip
+
+    def names(self) -> list[str]:
+        """Every named image, newest first."""
+        said = self._run("images", "--format", "{{.Name}}:{{.Tag}}")
+        return [name for name in said.split() if "<none>" not in name]
+
+    def remove(self, images: Sequence[str]) -> None:
+        """Removes images, and the layers that no other image needs."""
+        for image in images:
+            self._run("rmi", image)
+
+    def remove_unnamed(self, *, above: int) -> None:
+        """Forgets the results of single build steps once there are more than `above` of them."""
+        if len(self._run("images", "--quiet", "--filter", "dangling=true").split()) > above:
+            self._run("rmi", "--prune")
+
+    def _run(self, *words: Argument) -> str:
+        return run(*self._buildah, *words, env=self._env)
+
+
+def _host_bundle() -> Path:
+    chosen = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or str(_BUNDLE)
+    for candidate in (Path(chosen), _BUNDLE):
+        if candidate.is_file():
+            return candidate
+    raise ClusterError(f"no file of certificate authorities at {chosen} or {_BUNDLE}: install ca-certificates")
