@@ -23,7 +23,7 @@ BOARD_SIZE: Final = _OUTCOME_AT + _OUTCOME_SIZE
 
 
 class Word(IntEnum):
-    """Index of each word. The worker writes all of them but STOP, which the agent writes."""
+    """Index of each word. The worker writes all of them but STOP and REPEAT_UNTIL, which the agent writes."""
 
     STOP = 0  # 0, or 1 once this worker's node has been asked to stop
     PHASE = 1  # a Phase
@@ -41,6 +41,7 @@ class Word(IntEnum):
     METRICS_SEQ = 13
     OUTCOME_SEQ = 14
     CHECKPOINT_NS = 15  # time the training thread was blocked by checkpoints
+    REPEAT_UNTIL = 16  # highest step an earlier execution reached; steps up to it are repetitions. The agent writes it
 
 
 class Phase(IntEnum):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, Protocol
 
 from thunderhead.job.board import Board
@@ -86,24 +87,44 @@ class JobCheckpoints(Protocol):
         ...
 
 
-class StopControl(Protocol):
-    """The agreement of all ranks on the last step, made beside the training thread.
+class Ask(IntEnum):
+    """What all ranks agree to do after one and the same step; of several, the highest counts."""
 
-    It costs no collective and no call per step.
+    SAVE = 1  # take a job checkpoint and go on
+    FINISH = 2  # end training as if it were complete (a time limit)
+    STOP = 3  # take a job checkpoint and raise Stopped
+
+
+class StopControl(Protocol):
+    """The agreement of all ranks on a step, made beside the training thread (no collective, no call per step).
+
+    Attributes:
+        running: the optimizer step this rank may be working on; the trainer writes it before each step.
+        limit: optimizer step that this rank must not pass undecided; a very large number while nobody asks for anything.
+            A plain attribute: the trainer compares it with its step once per step, after writing ``running``.
     """
 
-    @property
-    def limit(self) -> int:
-        """Optimizer step that this rank must not pass undecided; a very large number while nobody wants to stop."""
+    running: int
+    limit: int
+
+    def resolve(self, step: int) -> Ask | None:
+        """Called once ``step >= limit``: waits for the decision.
+
+        Returns what all ranks do after exactly this step, or None to go on (``limit`` has moved).
+        """
         ...
 
-    def resolve(self, step: int) -> bool:
-        """Called once ``step >= limit``: waits for the decision. True: all ranks stop after exactly this step."""
+    def request(self, ask: Ask) -> None:
+        """Ask for something on behalf of all ranks; returns at once."""
         ...
 
 
 class JobLink(Protocol):
-    """What a trainer gets from the job it runs in."""
+    """What a trainer gets from the job it runs in.
+
+    A worker passes it to ``thunderhead.job.attach`` before any Trainer is made; every Trainer made afterwards in that
+    process reports to it, so scripts need not know of it.
+    """
 
     board: Board
     checkpoints: JobCheckpoints

@@ -1,0 +1,25 @@
+"""What a user did wrong, said in a way that can be acted upon.
+
+ValueError
+└── MisconfigurationException   an argument, hook or combination that cannot work; never retried (exit 78 in a job)
+    └── UnknownArgument         a name that nobody knows; also a TypeError, as Python has it
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MisconfigurationException(ValueError):
+    """An argument, a hook or a combination of both that can never work as written."""
+
+
+class UnknownArgument(MisconfigurationException, TypeError):
+    """An argument or name that does not exist."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence fragment naming the closest known spelling, or nothing when none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""
