@@ -14,7 +14,7 @@ from .config import ClusterError
 Argument = str | Path
 
 CONTAINED: tuple[Argument, ...] = (
-    "setpriv", "--pdeath-signal", "KILL", "unshare", "--fork", "--kill-child", "--pid", "--mount-proc", "--mount", "--",
+    "setpriv", "--pdeathsig", "KILL", "unshare", "--fork", "--kill-child", "--pid", "--mount-proc", "--mount", "--",
 )  # fmt: skip
 """Before a command: whatever it starts and mounts ends with it, and it ends with us, even if we are killed."""
 
