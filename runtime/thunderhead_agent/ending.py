@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from thunderhead_agent.verdict import CAUSE, SYMPTOM, UNCLEAR
@@ -131,7 +131,9 @@ class Place:
 def concluded(stated: Ending | None, exit_code: int | None, *, out_of_memory: bool, step: int | None) -> Ending:
     """The ending of a process that is gone (``exit_code``, negative for a signal) or has stated how it ended."""
     if stated is not None:
-        return stated
+        # A rank survives the kernel's choice of one of its data loader workers, and says so in torch's words.
+        is_victim = out_of_memory and "killed by signal: Killed" in (stated.message or "")
+        return replace(stated, reason="OutOfMemory") if is_victim else stated
     assert exit_code is not None, "a worker that still runs has not ended"
     if exit_code == -signal.SIGKILL and out_of_memory:
         message = "killed by the kernel: the container's memory limit was reached"

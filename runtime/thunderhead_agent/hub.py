@@ -115,8 +115,11 @@ class Hub:
                 await asyncio.wait_for(self._empty.wait(), FAREWELL_SECONDS)
             except TimeoutError:
                 self._say(f"nodes {sorted(self._peers)} have not left {FAREWELL_SECONDS:g} s after the verdict")
+        for peer in self._peers.values():
+            peer.writer.close()
         if self._server is not None:
             self._server.close()
+            await asyncio.sleep(0)  # the loop closes the sockets in its next turn
 
     def _finished(self, node_rank: int, outcome: Outcome) -> None:
         self._tribunal.finish(node_rank, outcome)

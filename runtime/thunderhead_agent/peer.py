@@ -88,12 +88,17 @@ class PeerSession:
         """Hang up."""
         if self._task is not None:
             self._task.cancel()
-        if self._writer is not None:
-            self._writer.close()
+        self._hang_up()
+        await asyncio.sleep(0)  # the loop closes the socket in its next turn
 
     def _send(self, message: Message) -> None:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(wire.encode(message))
+
+    def _hang_up(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def _conclude(self, verdict: Verdict) -> None:
         if not self.verdict.done():
@@ -107,7 +112,7 @@ class PeerSession:
                 await asyncio.sleep(next(pauses))
                 continue
             await self._listen(reader)
-            self._writer = None
+            self._hang_up()
             if self._go.done():
                 self._conclude(self._without_node_0("its connection ended before a verdict"))
             else:

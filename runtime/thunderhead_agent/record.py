@@ -11,6 +11,7 @@ from thunderhead_api.messages import TerminationRecord
 from thunderhead_api.treaty import TERMINATION_MAX_BYTES, Outcome
 
 RECORD_METRICS = 8
+ELLIPSIS = " … "
 
 
 def termination_record(snapshot: Snapshot, outcome: Outcome, verdict: Verdict) -> TerminationRecord:
@@ -37,7 +38,7 @@ def encode_record(record: TerminationRecord) -> bytes:
     """JSON of at most :data:`TERMINATION_MAX_BYTES`: the culprit's message is cut first, then the metrics go."""
     body = _dump(record)
     if len(body) > TERMINATION_MAX_BYTES and record.culprit is not None:
-        record = _with_shorter_message(record, len(body) - TERMINATION_MAX_BYTES)
+        record = _with_shorter_message(record)
         body = _dump(record)
     if len(body) > TERMINATION_MAX_BYTES:
         body = _dump(record.model_copy(update={"metrics": {}, "checkpoint": None}))
@@ -62,16 +63,20 @@ def _dump(record: TerminationRecord) -> bytes:
     return record.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 
-def _with_shorter_message(record: TerminationRecord, excess: int) -> TerminationRecord:
-    """Cut the message's middle: its first line says what, its last lines say where."""
+def _with_shorter_message(record: TerminationRecord) -> TerminationRecord:
+    """Cut the message's middle, by as little as possible: its first line says what, its last lines say where."""
     culprit = record.culprit
     assert culprit is not None, "checked by the caller"
     message = culprit.message or ""
-    while message and excess > 0:
-        # Escapes make a character up to six bytes, so cut by what is still too much and look again.
-        keep = max(0, len(message) - max(excess // 2, 16))
-        head = min(keep, 600)
-        message = (message[:head] + " … " + message[len(message) - (keep - head) :]) if keep > 16 else ""
-        shorter = record.model_copy(update={"culprit": culprit.model_copy(update={"message": message or None})})
-        excess = len(_dump(shorter)) - TERMINATION_MAX_BYTES
-    return record.model_copy(update={"culprit": culprit.model_copy(update={"message": message or None})})
+
+    def cut(keep: int) -> TerminationRecord:
+        head = min(keep // 2, 600)
+        shorter = message[:head] + ELLIPSIS + message[len(message) - (keep - head) :]
+        return record.model_copy(update={"culprit": culprit.model_copy(update={"message": shorter})})
+
+    # A character takes one to six bytes of JSON, so how many fit is found by halving rather than reckoned.
+    fits, too_many = 0, len(message)
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        fits, too_many = (middle, too_many) if len(_dump(cut(middle))) <= TERMINATION_MAX_BYTES else (fits, middle)
+    return cut(fits)

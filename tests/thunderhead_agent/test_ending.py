@@ -1,0 +1,123 @@
+"""What a worker's end is called: from its own statement, or from how the process died."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from thunderhead_agent.ending import FORKSERVER_DIED, Ending, Place, concluded, failure, from_exception, is_symptom
+from thunderhead_agent.verdict import CAUSE, SYMPTOM, UNCLEAR
+from thunderhead_api.treaty import Outcome
+
+PLACE = Place(rank=3, node_rank=1, pod="digits-1-1", node="worker-b")
+
+
+class DistBackendError(RuntimeError):
+    """Named like torch's, which is matched by name so that the agent need not import torch."""
+
+
+def chained(inner: BaseException) -> BaseException:
+    try:
+        try:
+            raise inner
+        except type(inner) as error:
+            raise RuntimeError("training step failed") from error
+    except RuntimeError as outer:
+        return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("[/gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.7]:4483"), True),
+        (RuntimeError("[/gloo/transport/tcp/pair.cc:537] Read error [10.0.0.7]:1: Connection reset by peer"), True),
+        (RuntimeError("Gloo: Timed out waiting 1800000ms for recv operation to complete"), True),
+        (DistBackendError("NCCL error: remote process exited or there was a network error"), True),
+        (chained(DistBackendError("anything")), True),
+        (RuntimeError("shape mismatch in my store of tensors"), False),
+        (ConnectionResetError("Connection reset by peer"), False),
+        (RuntimeError("my database said: Connection reset by peer"), False),
+        (ValueError("gloo: connection closed by peer"), False),
+    ],
+)
+def test_only_what_the_process_group_says_of_peers_is_a_symptom(error: BaseException, expected: bool) -> None:
+    assert is_symptom(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"), [(0, 0), (75, 75), (None, 0), ("out of luck", 1), (256 + 3, 3), (-1, 255)]
+)
+def test_sys_exit_is_a_failure_with_that_code(code: object, exit_code: int) -> None:
+    ending = from_exception(SystemExit(code), outcome=Outcome.FAILED, step=7)
+    assert ending == Ending(
+        outcome=Outcome.FAILED, reason="SystemExit", message=ending.message, step=7, exit_code=exit_code
+    )
+    assert ending.message is not None
+    assert ("out of luck" in ending.message) is (code == "out of luck")
+
+
+def test_an_exception_is_told_with_the_end_of_its_traceback_and_bounded() -> None:
+    def deep(n: int) -> None:
+        if n == 0:
+            raise ValueError("x" * 10_000)
+        deep(n - 1)
+
+    with pytest.raises(ValueError, match="x") as caught:
+        deep(50)
+    ending = from_exception(caught.value, outcome=Outcome.FAILED, step=1)
+    assert (ending.reason, ending.exit_code, ending.symptom) == ("ValueError", 1, False)
+    assert ending.message is not None
+    assert ending.message.startswith("ValueError: xxx")
+    assert 'raise ValueError("x" * 10_000)' in ending.message
+    assert len(ending.message.encode()) < 4096
+
+
+def test_a_statement_survives_the_board() -> None:
+    ending = Ending(outcome=Outcome.STORAGE_REFUSED, reason="StorageRefused", message="denied", step=3)
+    assert Ending.from_json(json.loads(json.dumps(ending.to_json()))) == ending
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "oom", "reason", "signal", "code", "weight"),
+    [
+        pytest.param(-9, False, "SIGKILL", "SIGKILL", None, CAUSE, id="killed"),
+        pytest.param(-9, True, "OutOfMemory", "SIGKILL", None, CAUSE, id="killed for want of memory"),
+        pytest.param(-11, True, "SIGSEGV", "SIGSEGV", None, CAUSE, id="a segfault beside another's memory kill"),
+        pytest.param(-6, False, "SIGABRT", "SIGABRT", None, UNCLEAR, id="aborted, perhaps by a watchdog"),
+        pytest.param(-40, False, "SIG40", "SIG40", None, CAUSE, id="a real-time signal"),
+        pytest.param(78, False, "Exit", None, 78, CAUSE, id="os._exit with one of our codes"),
+        pytest.param(0, False, "Exit", None, 0, CAUSE, id="os._exit(0) in the middle"),
+        pytest.param(FORKSERVER_DIED, False, "ForkServerDied", None, None, CAUSE, id="fork server gone"),
+        pytest.param(FORKSERVER_DIED, True, "OutOfMemory", None, None, CAUSE, id="fork server killed for memory"),
+    ],
+)
+def test_a_death_without_a_statement(
+    exit_code: int, oom: bool, reason: str, signal: str | None, code: int | None, weight: int
+) -> None:
+    ending = concluded(None, exit_code, out_of_memory=oom, step=12)
+    report = failure(ending, exit_code, PLACE)
+    culprit = report.culprit
+    assert (culprit.reason, culprit.signal, culprit.exit_code) == (reason, signal, code)
+    assert (report.outcome, report.weight) == (Outcome.FAILED, weight)
+    assert (culprit.rank, culprit.node_rank, culprit.pod, culprit.node, culprit.step) == (
+        3,
+        1,
+        "digits-1-1",
+        "worker-b",
+        12,
+    )
+
+
+def test_a_statement_stands_however_the_process_went_afterwards() -> None:
+    stated = Ending(outcome=Outcome.FAILED, reason="RuntimeError", message="gone", symptom=True)
+    ending = concluded(stated, -9, out_of_memory=True, step=1)
+    report = failure(ending, -9, PLACE)
+    assert (report.weight, report.culprit.reason, report.culprit.signal) == (SYMPTOM, "RuntimeError", None)
+
+
+def test_a_loader_process_killed_for_want_of_memory_is_out_of_memory() -> None:
+    said = "RuntimeError: DataLoader worker (pid 7) is killed by signal: Killed."
+    stated = Ending(outcome=Outcome.FAILED, reason="RuntimeError", message=said)
+    assert concluded(stated, 0, out_of_memory=True, step=1).reason == "OutOfMemory"
+    assert concluded(stated, 0, out_of_memory=False, step=1).reason == "RuntimeError"
