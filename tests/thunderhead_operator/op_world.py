@@ -13,7 +13,7 @@ from thunderhead_api.treaty import API_VERSION, KIND
 from thunderhead_operator.cluster.api import ClusterApi
 from thunderhead_operator.cluster.errors import ApiError
 from thunderhead_operator.cluster.memory import MemoryCluster
-from thunderhead_operator.control.engine import job_key
+from thunderhead_operator.control.keys import job_key
 from thunderhead_operator.control.queue import Key
 from thunderhead_operator.control.reconcile import Reconciler
 from thunderhead_operator.plan.config import Config

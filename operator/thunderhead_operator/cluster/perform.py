@@ -12,6 +12,7 @@ from functools import partial
 from thunderhead_operator.cluster.api import ClusterApi
 from thunderhead_operator.cluster.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
 from thunderhead_operator.cluster.events import event_manifest
+from thunderhead_operator.cluster.gather import gather
 from thunderhead_operator.plan.actions import Action, CreateChild, DeleteChild, DeleteJob, Kind, Notice, WriteStatus
 from thunderhead_operator.plan.objects import Obj, name_of, owner_uid, section, uid_of
 from thunderhead_operator.plan.observed import Refusal, RefusalKind
@@ -117,10 +118,7 @@ async def _each(calls: Sequence[Callable[[], Awaitable[None]]], stop: Callable[[
             if not stop():
                 await call()
 
-    results = await asyncio.gather(*(one(call) for call in calls), return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
+    await gather(one(call) for call in calls)
 
 
 def _place(job: Obj) -> tuple[str, str]:

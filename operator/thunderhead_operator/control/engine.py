@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from thunderhead_api.treaty import KIND, Label
 from thunderhead_operator.cluster.api import ClusterApi
+from thunderhead_operator.control.keys import job_key
 from thunderhead_operator.control.progress import Address, Fetch, ProgressPuller, fetch_status, pod_address
-from thunderhead_operator.control.queue import Key, WorkQueue
+from thunderhead_operator.control.queue import Handler, Key, WorkQueue
 from thunderhead_operator.control.reconcile import Memory, Reconciler
 from thunderhead_operator.plan.actions import Kind
 from thunderhead_operator.plan.config import Config
-from thunderhead_operator.plan.objects import Obj, name_of, section
+from thunderhead_operator.plan.objects import Obj
 
 
 def utc_now() -> datetime:
@@ -37,10 +37,14 @@ class Operator:
         fetch: Fetch = fetch_status,
         address_of: Callable[[Obj], Address | None] = pod_address,
         workers: int = 8,
+        on_pass: Callable[[Key, Memory], None] = lambda key, memory: None,
+        wrap: Callable[[Handler], Handler] = lambda handler: handler,
     ) -> None:
-        """``fetch`` and ``address_of``: how agents are asked, and where (locally each pod has its own port)."""
+        """``fetch`` and ``address_of``: how agents are asked, and where (locally each pod has its own port);
+        ``on_pass`` and ``wrap``: for metrics."""
+        self._told = on_pass
         self.reconciler = Reconciler(api, config=config, now=now, monotonic=monotonic, on_pass=self._after_pass)
-        self.queue = WorkQueue(self.reconciler, jitter=jitter, workers=workers)
+        self.queue = WorkQueue(wrap(self.reconciler), jitter=jitter, workers=workers)
         self.puller = ProgressPuller(
             wake=self.queue.add,
             now=now,
@@ -70,10 +74,4 @@ class Operator:
 
     def _after_pass(self, key: Key, memory: Memory) -> None:
         self.puller.follow(key, memory)
-
-
-def job_key(kind: str, obj: Obj) -> Key | None:
-    """The job that an object is or belongs to, by its label; None if none."""
-    namespace = str(section(obj, "metadata").get("namespace", ""))
-    name = name_of(obj) if kind == KIND else section(obj, "metadata", "labels").get(Label.JOB)
-    return (namespace, str(name)) if name else None
+        self._told(key, memory)

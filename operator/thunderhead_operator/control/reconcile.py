@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from thunderhead_api.treaty import Label
-from thunderhead_operator.cluster.api import ClusterApi
+from thunderhead_operator.cluster.api import Children, ClusterApi
 from thunderhead_operator.cluster.errors import NotFound
+from thunderhead_operator.cluster.gather import gather
 from thunderhead_operator.cluster.perform import Performed, perform
 from thunderhead_operator.control.queue import Key
 from thunderhead_operator.plan.actions import Decision, Kind
@@ -64,7 +64,7 @@ class Reconciler:
     async def __call__(self, key: Key) -> float | None:
         """One pass; in how many seconds the next is due."""
         try:
-            job, children = await asyncio.gather(self._api.get_job(*key), self._api.list_children(*key))
+            job, children = await self._read(key)
         except NotFound:
             forgotten = self.memories.pop(key, None)
             if forgotten is not None:
@@ -89,6 +89,13 @@ class Reconciler:
         again = self._learn(memory, job, decision, performed)
         self._on_pass(key, memory)
         return again
+
+    async def _read(self, key: Key) -> tuple[Obj, Children]:
+        """Job and children at once. Neither order would be safer, for either may change while the other is read; status
+        writes are guarded by the job's version, and names by the attempt they bear."""
+        reads: list[Coroutine[Any, Any, Any]] = [self._api.get_job(*key), self._api.list_children(*key)]
+        job, children = await gather(reads)
+        return job, children
 
     def remember_ghost(self, key: Key, pod: Obj) -> None:
         """The last sight of a pod that was deleted: the only place where its end may still be read."""

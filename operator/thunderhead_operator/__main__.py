@@ -1,0 +1,114 @@
+"""``python -m thunderhead_operator``: the operator for a real cluster."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from thunderhead_operator.plan.config import Config
+
+_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(prog="thunderhead-operator", description="Runs TrainingJobs on Kubernetes.")
+    add = result.add_argument
+    add("--namespace", action="append", default=[], metavar="NAME", help="work in this namespace only; repeatable")
+    add("--runtime-image", required=True, help="image of jobs that name none")
+    add("--metrics-port", type=int, default=9090, help="port of /metrics (default %(default)s)")
+    add("--health-port", type=int, default=8080, help="port of /healthz (default %(default)s)")
+    add("--lease-namespace", default=None, help="namespace of the Lease (default: our own)")
+    add("--lease-name", default="thunderhead-operator", help="name of the Lease (default %(default)s)")
+    add("--agent-peers", default=None, metavar="JSON", help="NetworkPolicyPeers that may reach agents, a JSON list")
+    add(
+        "--node-loss-toleration-seconds",
+        type=int,
+        default=Config.node_loss_toleration_s,
+        metavar="N",
+        help="how long pods stay on a node that Kubernetes calls unreachable (default %(default)s)",
+    )
+    add("--workers", type=int, default=8, help="jobs worked on at once (default %(default)s)")
+    add("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    add("--log-format", default="json", choices=["json", "text"])
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until a signal ends it. Imports of the shell wait until the command line is known to be right."""
+    options = parser().parse_args(argv)
+    config = _config(options)
+    _set_up_logging(options.log_level, options.log_format)
+    from thunderhead_operator.kopfio.shell import Options, Shell, default_identity
+
+    wanted = Options(
+        config=config,
+        namespaces=tuple(options.namespace),
+        lease_namespace=options.lease_namespace or _own_namespace(),
+        lease_name=options.lease_name,
+        identity=default_identity(),
+        metrics_port=options.metrics_port,
+        health_port=options.health_port,
+        workers=options.workers,
+    )
+
+    async def run() -> None:
+        await Shell(wanted).run()
+
+    asyncio.run(run())
+    return 0
+
+
+def _config(options: argparse.Namespace) -> Config:
+    given: dict[str, Any] = {
+        "runtime_image": options.runtime_image,
+        "node_loss_toleration_s": options.node_loss_toleration_seconds,
+    }
+    if options.agent_peers is not None:
+        peers = json.loads(options.agent_peers)
+        if not isinstance(peers, list) or not all(isinstance(peer, dict) for peer in peers):
+            raise SystemExit(f"--agent-peers {options.agent_peers!r} is no JSON list of objects (NetworkPolicyPeer)")
+        given["agent_peers"] = tuple(peers)
+    return Config(**given)
+
+
+def _own_namespace() -> str:
+    try:
+        with open(_SERVICE_ACCOUNT) as file:
+            return file.read().strip()
+    except OSError:
+        return os.environ.get("POD_NAMESPACE", "default")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See the base class."""
+        said = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            said["exception"] = self.formatException(record.exc_info)
+        return json.dumps(said)
+
+
+def _set_up_logging(level: str, style: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler.setFormatter(JsonFormatter() if style == "json" else text)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
