@@ -133,8 +133,7 @@ class Shell:
         self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._measure_lag())]
 
     async def _work(self) -> None:
-        """Wait for the lease, work while it is held, end the process when it is lost: what another does meanwhile is its
-        own business."""
+        """Wait for the lease, work while it is held, and end the process when it is lost."""
         resync: asyncio.Task[None] | None = None
         try:
             await self._lease.acquire()
