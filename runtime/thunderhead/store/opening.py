@@ -92,6 +92,8 @@ class Opening:
             restoration = self._propose(number, candidate)
             if restoration is not None:
                 return self._settle(number + 1, lineage, restoration)
+            # A newer epoch deletes what it does not keep: what we cannot read may be no damage at all.
+            self._log.check_not_superseded()
         if candidates:
             raise NothingRestorable(
                 f"none of the {len(candidates)} committed checkpoints under {self._log.store.uri()} can be read back "

@@ -50,4 +50,8 @@ def load_tree(store: ObjectStore, shards: list[Shard], subject: str) -> Tree:
         skeletons += [content.metadata[TREE]] if TREE in content.metadata else []
     if len(skeletons) != 1:
         raise Corrupt(f"{subject}: {len(skeletons)} of {len(shards)} shards describe the tree, expected 1")
-    return decode(json.loads(skeletons[0]), tensors)
+    try:
+        skeleton = json.loads(skeletons[0])
+    except ValueError as error:
+        raise Corrupt(f"{subject}: the description of the tree is no JSON: {error}") from error
+    return decode(skeleton, tensors)

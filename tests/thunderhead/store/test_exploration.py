@@ -1,0 +1,196 @@
+"""Every crash point, lost reply, late write, frozen process and damaged object of a job's life, in memory.
+
+Beside it, deliberately naive variants of the protocol, each of which the exploration must catch.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from store_faults import explore_crashes, explore_damage, explore_replies, explore_zombies
+from store_world import Broken, Oracle, Process
+
+from thunderhead.job.errors import NothingRestorable, Superseded
+from thunderhead.store import job_checkpoints, lineage, log, reading
+from thunderhead.store.epochs import SHARDS, Commit, shard_of_key
+from thunderhead.store.log import EpochLog, Taken, list_job
+from thunderhead.store.objects import NotFound, PreconditionFailed, StoreError
+from thunderhead.store.retention import kept_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Each state logs what it had to skip, ten thousand times over."""
+    caplog.set_level(logging.ERROR, logger="thunderhead.store")
+    torch.set_num_threads(1)
+
+
+def test_survives_a_crash_at_every_point_of_three_attempts() -> None:
+    assert explore_crashes((4, 3, 2)) > 3_000
+
+
+def test_survives_every_operation_left_without_an_answer() -> None:
+    assert explore_replies() > 1_500
+
+
+def test_a_process_frozen_anywhere_does_no_harm_to_the_next() -> None:
+    assert explore_zombies(saves=2, keep=1, with_third=False) > 500
+
+
+def test_two_processes_frozen_anywhere_do_no_harm_to_a_third() -> None:
+    assert explore_zombies(saves=2, keep=1, with_third=True) > 500
+
+
+def flips_and_cuts(key: str, body: bytes) -> Iterator[bytes | None]:
+    """A flipped bit in every byte, cuts at several lengths, other content, nothing."""
+    seed = f"bits of {key}"
+    bits = random.Random(seed)
+    for index in range(len(body)):
+        flipped = bytearray(body)
+        flipped[index] ^= 1 << bits.randrange(8)
+        yield bytes(flipped)
+    yield from (body[:length] for length in (0, 1, 8, len(body) // 2, len(body) - 1))
+    yield body[::-1]
+    yield None
+
+
+def test_any_damaged_object_costs_at_most_its_own_commit() -> None:
+    assert explore_damage(flips_and_cuts) > 5_000
+
+
+def test_nothing_whole_left_never_starts_over() -> None:
+    """Every commit damaged: refused, by each later attempt too; and ``Never`` is the way out that the message names."""
+    process = Process({}, Oracle(), 1)
+    process.live(3)
+    objects = process.store.objects
+    for key in [key for key in objects if key.startswith(SHARDS)]:
+        objects[key] = objects[key][:-1]
+    for attempt in (2, 3):
+        with pytest.raises(NothingRestorable, match=r"set checkpoint\.resume to Never"):
+            Process(objects, process.oracle, attempt).open()
+
+
+def test_a_second_process_of_the_same_epoch_is_superseded() -> None:
+    process = Process({}, Oracle(), 1)
+    process.live(1)
+    twin = Process(process.store.objects, process.oracle, 1)
+    twin.checkpoints._log.nonce = "another"
+    with pytest.raises(Superseded, match="needs a new attempt or round"):
+        twin.open()
+    process.save()
+
+
+# Naive variants. Each replaces one rule by what seems to do as well.
+
+
+def newest_step_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        lineage.Lineage,
+        "counting",
+        lambda self, commits: sorted(commits, key=lambda c: (c.step, c.epoch), reverse=True),
+    )
+    monkeypatch.setattr(lineage.Lineage, "ending_at", lambda self, base: lineage.Lineage())
+
+
+def newest_epoch_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lineage.Lineage, "counting", lambda self, commits: sorted(commits, reverse=True))
+    monkeypatch.setattr(lineage.Lineage, "ending_at", lambda self, base: lineage.Lineage())
+
+
+def acknowledge_without_looking_for_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        EpochLog, "commit", lambda self, manifest: self._create(manifest.commit.key, manifest.to_bytes())
+    )
+
+
+def claim_after_listing(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim, write_base = EpochLog.claim, EpochLog.write_base
+
+    def late(self: EpochLog, *args: object, **kwargs: object) -> None:
+        claim(self, world_size=1, at=0)
+        write_base(self, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(EpochLog, "claim", lambda self, **_: None)
+    monkeypatch.setattr(EpochLog, "write_base", late)
+
+
+def believe_every_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "Exists already" means another process, without reading back whose it is."""
+
+    def create(store: log.ObjectStore, key: str, body: bytes) -> None:
+        for _ in range(3):
+            try:
+                store.put(key, body, if_none_match=True)
+            except PreconditionFailed as error:
+                raise Taken(str(error)) from error
+            except StoreError:
+                continue
+            return
+
+    monkeypatch.setattr(log, "create_once", create)
+
+
+def shards_before_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
+    def collect(log: EpochLog, line: lineage.Lineage, *, newest: Commit, base: Commit | None, keep: int) -> int:
+        listing = list_job(log.store)
+        kept = kept_of(listing, line, newest=newest, base=base, keep=keep)
+        keys = [info.key for info in log.store.scan(SHARDS)]
+        dropped = [key for key in keys if (commit := shard_of_key(key)) and kept.drops_shard_of(commit)]
+        for key in [*dropped, *(commit.key for commit in listing.commits if kept.drops_manifest(commit))]:
+            log.check_not_superseded()
+            log.store.delete(key)
+        return 0
+
+    monkeypatch.setattr(job_checkpoints, "collect", collect)
+
+
+def manifest_before_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    upload, commit = job_checkpoints.upload, EpochLog.commit
+    waiting: list[Callable[[], object]] = []
+
+    class Later:
+        def __init__(self, store: log.ObjectStore) -> None:
+            self.put = lambda key, body: waiting.append(lambda body=bytes(body): store.put(key, body))
+
+    def commit_first(self: EpochLog, manifest: log.Manifest) -> None:
+        commit(self, manifest)
+        while waiting:
+            waiting.pop()()
+
+    monkeypatch.setattr(job_checkpoints, "upload", lambda store, *args, **kw: upload(Later(store), *args, **kw))
+    monkeypatch.setattr(EpochLog, "commit", commit_first)
+
+
+def trust_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def chunks(store: log.ObjectStore, shard: log.Any) -> Iterator[bytes]:
+        yield store.get(shard.key)
+
+    monkeypatch.setattr(reading, "verified_chunks", chunks)
+
+
+@pytest.mark.parametrize(
+    ("variant", "explore"),
+    [
+        (newest_step_wins, lambda: explore_zombies(saves=3, keep=2, with_third=False)),
+        (newest_epoch_wins, lambda: explore_zombies(saves=3, keep=2, with_third=False)),
+        (acknowledge_without_looking_for_claims, lambda: explore_zombies(saves=3, keep=2, with_third=False)),
+        (claim_after_listing, lambda: explore_zombies(saves=3, keep=2, with_third=False)),
+        (believe_every_refusal, explore_replies),
+        (shards_before_manifests, lambda: explore_crashes((4,))),
+        (manifest_before_shards, lambda: explore_crashes((2,))),
+        (trust_what_is_read, lambda: explore_damage(flips_and_cuts)),
+    ],
+)
+def test_catches_a_naive_variant(
+    variant: Callable[[pytest.MonkeyPatch], None], explore: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variant(monkeypatch)
+    with pytest.raises((Broken, NotFound)) as caught:
+        explore()
+    print(f"{variant.__name__}: {caught.value}")
