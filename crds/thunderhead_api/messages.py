@@ -41,6 +41,8 @@ class FrozenJob(Message):
     nodes: int = Field(ge=1)
     processes_per_node: int = Field(ge=1)
     spec_hash: Name
+    reached_step: int = Field(default=0, ge=0)
+    """Highest step an earlier execution reached; steps up to it are repetitions and no goodput."""
     spec: dict[str, Any]
 
     @property

@@ -70,6 +70,8 @@ class Agent:
         self._entry = entry
         self._started_at = time.monotonic()
         self._boards = [Board.create(board_path(settings, i)) for i in range(settings.processes)]
+        for board in self._boards:
+            board.words[Word.REPEAT_UNTIL] = settings.job.reached_step
         born = time.monotonic_ns()
         self._watches = [BoardWatch(settings.rank(i), board, born) for i, board in enumerate(self._boards)]
         self._workers: list[WorkerProcess] = []

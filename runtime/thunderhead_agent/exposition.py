@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -118,13 +119,12 @@ def _progress(snapshot: Snapshot, lead: Reading) -> Iterator[Metric]:
 
 
 def _checkpoint(snapshot: Snapshot, lead: Reading) -> Iterator[Metric]:
-    if snapshot.node_rank != 0 or lead.committed_step < 0:
+    if snapshot.node_rank != 0 or lead.commit is None:
         return
-    age = max(0.0, snapshot.taken_at - lead.committed_at)
-    yield _gauge("checkpoint_last_step", "Step of the newest committed checkpoint.", lead.committed_step)
-    yield _gauge(
-        "checkpoint_last_success_timestamp_seconds", "Unix time of the newest committed checkpoint.", lead.committed_at
-    )
+    at = datetime.fromisoformat(lead.commit.committed_at).timestamp()
+    age = max(0.0, snapshot.taken_at - at)
+    yield _gauge("checkpoint_last_step", "Step of the newest committed checkpoint.", lead.commit.step)
+    yield _gauge("checkpoint_last_success_timestamp_seconds", "Unix time of the newest committed checkpoint.", at)
     yield _gauge("checkpoint_age_seconds", "Time since the newest committed checkpoint.", age)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from thunderhead.job.board import Board, Phase, Word
-from thunderhead_api.messages import RankStatus
+from thunderhead_api.messages import CommittedCheckpoint, RankStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +21,7 @@ class Reading:
     step_s: float
     max_steps: int
     first_step: int
-    committed_step: int
-    committed_at: int
+    commit: CommittedCheckpoint | None
     samples: int
     training_s: float
     checkpoint_s: float
@@ -62,6 +62,8 @@ class BoardWatch:
     _step: int = -1
     _metrics_seq: int = 0
     _metrics: dict[str, float] = field(default_factory=dict)
+    _commit_seq: int = 0
+    _commit: CommittedCheckpoint | None = None
 
     def read(self, *, monotonic_ns: int, unix_s: float) -> Reading:
         """Sample the board. Costs a few dozen loads from shared memory."""
@@ -82,8 +84,7 @@ class BoardWatch:
             step_s=words[Word.STEP_NS] / 1e9,
             max_steps=words[Word.MAX_STEPS],
             first_step=first,
-            committed_step=words[Word.COMMITTED_STEP],
-            committed_at=words[Word.COMMITTED_AT],
+            commit=self._newest_commit(),
             samples=words[Word.SAMPLES],
             training_s=words[Word.TRAINING_NS] / 1e9,
             checkpoint_s=words[Word.CHECKPOINT_NS] / 1e9,
@@ -97,6 +98,23 @@ class BoardWatch:
         if seq != self._metrics_seq and seq % 2 == 0:
             self._metrics, self._metrics_seq = self.board.metrics(), seq
         return self._metrics
+
+    def _newest_commit(self) -> CommittedCheckpoint | None:
+        seq = self.board.words[Word.COMMIT_SEQ]
+        if seq != self._commit_seq and seq % 2 == 0:
+            found = self.board.commit()
+            self._commit_seq = seq
+            self._commit = (
+                CommittedCheckpoint(uri=found["uri"], step=found["step"], committed_at=whole_seconds(found["at"]))
+                if found is not None
+                else None
+            )
+        return self._commit
+
+
+def whole_seconds(unix_s: float) -> str:
+    """A moment as RFC 3339 in UTC, as Kubernetes writes it."""
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _phase(word: int) -> Phase:

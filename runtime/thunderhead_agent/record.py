@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from thunderhead_agent.snapshot import Snapshot, bounded_metrics, committed, rfc3339
+from thunderhead_agent.snapshot import Snapshot, bounded_metrics, rfc3339
 from thunderhead_agent.wire import Verdict
 from thunderhead_api.messages import TerminationRecord
 from thunderhead_api.treaty import TERMINATION_MAX_BYTES, Outcome
@@ -29,7 +29,7 @@ def termination_record(snapshot: Snapshot, outcome: Outcome, verdict: Verdict) -
         last_step=lead.step if lead is not None and known else None,
         first_step_at=rfc3339(lead.first_step_at) if lead is not None and lead.first_step_at is not None else None,
         training_seconds=round(lead.training_s, 3) if lead is not None else 0.0,
-        checkpoint=committed(job, lead) if lead is not None else None,
+        checkpoint=lead.commit if lead is not None else None,
         metrics=bounded_metrics(snapshot.metrics, RECORD_METRICS),
     )
 

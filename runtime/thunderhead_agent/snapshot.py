@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from thunderhead.job.board import Phase
 from thunderhead_agent.reading import Reading, phase_name
-from thunderhead_api.messages import CommittedCheckpoint, FrozenJob, MetricValue, RankStatus, StatusReply
+from thunderhead_api.messages import FrozenJob, MetricValue, RankStatus, StatusReply
 from thunderhead_api.treaty import STATUS_MAX_METRICS, STATUS_MAX_RANKS
 
 METRIC_NAME_LIMIT = 128
@@ -96,18 +96,9 @@ def status_reply(snapshot: Snapshot) -> StatusReply:
             "step_seconds": lead.step_s or None,
             "training_seconds": round(lead.training_s, 3),
             "first_step_at": rfc3339(lead.first_step_at) if lead.first_step_at is not None else None,
-            "checkpoint": committed(job, lead),
+            "checkpoint": lead.commit,
         }
     )
-
-
-def committed(job: FrozenJob, lead: Reading) -> CommittedCheckpoint | None:
-    """The newest acknowledged checkpoint, as the lead's board names it."""
-    if lead.committed_step < 0:
-        return None
-    root = str((job.spec.get("checkpoint") or {}).get("uri", "")).rstrip("/")
-    moment = datetime.fromtimestamp(lead.committed_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return CommittedCheckpoint(uri=f"{root}/{job.prefix}", step=lead.committed_step, committed_at=moment)
 
 
 def bounded_metrics(metrics: Mapping[str, float], limit: int) -> dict[str, MetricValue]:

@@ -10,7 +10,7 @@ import pytest
 from thunderhead.job.board import Phase
 from thunderhead_agent.reading import Reading
 from thunderhead_agent.snapshot import Snapshot
-from thunderhead_api.messages import FrozenJob
+from thunderhead_api.messages import CommittedCheckpoint, FrozenJob
 
 NOW = 1_800_000_000.0
 
@@ -52,8 +52,11 @@ def make_reading() -> MakeReading:
             "step_s": 0.125,
             "max_steps": 200,
             "first_step": 100,
-            "committed_step": 140,
-            "committed_at": int(NOW) - 10,
+            "commit": CommittedCheckpoint(
+                uri="s3://bucket/prefix/team/digits/u-1/steps/140/2-0.json",
+                step=140,
+                committed_at="2027-01-15T07:59:50Z",
+            ),
             "samples": 3200,
             "training_s": 6.25,
             "checkpoint_s": 0.5,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -34,7 +35,7 @@ def _trainlike(plan: WorkerPlan, board: Board, *, steps: int = 10_000, at_step: 
             words[Word.TRAINING_NS] += 1_000_000
             board.publish_metrics({"loss": 1.0 / step, "bad": float("nan")})
             if value[1] > 0:
-                words[Word.COMMITTED_STEP], words[Word.COMMITTED_AT] = step, int(time.time())
+                board.publish_commit(step=step, uri=f"file:///store/{step}", at=time.time())
                 raise Stopped(f"stopped after step {step}")
             time.sleep(0.02)
     return Outcome.DONE
@@ -97,7 +98,16 @@ def _oom() -> None:
     _kill()
 
 
+def _orphan() -> None:
+    """A process in a session of its own, which no signal to the rank's group reaches."""
+    sleeper = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    with open(os.environ["TEST_ORPHAN_FILE"], "w") as file:
+        file.write(str(sleeper.pid))
+    _kill()
+
+
 _FAULTS = {
+    "orphan": _orphan,
     "kill": _kill,
     "raise": _raise,
     "exit": _exit,

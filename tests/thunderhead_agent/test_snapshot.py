@@ -36,9 +36,7 @@ def test_node_0_speaks_for_every_rank(make_snapshot: MakeSnapshot) -> None:
 def test_before_the_workers_start_it_names_who_is_missing(
     make_snapshot: MakeSnapshot, make_reading: MakeReading
 ) -> None:
-    unborn = make_reading(
-        phase=Phase.STARTING, step=0, first_step=-1, max_steps=-1, committed_step=-1, first_step_at=None
-    )
+    unborn = make_reading(phase=Phase.STARTING, step=0, first_step=-1, max_steps=-1, commit=None, first_step_at=None)
     reply = status_reply(make_snapshot(started=False, readings=[unborn], missing_nodes=[1], metrics={}))
     assert (reply.phase, reply.ranks_met, reply.ranks, reply.missing_nodes) == ("Starting", 0, [], [1])
     assert (reply.first_step, reply.max_steps, reply.percent, reply.checkpoint) == (None, None, None, None)

@@ -2,7 +2,7 @@
 
 A write is one store into a mapped array of 64-bit integers: no system call, no lock, no allocation, so it may stand in
 the training loop. One writer per word. Aligned 8-byte stores are not torn on the platforms PyTorch supports.
-Messages (metrics, outcome) use a sequence word: odd while being written, even when whole.
+Messages (metrics, outcome, commit) use a sequence word: odd while being written, even when whole.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _METRICS_AT: Final = _WORDS * 8
 _METRICS_SIZE: Final = 16 * 1024
 _OUTCOME_AT: Final = _METRICS_AT + _METRICS_SIZE
 _OUTCOME_SIZE: Final = 16 * 1024
-BOARD_SIZE: Final = _OUTCOME_AT + _OUTCOME_SIZE
+_COMMIT_AT: Final = _OUTCOME_AT + _OUTCOME_SIZE
+_COMMIT_SIZE: Final = 4 * 1024
+BOARD_SIZE: Final = _COMMIT_AT + _COMMIT_SIZE
 
 
 class Word(IntEnum):
@@ -42,6 +44,7 @@ class Word(IntEnum):
     OUTCOME_SEQ = 14
     CHECKPOINT_NS = 15  # time the training thread was blocked by checkpoints
     REPEAT_UNTIL = 16  # highest step an earlier execution reached; steps up to it are repetitions. The agent writes it
+    COMMIT_SEQ = 17
 
 
 class Phase(IntEnum):
@@ -109,6 +112,16 @@ class Board:
     def outcome(self) -> dict[str, Any] | None:
         """The outcome, or ``None`` while the worker has stated none."""
         return self._read(Word.OUTCOME_SEQ, _OUTCOME_AT, _OUTCOME_SIZE)
+
+    def publish_commit(self, *, step: int, uri: str, at: float) -> None:
+        """Name the newest acknowledged checkpoint: its step, its manifest, and when it was acknowledged (Unix time)."""
+        self._publish(Word.COMMIT_SEQ, _COMMIT_AT, _COMMIT_SIZE, {"step": step, "uri": uri, "at": at})
+        self.words[Word.COMMITTED_AT] = int(at)
+        self.words[Word.COMMITTED_STEP] = step
+
+    def commit(self) -> dict[str, Any] | None:
+        """The newest acknowledged checkpoint as published, or ``None`` before the first."""
+        return self._read(Word.COMMIT_SEQ, _COMMIT_AT, _COMMIT_SIZE)
 
     def close(self) -> None:
         """Unmap the page; the file stays until the agent removes it."""
