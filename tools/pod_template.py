@@ -20,6 +20,7 @@ OURS: Final = frozenset(
         "ephemeralContainers",  # refused by Kubernetes when a pod is created
         "hostname",  # <job>-<attempt>-<node rank>
         "hostnameOverride",
+        "nodeName",  # the scheduler's to say; a nodeSelector or affinity asks for a node
         "restartPolicy",  # Never
         "serviceAccount",  # deprecated spelling of serviceAccountName
         "setHostnameAsFQDN",

@@ -47,8 +47,6 @@ class Reason(StrEnum):
     IMAGE_UNAVAILABLE = "ImageUnavailable"
     UNSCHEDULABLE = "Unschedulable"
     NOT_BLOCKED = "NotBlocked"
-    # any of them
-    NOT_MANAGED = "NotManaged"
 
 
 def set_condition(

@@ -66,7 +66,7 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
     "reasonsAreFailures": Rule(
         f"!has(self.reasons) || self.reasons.all(reason, !(reason in {_BEYOND!r}))",
-        f"reasons cannot hold {', '.join(_BEYOND)}: these are no failures, or have a field of their own",
+        f"reasons cannot hold {', '.join(_BEYOND)}: these are no failures, or no restart can help",
         lambda rule: BEYOND_RULES.isdisjoint(rule.get("reasons", ())),
         field="reasons",
     ),
@@ -90,6 +90,7 @@ _POD = "spec.podTemplate.spec"
 ELSEWHERE: Final[Mapping[str, str]] = {
     f"{_POD}.activeDeadlineSeconds": "write spec.activeDeadlineSeconds",
     f"{_POD}.terminationGracePeriodSeconds": "write spec.terminationGracePeriodSeconds",
+    f"{_POD}.nodeName": "ask for a node with nodeSelector or affinity",
     f"{_POD}.restartPolicy": "the operator restarts; see spec.restarts",
     f"{_POD}.hostname": "pods are called <job>-<attempt>-<node rank>",
     f"{_POD}.hostnameOverride": "pods are called <job>-<attempt>-<node rank>",

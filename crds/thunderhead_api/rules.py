@@ -15,17 +15,8 @@ from thunderhead_api.messages import Culprit
 from thunderhead_api.spec import RestartRule, RuleAction
 from thunderhead_api.treaty import FINAL_CAUSES, FREE_CAUSES, Cause
 
-BEYOND_RULES: Final = frozenset(
-    {
-        Cause.COMPLETED,
-        Cause.SUSPENDED,
-        Cause.SPEC_CHANGED,
-        Cause.SUPERSEDED,
-        Cause.STARTUP_DEADLINE,
-        Cause.ACTIVE_DEADLINE,
-    }
-)
-"""Causes that no rule may name: they are not failures, or they are what the user asked for in another field."""
+BEYOND_RULES: Final = FINAL_CAUSES | {Cause.COMPLETED, Cause.SUSPENDED, Cause.SPEC_CHANGED, Cause.SUPERSEDED}
+"""Causes that no rule may name: another attempt cannot help, or they are no failures."""
 
 
 @dataclass(frozen=True)

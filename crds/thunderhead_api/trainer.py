@@ -40,12 +40,12 @@ class SnakeModel(BaseModel):
 
 
 class ClassSpec(SnakeModel):
-    """An object to build: its class and the arguments of its ``__init__``."""
+    """An object to build: its class and the arguments of its __init__."""
 
     class_path: ClassPath
-    """Where the class is imported from, as in ``digits.Classifier``."""
+    """Where the class is imported from, as in digits.Classifier."""
     init_args: dict[str, Any] = Field(default_factory=dict, max_length=256)
-    """Arguments of ``__init__`` by name; a value may itself be a class_path with init_args."""
+    """Arguments of __init__ by name; a value may itself be a class_path with init_args."""
 
 
 class TrainerSpec(SnakeModel):

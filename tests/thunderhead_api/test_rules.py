@@ -45,7 +45,7 @@ def test_default_by_cause(cause: Cause) -> None:
         ([rule(FREE, exitCodes=[1]), rule(FAIL, exitCodes=[1])], Cause.PROCESS_FAILED, Culprit(exit_code=1), FREE, 0),
         ([rule(FREE, exitCodes=[2]), rule(FAIL, exitCodes=[1])], Cause.PROCESS_FAILED, Culprit(exit_code=1), FAIL, 1),
         ([rule(RESTART, reasons=["Drained"])], Cause.DRAINED, None, RESTART, 0),
-        ([rule(RESTART, reasons=["StorageRefused"])], Cause.STORAGE_REFUSED, None, RESTART, 0),
+        ([rule(RESTART, reasons=["StorageRefused"])], Cause.STORAGE_REFUSED, None, FAIL, None),
         ([rule(FAIL, message=".*")], Cause.SUSPENDED, None, FREE, None),
         ([rule(FREE, message=".*")], Cause.ACTIVE_DEADLINE, None, FAIL, None),
     ],

@@ -68,14 +68,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [trainingjobs/status]
   verbs: [patch]
 - apiGroups: [""]
-  resources: [pods, configmaps]
+  resources: [pods]
   verbs: [get, list, watch, create, delete]
 - apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, create, delete]
+- apiGroups: [""]
   resources: [services]
-  verbs: [get, list, watch, create]
+  verbs: [get, list, create]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create]
+  verbs: [get, list, create]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
@@ -99,6 +102,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - --lease-name={{ include "thunderhead.fullname" . }}
 - {{ printf "--runtime-image=%s" (include "thunderhead.image" (dict "image" .Values.runtimeImage "version" .Chart.AppVersion)) | quote }}
 - {{ printf "--agent-peers=%s" (include "thunderhead.agentPeers" .) | quote }}
+- --node-loss-toleration-seconds={{ .Values.nodeLossTolerationSeconds }}
 - --log-level={{ .Values.log.level }}
 - --log-format={{ .Values.log.format }}
 {{- end -}}
