@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import build, local
+from . import build, choose
 from .config import ClusterError, chosen_name
 
 
@@ -21,7 +21,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _up(_: argparse.Namespace) -> int:
-    cluster, images = local.up(chosen_name())
+    cluster, images = choose.up(chosen_name())
     print(f"export KUBECONFIG={cluster.kubeconfig}")
     print(f"export PATH={cluster.kubectl.parent}:{cluster.helm.parent}:$PATH")
     print(f"# images {' '.join(images.names())}")
@@ -30,7 +30,7 @@ def _up(_: argparse.Namespace) -> int:
 
 
 def _down(_: argparse.Namespace) -> int:
-    local.down(chosen_name())
+    choose.down(chosen_name())
     return 0
 
 
@@ -40,17 +40,13 @@ def _tool(arguments: argparse.Namespace) -> int:
 
 
 def _fault(arguments: argparse.Namespace) -> int:
-    cluster = local.find(chosen_name())
-    if cluster is None:
-        raise ClusterError(f"cluster {chosen_name()!r} is not running: `make cluster-up` starts it")
+    cluster = choose.required(chosen_name())
     getattr(cluster, arguments.fault.replace("-", "_"))(arguments.node)
     return 0
 
 
 def _kubectl(arguments: argparse.Namespace) -> int:
-    cluster = local.find(chosen_name())
-    if cluster is None:
-        raise ClusterError(f"cluster {chosen_name()!r} is not running: `make cluster-up` starts it")
+    cluster = choose.required(chosen_name())
     os.execve(cluster.kubectl, ["kubectl", *arguments.words], {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)})
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +14,17 @@ class Keys:
 
     access: str
     secret: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Full names of the project's images, as pods name them."""
+
+    operator: str
+    runtime: str
+
+    def names(self) -> list[str]:
+        return [self.operator, self.runtime]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +41,11 @@ class S3Server:
     denied: Keys
     """A real account that owns nothing and may touch no bucket: every request with it answers 403."""
 
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> S3Server:
+        """From what `dataclasses.asdict` made of one."""
+        return cls(**{**facts, "admin": Keys(**facts["admin"]), "denied": Keys(**facts["denied"])})
+
 
 class Cluster(Protocol):
     """A running cluster of several nodes, and what may befall them."""
@@ -41,6 +57,8 @@ class Cluster(Protocol):
     node_names: list[str]
     s3: S3Server
     prometheus_url: str
+    host_ip: str
+    """An address of this machine at which pods reach servers that run on it."""
 
     def power_cut(self, node: str) -> None:
         """Everything on the node stops at once, and its network falls silent without a goodbye."""
@@ -70,7 +88,7 @@ class Cluster(Protocol):
         """Undoes every fault that is still in force. Nodes are on, thawed and plugged in, S3 answers."""
 
     def load(self, images: Sequence[str]) -> None:
-        """Makes images of `images.build` known to every node; seconds when only their last layers are new."""
+        """Makes images known to every node; seconds when only their last layers are new."""
 
     def diagnose(self, directory: Path) -> None:
         """Copies the components' logs to `directory`."""

@@ -113,23 +113,25 @@ def _coredns(config: Config) -> list[Argument]:
     """kubeadm's Corefile, except that names outside of the cluster do not exist: tests depend on no other resolver."""
     corefile = config.state / "Corefile"
     corefile.write_text(
-        f""".:53 {{
+        f"""cluster.local:53 in-addr.arpa:53 ip6.arpa:53 {{
     bind {config.host_ip}
     errors
     kubernetes cluster.local in-addr.arpa ip6.arpa {{
         kubeconfig {config.kubeconfig}
         pods insecure
-        fallthrough in-addr.arpa ip6.arpa
         ttl 30
     }}
     cache 30 {{
         disable success cluster.local
         disable denial cluster.local
     }}
-    template ANY ANY . {{
+    loadbalance
+}}
+.:53 {{
+    bind {config.host_ip}
+    template ANY ANY {{
         rcode NXDOMAIN
     }}
-    loadbalance
 }}
 """
     )

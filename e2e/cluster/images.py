@@ -7,9 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+from .api import Images
 from .build import digest
 from .buildah import Buildah
 from .config import REPOSITORY, cache_root
@@ -27,17 +28,6 @@ _KEPT_IMAGES = 4
 _KEPT_STEPS = 100
 
 
-@dataclass(frozen=True, kw_only=True)
-class Images:
-    """Full names of built images."""
-
-    operator: str
-    runtime: str
-
-    def names(self) -> list[str]:
-        return [self.operator, self.runtime]
-
-
 def storage() -> Buildah:
     return Buildah(cache_root() / "buildah")
 
@@ -48,7 +38,7 @@ def build(tell: Say = say) -> Images:
     with locked("images"), staged_context() as context:
         base = base_image(tools, tell)
         images = images_of(context, base)
-        missing = {name: target for target, name in vars(images).items() if not tools.has(name)}
+        missing = {name: target for target, name in asdict(images).items() if not tools.has(name)}
         for name, target in missing.items():
             log = cache_root() / "log" / f"image-{target}.log"
             with phase(f"image {target}", tell):

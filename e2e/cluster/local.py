@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import controlplane, network, packages, pki, prometheus, s3, store
-from .api import Keys, S3Server
+from .api import Images, S3Server
 from .build import build as build_program
 from .cgroups import Cgroup
 from .config import ClusterError, Config, bridge_name, state_dir
-from .images import Images, build, storage
+from .images import build, storage
 from .layers import stored_image
 from .locks import locked
 from .node import Node, cluster_group
@@ -47,6 +47,7 @@ class LocalCluster:
         self.helm = programs.helm / "helm"
         self.node_names = config.node_names
         self.prometheus_url = prometheus.url(config)
+        self.host_ip = config.host_ip
         self.group = cluster_group(config.name)
 
     def node(self, name: str) -> Node:
@@ -164,12 +165,11 @@ def find(name: str, programs: Programs | None = None) -> LocalCluster | None:
     if not record.exists() or not cluster_group(name).exists():
         return None
     facts = json.loads(record.read_text())
-    server = S3Server(**{**facts["s3"], "admin": Keys(**facts["s3"]["admin"]), "denied": Keys(**facts["s3"]["denied"])})
     config = Config(name=name, octet=facts["octet"], nodes=facts["nodes"])
     known = Programs(**{key: Path(value) for key, value in facts["programs"].items()})
     if programs is not None and programs != known:
         return None
-    return LocalCluster(config, known, server)
+    return LocalCluster(config, known, S3Server.of(facts["s3"]))
 
 
 def _create(name: str, programs: Programs, images: Images, tell: Say) -> LocalCluster:
@@ -178,7 +178,7 @@ def _create(name: str, programs: Programs, images: Images, tell: Say) -> LocalCl
         config = Config(name=name, octet=network.free_octet())
         config.state.mkdir(parents=True, mode=0o700)
         network.create_bridge(config)
-    cluster = LocalCluster(config, programs, s3.describe(config))
+    cluster = LocalCluster(config, programs, s3.describe(config.host_ip))
     with phase("keys", tell):
         pki.create(config, programs.kubernetes)
     with phase("control plane", tell):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
-from . import daemon
+from . import daemon, discovery
 from .cgroups import Cgroup
 from .config import Config
 from .shell import wait_until
@@ -29,7 +30,7 @@ def start(config: Config, kubectl: Path, group: Cgroup) -> None:
     home, log = config.state / "prometheus", config.state / "log"
     rules_dir(config.state).mkdir(parents=True, exist_ok=True)
     written, targets = home / "prometheus.yml", home / "targets.json"
-    written.write_text(json.dumps(settings(targets, rules_dir(config.state))))
+    written.write_text(json.dumps(settings(pods_in(targets), rules_dir(config.state))))
     daemon.start(
         group / "discovery",
         [sys.executable, "-m", f"{__package__}.discovery", kubectl, config.kubeconfig, targets],
@@ -54,10 +55,35 @@ def answers(base: str) -> bool:
         return False
 
 
-def settings(targets: Path, rules: Path) -> dict[str, object]:
+def settings(pods: Mapping[str, object], rules: Path) -> dict[str, object]:
+    """Prometheus' configuration, given its one scrape configuration."""
     every = {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "2s"}
-    pods = {"job_name": "pods", "file_sd_configs": [{"files": [str(targets)]}]}
     return {"global": every, "rule_files": [str(rules / "*.yaml")], "scrape_configs": [pods]}
+
+
+def pods_in(targets: Path) -> dict[str, object]:
+    """Scrapes what `discovery.py` writes to a file."""
+    return {"job_name": "pods", "file_sd_configs": [{"files": [str(targets)]}]}
+
+
+def pods_of(kubeconfig: Path) -> dict[str, object]:
+    """Scrapes what Prometheus itself finds: the same ports with the same labels as `discovery.targets`."""
+    meta = "__meta_kubernetes_pod"
+    labels = {
+        "namespace": "__meta_kubernetes_namespace",
+        "pod": f"{meta}_name",
+        "container": f"{meta}_container_name",
+        "endpoint": f"{meta}_container_port_name",
+        "node": f"{meta}_node_name",
+    }
+    names = "|".join(sorted(discovery.PORT_NAMES))
+    relabel: list[Mapping[str, object]] = [
+        {"source_labels": [f"{meta}_container_port_name"], "regex": names, "action": "keep"},
+        {"source_labels": [f"{meta}_phase"], "regex": "Running", "action": "keep"},
+    ]
+    relabel += [{"source_labels": [source], "target_label": label} for label, source in labels.items()]
+    found = {"role": "pod", "kubeconfig_file": str(kubeconfig)}
+    return {"job_name": "pods", "kubernetes_sd_configs": [found], "relabel_configs": relabel}
 
 
 def reload(base: str) -> None:

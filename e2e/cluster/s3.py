@@ -17,9 +17,9 @@ PORT = 9000
 REGION = "us-east-1"
 
 
-def describe(config: Config) -> S3Server:
-    """A server for this cluster with fresh keys; pods and host reach it at the same address."""
-    endpoint = f"http://{config.host_ip}:{PORT}"
+def describe(address: str) -> S3Server:
+    """A server with fresh keys, which pods and this machine reach at the same address."""
+    endpoint = f"http://{address}:{PORT}"
     admin, denied = _keys("admin"), _keys("denied")
     return S3Server(endpoint=endpoint, host_endpoint=endpoint, region=REGION, admin=admin, denied=denied)
 
@@ -38,7 +38,7 @@ def start(server: S3Server, config: Config, program: Path, group: Cgroup) -> Non
         env=keys,
     )  # fmt: skip
     wait_until(lambda: answers(server), "S3 server answers", timeout_s=30)
-    _ensure_denied_account(server, program)
+    ensure_denied_account(server, program)
 
 
 def answers(server: S3Server) -> bool:
@@ -53,7 +53,8 @@ def answers(server: S3Server) -> bool:
     return True
 
 
-def _ensure_denied_account(server: S3Server, program: Path) -> None:
+def ensure_denied_account(server: S3Server, program: Path) -> None:
+    """Makes the account that owns nothing and may do nothing, unless it is there."""
     admin = (
         program, "admin", "--access", server.admin.access, "--secret", server.admin.secret,
         "--endpoint-url", server.host_endpoint,

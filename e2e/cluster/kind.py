@@ -1,0 +1,223 @@
+"""The cluster made by kind, where there is a docker engine on Linux: the same interface over its node containers.
+
+The S3 server and Prometheus are containers that share the control plane's network: pods and this machine reach them
+at the control plane's address.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from . import prometheus, s3
+from .api import Images, S3Server
+from .build import build as build_program
+from .config import ClusterError, cache_root, check_name
+from .images import images_of, staged_context, wheels
+from .locks import locked
+from .progress import Say, phase, say
+from .shell import Argument, run, run_logged, succeeds, wait_until
+
+SETTINGS = Path(__file__).with_name("kind.yaml")
+_BASE = "python:3.11-slim"
+_PROMETHEUS_IMAGE = "prom/prometheus:v3.5.0"
+_S3_DOCKERFILE = 'FROM scratch\nCOPY versitygw /versitygw\nENTRYPOINT ["/versitygw"]\n'
+_ADDRESS = "{{.NetworkSettings.Networks.kind.IPAddress}}"
+_GATEWAY = "{{.NetworkSettings.Networks.kind.Gateway}}"
+
+
+def docker_answers() -> bool:
+    return shutil.which("docker") is not None and succeeds("docker", "version", "--format", "{{.Server.Version}}")
+
+
+class KindCluster:
+    """A running cluster; see `api.Cluster`. Nodes are called as kind calls its workers."""
+
+    def __init__(self, name: str, server: S3Server, helm: Path) -> None:
+        self.name = name
+        self.s3 = server
+        self.helm = helm
+        self.kubeconfig = state_dir(name) / "kubeconfig"
+        self.kubectl = _program("kubectl")
+        self.node_names = [f"{name}-worker", f"{name}-worker2", f"{name}-worker3"]
+        self.prometheus_url = f"http://{_inspect(_control_plane(name), _ADDRESS)}:{prometheus.PORT}"
+        self.host_ip = _inspect(_control_plane(name), _GATEWAY)
+
+    def power_cut(self, node: str) -> None:
+        self.unplug(node)
+        run("docker", "kill", node)
+
+    def power_on(self, node: str) -> None:
+        run("docker", "start", self._known(node))
+
+    def freeze(self, node: str) -> None:
+        run("docker", "pause", self._known(node))
+
+    def thaw(self, node: str) -> None:
+        run("docker", "unpause", self._known(node))
+
+    def unplug(self, node: str) -> None:
+        run("docker", "exec", self._known(node), "ip", "link", "set", "eth0", "down")
+
+    def plug(self, node: str) -> None:
+        run("docker", "exec", self._known(node), "ip", "link", "set", "eth0", "up")
+        run("docker", "exec", node, "ip", "route", "replace", "default", "via", self.host_ip)
+
+    def stop_s3(self) -> None:
+        run("docker", "kill", f"{self.name}-s3")
+
+    def start_s3(self) -> None:
+        run("docker", "start", f"{self.name}-s3")
+        wait_until(lambda: s3.answers(self.s3), "S3 server answers", timeout_s=60)
+
+    def heal(self) -> None:
+        for node in self.node_names:
+            state = _inspect(node, "{{.State.Status}}")
+            if state == "paused":
+                self.thaw(node)
+            elif state != "running":
+                self.power_on(node)
+            self.plug(node)
+        if not s3.answers(self.s3):
+            self.start_s3()
+
+    def load(self, images: Sequence[str]) -> None:
+        """kind copies whole images; nodes that have one of this name keep it."""
+        ctr = ("ctr", "--namespace", "k8s.io", "images", "list", "--quiet")
+        there = {node: run("docker", "exec", node, *ctr).split() for node in self.node_names}
+        for image in images:
+            lacking = [node for node in self.node_names if image not in there[node]]
+            if lacking:
+                run(_program("kind"), "load", "docker-image", image, "--name", self.name, "--nodes", ",".join(lacking))
+
+    def diagnose(self, directory: Path) -> None:
+        run(_program("kind"), "export", "logs", "--name", self.name, directory)
+
+    def _known(self, node: str) -> str:
+        if node not in self.node_names:
+            raise ValueError(f"node {node!r} does not exist; nodes are {', '.join(self.node_names)}")
+        return node
+
+
+def up(name: str, tell: Say = say) -> tuple[KindCluster, Images]:
+    """Returns the running cluster `name`, whole, with the images of this checkout on its nodes."""
+    images = _build_images(tell)
+    helm = build_program("helm", tell) / "helm"
+    with locked(f"cluster-{name}"):
+        cluster = find(name)
+        if cluster is None:
+            _remove(name, tell)
+            cluster = _create(name, helm, tell)
+        cluster.heal()
+        with phase("images on the nodes", tell):
+            cluster.load(images.names())
+    return cluster, images
+
+
+def down(name: str, tell: Say = say) -> None:
+    """Deletes the containers of the cluster `name`; does nothing where there are none."""
+    with locked(f"cluster-{name}"):
+        _remove(name, tell)
+
+
+def find(name: str) -> KindCluster | None:
+    """The cluster `name` if its bring-up was completed."""
+    record = state_dir(name) / "cluster.json"
+    if not record.exists() or not succeeds("docker", "inspect", _control_plane(name)):
+        return None
+    facts = json.loads(record.read_text())
+    return KindCluster(name, S3Server.of(facts["s3"]), Path(facts["helm"]))
+
+
+def state_dir(name: str) -> Path:
+    return cache_root() / "kind" / check_name(name)
+
+
+def _create(name: str, helm: Path, tell: Say) -> KindCluster:
+    state = state_dir(name)
+    state.mkdir(parents=True)
+    with phase("kind's nodes", tell):
+        command = ("create", "cluster", "--name", name, "--config", SETTINGS, "--kubeconfig", state / "kubeconfig")
+        run_logged(_program("kind"), *command, "--wait", "180s", log=state / "kind.log")
+    with phase("S3 and Prometheus", tell):
+        server = _start_s3(name, tell)
+        _start_prometheus(name)
+    (state / "cluster.json").write_text(json.dumps({"s3": asdict(server), "helm": str(helm)}))
+    return KindCluster(name, server, helm)
+
+
+def _remove(name: str, tell: Say) -> None:
+    if not state_dir(name).exists():
+        return
+    with phase(f"removing cluster {name}", tell):
+        for container in (f"{name}-s3", f"{name}-prometheus"):
+            if succeeds("docker", "inspect", container):
+                run("docker", "rm", "--force", "--volumes", container)
+        run(_program("kind"), "delete", "cluster", "--name", name)
+        shutil.rmtree(state_dir(name))
+
+
+def _build_images(tell: Say) -> Images:
+    with locked("images"), staged_context() as context:
+        images = images_of(context, _BASE)
+        for target, image in asdict(images).items():
+            if not succeeds("docker", "image", "inspect", image):
+                options = ("--build-context", f"wheels={wheels()}") if wheels() else ()
+                command = ("docker", "build", "--target", target, "--tag", image, "--build-arg", f"BASE={_BASE}")
+                log = cache_root() / "log" / f"image-{target}.log"
+                with phase(f"image {target}", tell):
+                    run_logged(*command, *options, context, log=log, env={"DOCKER_BUILDKIT": "1"})
+    return images
+
+
+def _start_s3(name: str, tell: Say) -> S3Server:
+    """versitygw in an image of that one program, its objects in volumes of the container's own."""
+    program = build_program("versitygw", tell) / "versitygw"
+    (state_dir(name) / "s3.Dockerfile").write_text(_S3_DOCKERFILE)
+    image = f"localhost/thunderhead-s3:{program.parent.name.rpartition('-')[2]}"
+    run("docker", "build", "--tag", image, "--file", state_dir(name) / "s3.Dockerfile", program.parent)
+    server = s3.describe(_inspect(_control_plane(name), _ADDRESS))
+    keys = (f"ROOT_ACCESS_KEY={server.admin.access}", f"ROOT_SECRET_KEY={server.admin.secret}")
+    volumes = ("--volume", "/buckets", "--volume", "/accounts", "--env", keys[0], "--env", keys[1])
+    listen = ("--port", f":{s3.PORT}", "--iam-dir", "/accounts", "--keep-alive", "--quiet", "posix", "/buckets")
+    _beside_control_plane(name, "s3", *volumes, image, *listen)
+    wait_until(lambda: s3.answers(server), "S3 server answers", timeout_s=60)
+    s3.ensure_denied_account(server, program)
+    return server
+
+
+def _start_prometheus(name: str) -> None:
+    """This build of Prometheus finds pods itself, with the kubeconfig that is meant for the control plane's network."""
+    home = state_dir(name) / "prometheus"
+    prometheus.rules_dir(state_dir(name)).mkdir(parents=True)
+    (home / "kubeconfig").write_text(run(_program("kind"), "get", "kubeconfig", "--internal", "--name", name))
+    inside = Path("/etc/thunderhead")
+    settings = prometheus.settings(prometheus.pods_of(inside / "kubeconfig"), inside / "rules")
+    (home / "prometheus.yml").write_text(json.dumps(settings))
+    options = (f"--config.file={inside / 'prometheus.yml'}", "--web.enable-lifecycle")
+    # The container's user is not the owner of the kubeconfig, which nobody else may read.
+    user = ("--user", "0", "--volume", f"{home}:{inside}:ro")
+    _beside_control_plane(name, "prometheus", *user, _PROMETHEUS_IMAGE, *options)
+
+
+def _beside_control_plane(name: str, role: str, *words: Argument) -> None:
+    network = f"container:{_control_plane(name)}"
+    run("docker", "run", "--detach", "--name", f"{name}-{role}", "--network", network, *words)
+
+
+def _control_plane(name: str) -> str:
+    return f"{name}-control-plane"
+
+
+def _inspect(container: str, template: str) -> str:
+    return run("docker", "inspect", "--format", template, container).strip()
+
+
+def _program(name: str) -> Path:
+    found = shutil.which(name)
+    if found is None:
+        raise ClusterError(f"{name} is not on PATH: where docker runs, the cluster is made by kind, used by kubectl")
+    return Path(found)

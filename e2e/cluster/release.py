@@ -1,0 +1,67 @@
+"""Thunderhead installed on the cluster, by Helm and as its guide says."""
+
+from __future__ import annotations
+
+import json
+
+from .api import Cluster, Images
+from .config import REPOSITORY
+from .shell import run
+
+CHART = REPOSITORY / "charts" / "thunderhead"
+_READY = "180s"
+
+
+class Release:
+    """The release `thunderhead`, of this checkout's chart and images."""
+
+    name = "thunderhead"
+    namespace = "thunderhead-system"
+
+    def __init__(self, cluster: Cluster, images: Images) -> None:
+        self._cluster = cluster
+        self._values = {**_image("image", images.operator), **_image("runtimeImage", images.runtime)}
+
+    def install(self) -> None:
+        """Installs the release, or upgrades the one that is there, and waits until the operator is ready."""
+        restricted_namespace(self._cluster, self.namespace)
+        values = [word for key, value in self._values.items() for word in ("--set-string", f"{key}={value}")]
+        self._helm("upgrade", "--install", self.name, str(CHART), "--wait", "--timeout", _READY, *values)
+
+    def uninstall(self) -> None:
+        """Does what `helm uninstall` does; nothing where there is no release."""
+        self._helm("uninstall", self.name, "--wait", "--timeout", _READY, "--ignore-not-found")
+
+    def manifest(self) -> str:
+        """What the release put into the cluster, as YAML documents."""
+        return self._helm("get", "manifest", self.name)
+
+    def _helm(self, *words: str) -> str:
+        where = ("--namespace", self.namespace, "--kubeconfig", str(self._cluster.kubeconfig))
+        return run(self._cluster.helm, *words, *where)
+
+
+def restricted_namespace(cluster: Cluster, name: str) -> None:
+    """Makes sure of a namespace in which only pods of the restricted profile are admitted."""
+    labels = {
+        "pod-security.kubernetes.io/enforce": "restricted",
+        "pod-security.kubernetes.io/enforce-version": "latest",
+    }
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    _kubectl(cluster, "apply", "--server-side", "-f", "-", stdin=json.dumps(namespace))
+    # Until a controller has made it, no pod is admitted.
+    _kubectl(cluster, "wait", "--for=create", "serviceaccount/default", "--namespace", name, "--timeout=60s")
+
+
+def delete_namespace(cluster: Cluster, name: str) -> None:
+    """Begins the end of a namespace and of everything in it, and does not wait for it."""
+    _kubectl(cluster, "delete", "namespace", name, "--wait=false")
+
+
+def _image(value: str, name: str) -> dict[str, str]:
+    repository, _, tag = name.rpartition(":")
+    return {f"{value}.repository": repository, f"{value}.tag": tag}
+
+
+def _kubectl(cluster: Cluster, *words: str, stdin: str = "") -> str:
+    return run(cluster.kubectl, "--kubeconfig", cluster.kubeconfig, *words, stdin=stdin.encode())
