@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -23,24 +23,24 @@ _AT_ONCE = 16  # concurrent calls per job; more only moves the queue into the AP
 
 @dataclass(frozen=True)
 class Performed:
-    """What came of a decision."""
+    """What came of a decision. ``job``: as it is after its status was written; None where that was not asked for."""
 
-    wrote: bool = False
+    job: Obj | None = None
     acted: bool = False
     refusals: tuple[Refusal, ...] = ()
 
 
-async def perform(api: ClusterApi, job: Obj, actions: Sequence[Action], now: datetime) -> Performed:
-    """Do what the decision asks for. A repeated call does no harm: creates meet what they made, deletes what is gone.
+async def perform(api: ClusterApi, job: Obj, actions: Sequence[Action]) -> Performed:
+    """Do what the decision asks for, except telling of it (:func:`post`). A repeated call does no harm: creates meet
+    what they made, deletes what is gone.
 
     Raises:
         ApiError: something failed that another pass must see to; whether it took effect the next read will tell.
     """
     writes = [a for a in actions if isinstance(a, WriteStatus)]
     if writes:
-        await _write(api, job, writes[0])
-        await _tell(api, job, [a for a in actions if isinstance(a, Notice)], now)
-        return Performed(wrote=True)
+        written = await api.patch_job_status(*_place(job), writes[0].patch, writes[0].resource_version)
+        return Performed(job=written)
     refusals: list[Refusal] = []
     children = [a for a in actions if isinstance(a, CreateChild)]
     deletes = [a for a in actions if isinstance(a, DeleteChild | DeleteJob)]
@@ -53,14 +53,9 @@ async def perform(api: ClusterApi, job: Obj, actions: Sequence[Action], now: dat
     return Performed(acted=bool(children or deletes), refusals=tuple(refusals))
 
 
-async def _write(api: ClusterApi, job: Obj, write: WriteStatus) -> None:
-    namespace, name = _place(job)
-    await api.patch_job_status(namespace, name, write.patch, write.resource_version)
-
-
-async def _tell(api: ClusterApi, job: Obj, notices: Iterable[Notice], now: datetime) -> None:
-    """At best effort: what an event says is in status as well."""
-    for index, notice in enumerate(notices):
+async def post(api: ClusterApi, job: Obj, actions: Sequence[Action], now: datetime) -> None:
+    """Post the notices of a decision whose status was written; at best effort, for status says the same."""
+    for index, notice in enumerate(a for a in actions if isinstance(a, Notice)):
         try:
             await api.post_event(_place(job)[0], event_manifest(job, notice, now, index))
         except ApiError as error:

@@ -12,9 +12,9 @@ from thunderhead_api.treaty import Label
 from thunderhead_operator.cluster.api import Children, ClusterApi
 from thunderhead_operator.cluster.errors import NotFound
 from thunderhead_operator.cluster.gather import gather
-from thunderhead_operator.cluster.perform import Performed, perform
+from thunderhead_operator.cluster.perform import Performed, perform, post
 from thunderhead_operator.control.queue import Key
-from thunderhead_operator.plan.actions import Decision, Kind
+from thunderhead_operator.plan.actions import Decision, Kind, WriteStatus
 from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.decide import code_to_read, decide
 from thunderhead_operator.plan.objects import Manifest, Obj, int_label, name_of, section, uid_of
@@ -81,14 +81,38 @@ class Reconciler:
             sample=memory.sample,
             quiet_s=self._quiet_s(memory),
         )
-        observed = replace(observed, code=await self._code(key, job, observed))
-        memory.job, memory.pods = job, children.pods
-        now = self._now()
-        decision = decide(job, observed, now, self._config)
-        performed = await perform(self._api, job, decision.actions, now)
-        again = self._learn(memory, job, decision, performed)
+        again = await self._act(key, memory, job, observed)
         self._on_pass(key, memory)
         return again
+
+    async def _act(self, key: Key, memory: Memory, job: Obj, observed: Observed) -> float | None:
+        """Decide and perform. A promise just written is kept at once, on the same reads: they are as old as its write
+        took, and reading again would wait for the API server's caches to know of it."""
+        decision, performed = await self._decide(key, memory, job, observed)
+        again = self._learn(memory, job, decision, performed)
+        if performed.job is None:
+            return again
+        memory.job = performed.job
+        try:
+            if decision.requeue_after == 0.0:
+                again = await self._keep_promise(key, memory, performed.job, observed)
+        finally:
+            await post(self._api, job, decision.actions, self._now())
+        return again
+
+    async def _keep_promise(self, key: Key, memory: Memory, job: Obj, observed: Observed) -> float | None:
+        """What the decision after a write asks of children. If it asks for another write, that is for the next pass."""
+        observed = replace(observed, quiet_s=0.0, code=await self._code(key, job, observed))
+        decision = decide(job, observed, self._now(), self._config)
+        if not decision.actions or isinstance(decision.actions[0], WriteStatus):
+            return 0.0
+        return self._learn(memory, job, decision, await perform(self._api, job, decision.actions))
+
+    async def _decide(self, key: Key, memory: Memory, job: Obj, observed: Observed) -> tuple[Decision, Performed]:
+        observed = replace(observed, code=await self._code(key, job, observed))
+        memory.job, memory.pods = job, observed.pods
+        decision = decide(job, observed, self._now(), self._config)
+        return decision, await perform(self._api, job, decision.actions)
 
     async def _read(self, key: Key) -> tuple[Obj, Children]:
         """Job and children at once. Neither order would be safer, for either may change while the other is read; status
@@ -127,7 +151,7 @@ class Reconciler:
         attempt = section(job, "status").get("attempt", 0)
         for name in [n for n, ghost in memory.ghosts.items() if int_label(ghost, Label.ATTEMPT) < attempt]:
             del memory.ghosts[name]
-        if performed.wrote:
+        if performed.job is not None:
             memory.written_at = self._monotonic()
             return decision.requeue_after
         if not performed.acted:

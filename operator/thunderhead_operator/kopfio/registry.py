@@ -36,7 +36,8 @@ def shell_registry(
     async def pod_event(event: kopf.RawEvent, **_: Any) -> None:
         ear.saw(event["type"], Kind.POD, dict(event["object"]))
 
-    @kopf.on.startup(registry=registry)
+    # A port that is taken stays so: end, and let the pod's restarts tell of it.
+    @kopf.on.startup(errors=kopf.ErrorsMode.PERMANENT, registry=registry)
     async def start(**_: Any) -> None:
         await on_start()
 

@@ -89,7 +89,9 @@ def _with_end(ctx: Context, step: Step) -> TrainingJobStatus:
 def _decision(job: Job, wanted: TrainingJobStatus, step: Step, ctx: Context) -> Decision:
     """Write first. A change that only people read waits until the last write is a while ago, and rides along with any
     other before that."""
-    patch = merge_patch(_dump(job.status), _dump(wanted))
+    # The first write says every field, zeros too: who reads a counter should not have to know that absent means none.
+    before = _dump(job.status) if section(job.raw, "status") else {}
+    patch = merge_patch(before, _dump(wanted))
     wait = ctx.config.write_period_s - ctx.observed.quiet_s
     hard = bool(patch) and _hard(job.status) != _hard(wanted)
     if patch and (hard or wait <= 0):
