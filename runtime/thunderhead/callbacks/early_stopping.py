@@ -1,0 +1,183 @@
+"""Stopping when a metric no longer improves."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from thunderhead.callbacks.callback import Callback
+from thunderhead.exceptions import MisconfigurationException, did_you_mean
+from thunderhead.warning import say, warn
+
+if TYPE_CHECKING:
+    from thunderhead.core.module import LightningModule
+    from thunderhead.trainer.trainer import Trainer
+
+
+class EarlyStoppingReason(Enum):
+    """Why EarlyStopping stopped."""
+
+    NOT_STOPPED = 0
+    STOPPING_THRESHOLD = 1
+    DIVERGENCE_THRESHOLD = 2
+    PATIENCE_EXHAUSTED = 3
+    NON_FINITE_METRIC = 4
+
+
+class EarlyStopping(Callback):
+    """Ends training when ``monitor`` has not improved for ``patience`` checks. Any rank may stop all.
+
+    Args:
+        monitor: name of a logged metric.
+        min_delta: smallest change that counts as an improvement.
+        patience: checks without improvement until training stops; a check is a validation, or an epoch's end.
+        verbose: say when the metric improves.
+        mode: ``min`` or ``max``.
+        strict: a missing metric is an error, else a warning.
+        check_finite: stop when the metric is NaN or infinite.
+        stopping_threshold: stop at once when the metric is at least this good.
+        divergence_threshold: stop at once when it is worse than this.
+        check_on_train_epoch_end: check at the end of each epoch rather than of each validation; by default only where
+            validation runs exactly once per epoch.
+        log_rank_zero_only: say it on rank 0 only.
+
+    Attributes:
+        stopped_epoch: epoch in which it stopped, 0 before.
+        wait_count: checks since the last improvement.
+        best_score: best value so far, a tensor.
+        stopping_reason: why it stopped.
+        stopping_reason_message: the same for people.
+
+    Raises:
+        MisconfigurationException: there is no such mode.
+    """
+
+    def __init__(
+        self,
+        monitor: str,
+        min_delta: float = 0.0,
+        patience: int = 3,
+        verbose: bool = False,
+        mode: str = "min",
+        strict: bool = True,
+        check_finite: bool = True,
+        stopping_threshold: float | None = None,
+        divergence_threshold: float | None = None,
+        check_on_train_epoch_end: bool | None = None,
+        log_rank_zero_only: bool = False,
+    ) -> None:
+        if mode not in ("min", "max"):
+            raise MisconfigurationException(f"EarlyStopping(mode={mode!r}) is neither 'min' nor 'max'")
+        self.monitor = monitor
+        self.min_delta = abs(min_delta)
+        self.patience = patience
+        self.verbose = verbose
+        self.mode = mode
+        self.strict = strict
+        self.check_finite = check_finite
+        self.stopping_threshold = stopping_threshold
+        self.divergence_threshold = divergence_threshold
+        self.log_rank_zero_only = log_rank_zero_only
+        self.wait_count = 0
+        self.stopped_epoch = 0
+        self.best_score = torch.tensor(math.inf if mode == "min" else -math.inf)
+        self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
+        self.stopping_reason_message: str | None = None
+        self._check_on_train_epoch_end = check_on_train_epoch_end
+
+    @property
+    def state_key(self) -> str:
+        """Told apart by metric and mode."""
+        return self._generate_state_key(monitor=self.monitor, mode=self.mode)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Decide when to check, unless that was said."""
+        if self._check_on_train_epoch_end is None:
+            self._check_on_train_epoch_end = (
+                trainer.val_check_interval == 1.0
+                and trainer.check_val_every_n_epoch == 1
+                and trainer._val_check_seconds is None
+            )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check, if this is when."""
+        if self._check_on_train_epoch_end and not self._is_off(trainer):
+            self._check(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check, if this is when."""
+        if not self._check_on_train_epoch_end and not self._is_off(trainer):
+            self._check(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Patience left and best value."""
+        return {
+            "wait_count": self.wait_count,
+            "stopped_epoch": self.stopped_epoch,
+            "best_score": self.best_score,
+            "patience": self.patience,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on waiting where the saved run was."""
+        self.wait_count = state_dict["wait_count"]
+        self.stopped_epoch = state_dict["stopped_epoch"]
+        self.best_score = state_dict["best_score"]
+        self.patience = state_dict["patience"]
+
+    def _is_off(self, trainer: Trainer) -> bool:
+        return trainer._fn != "fit" or trainer.sanity_checking or bool(trainer.fast_dev_run)
+
+    def _check(self, trainer: Trainer) -> None:
+        metrics = trainer.callback_metrics
+        current = metrics.get(self.monitor)
+        if current is None:
+            message = (
+                f"EarlyStopping watches {self.monitor!r}, which was not logged.{did_you_mean(self.monitor, metrics)} "
+                f"There are {sorted(metrics)}"
+            )
+            if self.strict:
+                raise RuntimeError(message)
+            warn(message, RuntimeWarning)
+            return
+        stop, reason = self._evaluate(current.squeeze())
+        stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+        if stop:
+            trainer.should_stop = True
+            self.stopped_epoch = trainer.current_epoch
+        if reason and (stop or self.verbose):
+            say(reason)
+
+    def _evaluate(self, current: Tensor) -> tuple[bool, str | None]:
+        """``(stop, what to say)`` for a new value; updates patience and the best value."""
+        value, best = current.item(), self.best_score.item()
+        if self.check_finite and not math.isfinite(value):
+            return self._stop(EarlyStoppingReason.NON_FINITE_METRIC, f"{self.monitor}={value} is not finite")
+        if self.stopping_threshold is not None and self._better(value, self.stopping_threshold):
+            text = f"{self.monitor}={value} is better than stopping_threshold={self.stopping_threshold}"
+            return self._stop(EarlyStoppingReason.STOPPING_THRESHOLD, text)
+        if self.divergence_threshold is not None and self._better(-value, -self.divergence_threshold):
+            text = f"{self.monitor}={value} is worse than divergence_threshold={self.divergence_threshold}"
+            return self._stop(EarlyStoppingReason.DIVERGENCE_THRESHOLD, text)
+        delta = self.min_delta if self.mode == "max" else -self.min_delta
+        if self._better(value - delta, best):
+            said = f"{self.monitor} improved from {best:.3f} to {value:.3f}" if math.isfinite(best) else None
+            self.best_score = current.detach().clone()
+            self.wait_count = 0
+            return False, said
+        self.wait_count += 1
+        if self.wait_count < self.patience:
+            return False, None
+        text = f"{self.monitor} did not improve in the last {self.wait_count} checks; best {best:.3f}"
+        return self._stop(EarlyStoppingReason.PATIENCE_EXHAUSTED, text)
+
+    def _better(self, one: float, other: float) -> bool:
+        return one < other if self.mode == "min" else one > other
+
+    def _stop(self, reason: EarlyStoppingReason, message: str) -> tuple[bool, str]:
+        self.stopping_reason, self.stopping_reason_message = reason, f"{message}; training stops"
+        return True, self.stopping_reason_message

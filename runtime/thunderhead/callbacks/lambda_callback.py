@@ -1,0 +1,24 @@
+"""A callback made of functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from thunderhead.callbacks.callback import Callback
+from thunderhead.exceptions import MisconfigurationException, did_you_mean
+
+
+class LambdaCallback(Callback):
+    """A callback whose hooks are the functions passed by name: ``LambdaCallback(on_fit_start=print)``.
+
+    Raises:
+        MisconfigurationException: there is no hook of that name.
+    """
+
+    def __init__(self, **hooks: Callable[..., Any]) -> None:
+        known = [name for name in vars(Callback) if not name.startswith("_") and name != "state_key"]
+        for name, function in hooks.items():
+            if name not in known:
+                raise MisconfigurationException(f"LambdaCallback has no hook {name!r}.{did_you_mean(name, known)}")
+            setattr(self, name, function)

@@ -1,0 +1,456 @@
+"""Saving ``.ckpt`` files: the best, the last, or all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from copy import deepcopy
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import proxy
+
+import torch
+import yaml
+from torch import Tensor
+
+from thunderhead.callbacks.callback import Checkpoint
+from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation, Triggers, decide
+from thunderhead.checkpoint import file
+from thunderhead.exceptions import MisconfigurationException, did_you_mean
+from thunderhead.warning import say, warn
+
+if TYPE_CHECKING:
+    from thunderhead.core.module import LightningModule
+    from thunderhead.trainer.trainer import Trainer
+
+
+class ModelCheckpoint(Checkpoint):
+    """Saves checkpoints for people: the ``save_top_k`` best by a metric, the last, or all.
+
+    Rank 0 decides, once, and tells the others; what is due by step and by validation at once is saved after validation.
+
+    Args:
+        dirpath: directory; by default the first logger's ``<save_dir>/<name>/version_<n>/checkpoints``.
+        filename: name with fields such as ``{epoch}-{val_loss:.2f}``; by default ``{epoch}-{step}``.
+        monitor: metric to rank by; None keeps the newest.
+        verbose: say what is saved.
+        save_last: also write ``last.ckpt``: True a file of its own, ``"link"`` a link to the newest one.
+        save_top_k: how many to keep; -1 all, 0 none.
+        save_on_exception: save when the run ends with an exception.
+        save_weights_only: leave out optimizers, schedulers and callbacks.
+        mode: ``min`` or ``max``.
+        auto_insert_metric_name: ``{val_loss}`` becomes ``val_loss=0.3`` rather than ``0.3``.
+        every_n_train_steps: save after each n-th optimizer step.
+        train_time_interval: save after this time.
+        every_n_epochs: save in each n-th epoch; 1 when no trigger is given. At most one of the three.
+        save_on_train_epoch_end: save at the end of the training epoch rather than of validation; by default only where
+            validation runs exactly once per epoch, or never.
+        enable_version_counter: append ``-v1`` where a file exists.
+
+    Attributes:
+        best_model_path: path of the best.
+        best_model_score: its metric.
+        best_k_models: metric by path.
+        kth_best_model_path: path of the worst that is kept.
+        last_model_path: path of the last.
+        current_score: metric of the newest.
+
+    Raises:
+        MisconfigurationException: arguments that contradict each other.
+    """
+
+    CHECKPOINT_JOIN_CHAR = "-"
+    CHECKPOINT_EQUALS_CHAR = "="
+    CHECKPOINT_NAME_LAST = "last"
+    FILE_EXTENSION = ".ckpt"
+    STARTING_VERSION = 1
+
+    def __init__(
+        self,
+        dirpath: str | os.PathLike[str] | None = None,
+        filename: str | None = None,
+        monitor: str | None = None,
+        verbose: bool = False,
+        save_last: bool | str | None = None,
+        save_top_k: int = 1,
+        save_on_exception: bool = False,
+        save_weights_only: bool = False,
+        mode: str = "min",
+        auto_insert_metric_name: bool = True,
+        every_n_train_steps: int | None = None,
+        train_time_interval: timedelta | None = None,
+        every_n_epochs: int | None = None,
+        save_on_train_epoch_end: bool | None = None,
+        enable_version_counter: bool = True,
+    ) -> None:
+        self._triggers = _triggers(every_n_train_steps, every_n_epochs, train_time_interval)
+        _check_arguments(mode, monitor, save_top_k, save_last)
+        self.dirpath: str | None = None if dirpath is None else os.path.realpath(os.path.expanduser(dirpath))
+        self.filename = filename
+        self.monitor = monitor
+        self.verbose = verbose
+        self.save_last = save_last
+        self.save_top_k = save_top_k
+        self.save_on_exception = save_on_exception
+        self.save_weights_only = save_weights_only
+        self.mode = mode
+        self.auto_insert_metric_name = auto_insert_metric_name
+        self._train_time_interval = train_time_interval
+        self._save_on_train_epoch_end = save_on_train_epoch_end
+        self._enable_version_counter = enable_version_counter
+        self.best_model_path = ""
+        self.best_model_score: Tensor | None = None
+        self.best_k_models: dict[str, Tensor] = {}
+        self.kth_best_model_path = ""
+        self.kth_value = torch.tensor(torch.inf if mode == "min" else -torch.inf)
+        self.last_model_path = ""
+        self.current_score: Tensor | None = None
+        self._last_global_step_saved = 0
+        self._last_checkpoint_saved = ""
+        self._last_time_checked = 0.0
+        self._deferred = False
+        if not every_n_train_steps and train_time_interval is None:
+            self.inactive_hooks = frozenset({"on_train_batch_end"})
+
+    @property
+    def every_n_epochs(self) -> int:
+        """Epochs between saves, 0 for off."""
+        return self._triggers.every_n_epochs
+
+    @property
+    def state_key(self) -> str:
+        """Told apart by metric, mode and triggers."""
+        return self._generate_state_key(
+            monitor=self.monitor,
+            mode=self.mode,
+            every_n_train_steps=self._triggers.every_n_train_steps,
+            every_n_epochs=self._triggers.every_n_epochs,
+            train_time_interval=self._train_time_interval,
+        )
+
+    # --- moments -------------------------------------------------------------------------------------------------
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the directory; rank 0's is everybody's."""
+        self.dirpath = trainer.strategy.broadcast(self._resolve_directory(trainer))
+        assert self.dirpath is not None
+        if stage == "fit" and trainer.is_global_zero and self.save_top_k != 0 and _has_files(self.dirpath):
+            warn(f"checkpoint directory {self.dirpath} exists and is not empty")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The clock of ``train_time_interval`` starts."""
+        self._last_time_checked = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save, if a step or the clock is due."""
+        interval = self._triggers.interval_s
+        up = False
+        if interval is not None:
+            up = trainer.strategy.broadcast(time.monotonic() - self._last_time_checked >= interval)
+            if up:
+                self._last_time_checked = time.monotonic()
+        self._act(Moment.BATCH, trainer, time_is_up=up)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, if validation is when."""
+        self._act(Moment.VALIDATION, trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, if the epoch's end is when."""
+        self._act(Moment.EPOCH, trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run in which nothing was due still leaves its last state, if that was asked for."""
+        if self.save_last and not self._last_checkpoint_saved and not self._is_off(trainer):
+            self._save_last(trainer, self._candidates(trainer))
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save what there is, if that was asked for."""
+        if not self.save_on_exception or self._is_off(trainer) or self._last_global_step_saved == trainer.global_step:
+            return
+        candidates = self._candidates(trainer)
+        path = self.format_checkpoint_name(candidates)
+        self._save(trainer, path)
+        self._save_last(trainer, candidates)
+        say(f"{type(exception).__name__}: saved {path}")
+
+    def _is_off(self, trainer: Trainer) -> bool:
+        return bool(trainer.fast_dev_run) or trainer._fn != "fit" or trainer.sanity_checking
+
+    def _act(self, moment: Moment, trainer: Trainer, *, time_is_up: bool = False) -> None:
+        if self._is_off(trainer):
+            return
+        now = Situation(
+            step=trainer.global_step,
+            epoch=trainer.current_epoch,
+            saved_step=self._last_global_step_saved,
+            deferred=self._deferred,
+            time_is_up=time_is_up,
+            validation_follows=moment is Moment.BATCH and trainer.fit_loop.validation_follows,
+            metric_missing=self.monitor is not None and self.monitor not in trainer.callback_metrics,
+            at_epoch_end=self._saves_at_epoch_end(trainer),
+        )
+        decision = decide(moment, self._triggers, now)
+        self._deferred = decision is Decision.LATER or (self._deferred and moment is not Moment.VALIDATION)
+        candidates = self._candidates(trainer) if decision is Decision.SAVE else {}
+        if decision is Decision.SAVE and self.save_top_k != 0:
+            self._save_top_k(trainer, candidates)
+        saved = self._last_global_step_saved == trainer.global_step
+        if decision is Decision.SAVE and (saved or self.save_last == "link" or moment is Moment.BATCH):
+            self._save_last(trainer, candidates)
+
+    def _saves_at_epoch_end(self, trainer: Trainer) -> bool:
+        if self._save_on_train_epoch_end is not None:
+            return self._save_on_train_epoch_end
+        if trainer._val_check_seconds is not None or trainer.check_val_every_n_epoch != 1:
+            return False
+        return not sum(trainer.num_val_batches) or trainer.val_check_interval == 1.0
+
+    # --- saving --------------------------------------------------------------------------------------------------
+
+    def _save_top_k(self, trainer: Trainer, candidates: dict[str, Tensor]) -> None:
+        """Rank 0 decides and names the file; then all save."""
+        if self.monitor is not None and self.monitor not in candidates:
+            self._missing(trainer, candidates)
+            return
+        plan = trainer.strategy.broadcast(self._plan(trainer, candidates) if trainer.is_global_zero else None)
+        if plan is None:
+            return
+        path, score, remove = plan
+        if self.monitor is None:
+            previous, self.best_model_path = self.best_model_path, path
+            remove = previous if self.save_top_k == 1 else ""
+        else:
+            self._rank(path, score, remove)
+        self._save(trainer, path)
+        if remove and self._may_remove(trainer, remove, path) and trainer.is_global_zero:
+            file.remove(remove)
+
+    def _plan(self, trainer: Trainer, candidates: dict[str, Tensor]) -> tuple[str, Tensor | None, str] | None:
+        """``(path, score, path to remove)``, or None when it is not among the best."""
+        if self.monitor is None:
+            return self._free_path(candidates, allowed=self.best_model_path), None, ""
+        score = candidates[self.monitor]
+        if torch.isnan(score):
+            score = torch.tensor(torch.inf if self.mode == "min" else -torch.inf)
+        full = self.save_top_k != -1 and len(self.best_k_models) >= self.save_top_k
+        if full and not self._better(candidates[self.monitor], self.best_k_models[self.kth_best_model_path]):
+            if self.verbose:
+                say(f"step {trainer.global_step}: {self.monitor}={score:.5f} is not in the top {self.save_top_k}")
+            return None
+        remove = self.kth_best_model_path if full else ""
+        return self._free_path(candidates, allowed=remove), score, remove
+
+    def _rank(self, path: str, score: Tensor | None, remove: str) -> None:
+        assert score is not None
+        self.best_k_models.pop(remove, None)
+        self.current_score = score
+        self.best_k_models[path] = score
+        best, worst = (min, max) if self.mode == "min" else (max, min)
+        if self.save_top_k == -1 or len(self.best_k_models) == self.save_top_k:
+            self.kth_best_model_path = worst(self.best_k_models, key=self._score)
+            self.kth_value = self.best_k_models[self.kth_best_model_path]
+        self.best_model_path = best(self.best_k_models, key=self._score)
+        self.best_model_score = self.best_k_models[self.best_model_path]
+        if self.verbose:
+            say(f"{self.monitor}={score:.5f} (best {self.best_model_score:.5f}), saving {path}")
+
+    def _score(self, path: str) -> float:
+        return self.best_k_models[path].item()
+
+    def _better(self, one: Tensor, other: Tensor) -> bool:
+        return bool(one < other) if self.mode == "min" else bool(one > other)
+
+    def _save(self, trainer: Trainer, path: str) -> None:
+        trainer.save_checkpoint(path, self.save_weights_only)
+        self._last_global_step_saved = trainer.global_step
+        self._last_checkpoint_saved = path
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.after_save_checkpoint(proxy(self))
+
+    def _save_last(self, trainer: Trainer, candidates: dict[str, Tensor]) -> None:
+        if not self.save_last:
+            return
+        path = trainer.strategy.broadcast(
+            self._free_path(candidates, allowed=self.last_model_path, name=self.CHECKPOINT_NAME_LAST)
+        )
+        previous, self.last_model_path = self.last_model_path, path
+        if self.save_last == "link" and self._last_checkpoint_saved and self.save_top_k != 0:
+            if trainer.is_global_zero:
+                _link(self._last_checkpoint_saved, path)
+            trainer.strategy.barrier("link")
+        else:
+            newest = self._last_checkpoint_saved
+            self._save(trainer, path)
+            self._last_checkpoint_saved = newest or path
+        if previous and self._may_remove(trainer, previous, path) and trainer.is_global_zero:
+            file.remove(previous)
+
+    def _may_remove(self, trainer: Trainer, previous: str, current: str) -> bool:
+        """Never the file just written, the one this run resumed from, nor one outside our directory."""
+        if previous == current:
+            return False
+        path = Path(previous).absolute()
+        if trainer.ckpt_path is not None and path == Path(trainer.ckpt_path).absolute():
+            return False
+        assert self.dirpath is not None
+        return Path(self.dirpath).absolute() in path.parents
+
+    def _missing(self, trainer: Trainer, candidates: Mapping[str, Tensor]) -> None:
+        message = (
+            f"ModelCheckpoint(monitor={self.monitor!r}) finds no such metric.{did_you_mean(str(self.monitor), candidates)} "
+            f"There are {sorted(candidates)}; log it with self.log"
+        )
+        if trainer._validation.has_run:
+            raise MisconfigurationException(message)
+        warn(message)
+
+    # --- names ---------------------------------------------------------------------------------------------------
+
+    def format_checkpoint_name(
+        self,
+        metrics: dict[str, Tensor],
+        filename: str | None = None,
+        ver: int | None = None,
+        prefix: str | None = None,
+    ) -> str:
+        """Path of a checkpoint with these metrics; a field whose metric is missing is 0.
+
+        Args:
+            metrics: values by name.
+            filename: template, by default the callback's.
+            ver: version to append.
+            prefix: put before the name.
+        """
+        template = filename or self.filename or "{epoch}" + self.CHECKPOINT_JOIN_CHAR + "{step}"
+        name = self._fill(template, metrics)
+        parts = ([prefix] if prefix is not None else []) + [name] + ([f"v{ver}"] if ver is not None else [])
+        full = self.CHECKPOINT_JOIN_CHAR.join(parts) + self.FILE_EXTENSION
+        return os.path.join(self.dirpath, full) if self.dirpath else full
+
+    def _fill(self, template: str, metrics: dict[str, Tensor]) -> str:
+        def fill(match: re.Match[str]) -> str:
+            name, form = match[1], match[2] or ""
+            value = metrics.get(name, torch.tensor(0))
+            shown = format(value.item() if isinstance(value, Tensor) and form else value, form[1:])
+            if isinstance(value, Tensor) and not form:
+                shown = str(value.item())
+            return f"{name}{self.CHECKPOINT_EQUALS_CHAR}{shown}" if self.auto_insert_metric_name else shown
+
+        return re.sub(r"\{([^{}:]*)(:[^{}]*)?\}", fill, template)
+
+    def _free_path(self, candidates: dict[str, Tensor], *, allowed: str, name: str | None = None) -> str:
+        path = self.format_checkpoint_name(candidates, name)
+        version = self.STARTING_VERSION
+        while self._enable_version_counter and os.path.lexists(path) and path != allowed:
+            path = self.format_checkpoint_name(candidates, name, ver=version)
+            version += 1
+        return path
+
+    def _candidates(self, trainer: Trainer) -> dict[str, Tensor]:
+        found = deepcopy(dict(trainer.callback_metrics))
+        for name, value in (("epoch", trainer.current_epoch), ("step", trainer.global_step)):
+            found[name] = found[name].int() if name in found else torch.tensor(value)
+        return found
+
+    def _resolve_directory(self, trainer: Trainer) -> str:
+        if self.dirpath is not None:
+            return self.dirpath
+        if trainer.loggers:
+            logger = trainer.loggers[0]
+            version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+            return os.path.join(logger.save_dir or trainer.default_root_dir, str(logger.name), version, "checkpoints")
+        return os.path.join(trainer.default_root_dir, "checkpoints")
+
+    def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
+        directory = Path(self._resolve_directory(trainer))
+        pattern = re.compile(rf"{re.escape(self.CHECKPOINT_NAME_LAST)}(-.*)?")
+        found = directory.glob(f"*{self.FILE_EXTENSION}") if directory.is_dir() else ()
+        return {os.path.normpath(path) for path in found if pattern.fullmatch(path.stem)}
+
+    def to_yaml(self, filepath: str | os.PathLike[str] | None = None) -> None:
+        """Write ``best_k_models`` as YAML, by default to ``best_k_models.yaml`` beside the checkpoints."""
+        assert filepath is not None or self.dirpath is not None, "to_yaml needs a path before the directory is known"
+        target = Path(filepath) if filepath is not None else Path(self.dirpath or "") / "best_k_models.yaml"
+        target.write_text(yaml.safe_dump({path: score.item() for path, score in self.best_k_models.items()}))
+
+    # --- state ---------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Paths and metrics of what is kept."""
+        return {
+            "monitor": self.monitor,
+            "best_model_score": self.best_model_score,
+            "best_model_path": self.best_model_path,
+            "current_score": self.current_score,
+            "dirpath": self.dirpath,
+            "best_k_models": self.best_k_models,
+            "kth_best_model_path": self.kth_best_model_path,
+            "kth_value": self.kth_value,
+            "last_model_path": self.last_model_path,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on ranking against what was kept, if it lies in the same directory."""
+        self.best_model_path = state_dict["best_model_path"]
+        saved = state_dict.get("dirpath", self.dirpath)
+        if saved != self.dirpath:
+            warn(
+                f"dirpath changed from {saved!r} to {self.dirpath!r}; of the checkpoints kept there only best_model_path is known"
+            )
+            return
+        self.best_model_score = state_dict["best_model_score"]
+        self.kth_best_model_path = state_dict.get("kth_best_model_path", self.kth_best_model_path)
+        self.kth_value = state_dict.get("kth_value", self.kth_value)
+        self.best_k_models = state_dict.get("best_k_models", self.best_k_models)
+        self.last_model_path = state_dict.get("last_model_path", self.last_model_path)
+
+
+def _triggers(steps: int | None, epochs: int | None, interval: timedelta | None) -> Triggers:
+    for name, value in (("every_n_train_steps", steps), ("every_n_epochs", epochs)):
+        if value is not None and value < 0:
+            raise MisconfigurationException(f"ModelCheckpoint({name}={value}) must be at least 0")
+    if bool(steps) + bool(epochs) + (interval is not None) > 1:
+        raise MisconfigurationException(
+            f"ModelCheckpoint got every_n_train_steps={steps}, every_n_epochs={epochs} and train_time_interval={interval}; "
+            "pass one of them, or one callback for each"
+        )
+    if steps is None and epochs is None and interval is None:
+        epochs = 1
+    seconds = None if interval is None else interval.total_seconds()
+    return Triggers(every_n_train_steps=steps or 0, every_n_epochs=epochs or 0, interval_s=seconds)
+
+
+def _check_arguments(mode: str, monitor: str | None, save_top_k: int, save_last: Any) -> None:
+    if mode not in ("min", "max"):
+        raise MisconfigurationException(f"ModelCheckpoint(mode={mode!r}) is neither 'min' nor 'max'")
+    if save_top_k < -1:
+        raise MisconfigurationException(f"ModelCheckpoint(save_top_k={save_top_k}) must be at least -1")
+    if monitor is None and save_top_k not in (-1, 0, 1):
+        raise MisconfigurationException(
+            f"ModelCheckpoint(save_top_k={save_top_k}) has nothing to rank by; pass monitor, or use -1, 0 or 1"
+        )
+    if save_last not in (None, True, False, "link"):
+        raise MisconfigurationException(f"ModelCheckpoint(save_last={save_last!r}) is none of True, False, 'link'")
+
+
+def _link(target: str, path: str) -> None:
+    if os.path.abspath(target) == os.path.abspath(path):
+        return
+    file.remove(path)
+    try:
+        os.symlink(os.path.relpath(target, os.path.dirname(path)), path)
+    except OSError:
+        # A file system without links still gets its last checkpoint.
+        shutil.copy(target, path)
+
+
+def _has_files(directory: str) -> bool:
+    return os.path.isdir(directory) and any(os.scandir(directory))

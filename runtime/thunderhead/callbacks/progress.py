@@ -1,0 +1,192 @@
+"""Showing progress: a bar on a terminal, a line per interval in a log."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from thunderhead.callbacks.callback import Callback
+
+if TYPE_CHECKING:
+    from thunderhead.core.module import LightningModule
+    from thunderhead.trainer.trainer import Trainer
+
+
+class ProgressBar(Callback):
+    """Base of all progress displays.
+
+    Args:
+        stream: where to write; standard output by default.
+        clock: seconds, ever increasing.
+    """
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._enabled = True
+        self._steps_at = 0
+        self._shown_at = 0.0
+
+    @property
+    def stream(self) -> TextIO:
+        """Where it writes."""
+        return self._stream if self._stream is not None else sys.stdout
+
+    def disable(self) -> None:
+        """Show nothing from now on."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Show progress again."""
+        self._enabled = True
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float]:
+        """What to show beside the progress; override to add or drop values."""
+        shown: dict[str, int | str | float] = {}
+        if trainer.loggers and (version := trainer.loggers[0].version) not in (None, ""):
+            shown["v_num"] = version
+        shown.update(trainer.progress_bar_metrics)
+        return shown
+
+    def print(self, *values: Any, **options: Any) -> None:
+        """Print without tearing the display."""
+        print(*values, **options)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Only rank 0 shows progress."""
+        if not trainer.is_global_zero:
+            self.disable()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The first interval begins."""
+        self._steps_at, self._shown_at = trainer.global_step, self._clock()
+
+    def _describe(self, trainer: Trainer, pl_module: LightningModule, batch: int) -> str:
+        now = self._clock()
+        seconds, steps = now - self._shown_at, trainer.global_step - self._steps_at
+        rate = steps / seconds if seconds > 0 else 0.0
+        self._steps_at, self._shown_at = trainer.global_step, now
+        total = trainer.num_training_batches
+        of = "" if math.isinf(total) else f"/{int(total)}"
+        parts = [
+            f"epoch {trainer.current_epoch}",
+            f"batch {batch}{of}",
+            f"step {trainer.global_step}",
+            f"{rate:.1f} steps/s",
+        ]
+        return "  ".join(
+            parts + [f"{k} {_number(v)}" for k, v in self.get_metrics(trainer, pl_module).items() if k != "v_num"]
+        )
+
+
+class LineProgress(ProgressBar):
+    """One line per interval, for logs.
+
+    Args:
+        interval_s: seconds between lines.
+        stream: where to write; standard output by default.
+        clock: seconds, ever increasing.
+    """
+
+    def __init__(
+        self, interval_s: float = 10.0, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(stream, clock)
+        self.interval_s = interval_s
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """A line, if the interval is over."""
+        if self._enabled and self._clock() - self._shown_at >= self.interval_s:
+            self._write(self._describe(trainer, pl_module, batch_idx + 1))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A line with what validation measured."""
+        if self._enabled and trainer._fn == "fit" and not trainer.sanity_checking:
+            values = "  ".join(f"{name} {_number(value)}" for name, value in trainer.progress_bar_metrics.items())
+            self._write(f"epoch {trainer.current_epoch}  step {trainer.global_step}  validated  {values}".rstrip())
+
+    def _write(self, line: str) -> None:
+        print(line, file=self.stream, flush=True)
+
+
+class TerminalProgress(ProgressBar):
+    """A bar that is redrawn in place, at most ten times a second.
+
+    Args:
+        refresh_rate: batches between looks at the clock; 0 shows nothing.
+        stream: where to write; standard output by default.
+        clock: seconds, ever increasing.
+    """
+
+    _MIN_SECONDS = 0.1
+
+    def __init__(
+        self, refresh_rate: int = 1, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(stream, clock)
+        self.refresh_rate = refresh_rate
+        self._enabled = refresh_rate > 0
+        self._drawn = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Redraw, if it is time."""
+        if not self._enabled or (batch_idx + 1) % self.refresh_rate:
+            return
+        if trainer.is_last_batch or self._clock() - self._shown_at >= self._MIN_SECONDS:
+            self._draw(trainer, pl_module, batch_idx + 1)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the last bar of the epoch and begin a new line."""
+        if self._enabled and self._drawn:
+            self._draw(trainer, pl_module, trainer.fit_loop.batches_done)
+            self.stream.write("\n")
+            self._drawn = False
+
+    def print(self, *values: Any, **options: Any) -> None:
+        """Print on a line of its own."""
+        if self._drawn:
+            self.stream.write("\r\x1b[2K")
+        print(*values, **options)
+
+    def _draw(self, trainer: Trainer, pl_module: LightningModule, batch: int) -> None:
+        text = self._describe(trainer, pl_module, batch)
+        total = trainer.num_training_batches
+        bar = ""
+        if not math.isinf(total) and total:
+            filled = int(20 * batch / total)
+            bar = f"[{'=' * filled}{' ' * (20 - filled)}] "
+        width = shutil.get_terminal_size().columns
+        self.stream.write(f"\r\x1b[2K{(bar + text)[: width - 1]}")
+        self.stream.flush()
+        self._drawn = True
+
+
+def default_progress() -> ProgressBar:
+    """A bar where standard output is a terminal, else lines."""
+    return TerminalProgress() if sys.stdout.isatty() else LineProgress()
+
+
+def print_results(found: Sequence[dict[str, float]], kind: str) -> None:
+    """A table of what ``validate`` or ``test`` measured, one column per loader."""
+    names = list(dict.fromkeys(name for metrics in found for name in metrics))
+    if not names:
+        return
+    width = max(len(kind), *(len(name) for name in names))
+    header = [f"loader {index}" for index in range(len(found))] if len(found) > 1 else ["value"]
+    lines = [f"{kind:<{width}}  " + "  ".join(f"{title:>12}" for title in header)]
+    for name in names:
+        cells = (f"{_number(metrics[name]):>12}" if name in metrics else " " * 12 for metrics in found)
+        lines.append(f"{name:<{width}}  " + "  ".join(cells))
+    print("\n".join(lines))
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

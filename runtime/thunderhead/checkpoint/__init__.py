@@ -1,0 +1,1 @@
+"""State in and out: Lightning-format ``.ckpt`` files for people, trees for job checkpoints."""

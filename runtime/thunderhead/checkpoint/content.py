@@ -1,0 +1,189 @@
+"""What a checkpoint holds, under the keys of Lightning 2.x, and how it is put back.
+
+============================  =========================================================================================
+``epoch, global_step``        epochs completed, optimizer steps done
+``state_dict``                the module's
+``loops``                     progress in Lightning's words, projected from our position
+``callbacks``                 state by ``state_key``
+``optimizer_states``          one per optimizer
+``lr_schedulers``             one per scheduler
+``<precision class>``         the gradient scaler's
+``<datamodule class>``        the datamodule's
+``hyper_parameters`` ...      hyperparameters of module and datamodule
+``thunderhead``               our position and where the training data stood, so that a file resumes at its very sample
+============================  =========================================================================================
+
+User hooks add what they like. Nothing in it needs pickle but what users put there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from thunderhead.checkpoint.loops import loops_of, position_of
+from thunderhead.loops.position import Position
+from thunderhead.warning import warn
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+# The version of Lightning whose format this is; its migrations look at it.
+FORMAT_VERSION: Final = "2.6.6"
+OWN_KEY: Final = "thunderhead"
+RESERVED: Final = (
+    "epoch",
+    "global_step",
+    "pytorch-lightning_version",
+    "state_dict",
+    "loops",
+    "callbacks",
+    "optimizer_states",
+    "lr_schedulers",
+    OWN_KEY,
+)
+
+
+def dump(
+    trainer: Trainer, position: Position, *, weights_only: bool = False, hyperparameters: bool = True
+) -> dict[str, Any]:
+    """Everything to write, with live tensors; user hooks have had their say.
+
+    Args:
+        trainer: whose state.
+        position: where to resume, which hooks of the running moment may make differ from the loop's own.
+        weights_only: leave out optimizers, schedulers, callbacks and precision.
+        hyperparameters: whether hyperparameters belong in it.
+    """
+    module, datamodule = trainer.lightning_module, trainer.datamodule
+    content: dict[str, Any] = {
+        "epoch": trainer.current_epoch,
+        "global_step": trainer.global_step,
+        "pytorch-lightning_version": FORMAT_VERSION,
+        "state_dict": module.state_dict(),
+        "loops": loops_of(position, trainer),
+    }
+    if not weights_only:
+        content["callbacks"] = _callback_states(trainer)
+        content["optimizer_states"] = [optimizer.state_dict() for optimizer in trainer.optimizers]
+        content["lr_schedulers"] = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
+        precision = trainer.precision_plugin.state_dict()
+        if precision:
+            content[_key_of(trainer.precision_plugin)] = precision
+        content[OWN_KEY] = {"position": position.state_dict(), "data": trainer._training_data_state(position)}
+    if hyperparameters:
+        _add_hyperparameters(content, module, "hyper_parameters", "hparams_name", "hparams_type")
+        if datamodule is not None:
+            _add_hyperparameters(
+                content,
+                datamodule,
+                "datamodule_hyper_parameters",
+                "datamodule_hparams_name",
+                "datamodule_hparams_type",
+            )
+    if datamodule is not None:
+        state = datamodule.state_dict()
+        if state:
+            content[_key_of(datamodule)] = state
+    if not weights_only:
+        for callback in trainer.callbacks:
+            callback.on_save_checkpoint(trainer, module, content)
+    module.on_save_checkpoint(content)
+    return content
+
+
+def restore_modules(trainer: Trainer, content: dict[str, Any]) -> None:
+    """Give module, datamodule and callbacks their state, hooks first, in the order of the contract."""
+    module = trainer.lightning_module
+    module.on_load_checkpoint(content)
+    module.load_state_dict(content["state_dict"], strict=module.strict_loading)
+    restore_datamodule(trainer, content)
+    if trainer._fn != "fit":
+        return
+    for callback in trainer.callbacks:
+        callback.on_load_checkpoint(trainer, module, content)
+    _restore_callbacks(trainer, content.get("callbacks") or {})
+
+
+def restore_datamodule(trainer: Trainer, content: dict[str, Any]) -> None:
+    """Give the datamodule its state."""
+    datamodule = trainer.datamodule
+    if datamodule is not None and _key_of(datamodule) in content:
+        datamodule.load_state_dict(content[_key_of(datamodule)])
+
+
+def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
+    """Give precision, optimizers and schedulers their state; the position to go on from.
+
+    Raises:
+        KeyError: the file holds weights only, so it cannot be trained on from.
+        RuntimeError: it was taken with another number of optimizers or schedulers.
+    """
+    key = _key_of(trainer.precision_plugin)
+    if key in content:
+        trainer.precision_plugin.load_state_dict(content[key])
+    if "optimizer_states" not in content or "lr_schedulers" not in content:
+        raise KeyError(
+            "the checkpoint holds weights only (save_weights_only=True), no optimizer states, so fit cannot go on from it; "
+            "load it with load_from_checkpoint"
+        )
+    _check_count("optimizers", len(content["optimizer_states"]), len(trainer.optimizers))
+    for optimizer, state in zip(trainer.optimizers, content["optimizer_states"], strict=True):
+        optimizer.load_state_dict(state)
+    _check_count("schedulers", len(content["lr_schedulers"]), len(trainer.lr_scheduler_configs))
+    for config, state in zip(trainer.lr_scheduler_configs, content["lr_schedulers"], strict=True):
+        config.scheduler.load_state_dict(state)
+    own = content.get(OWN_KEY)
+    if own is None:
+        return position_of(content)
+    position = Position()
+    position.load_state_dict(own["position"])
+    return position
+
+
+def copy_position(position: Position, **changes: Any) -> Position:
+    """The position with changes, for a moment that the loop has not yet recorded."""
+    return replace(position, **changes)
+
+
+def _callback_states(trainer: Trainer) -> dict[str, Any]:
+    states = {}
+    for callback in trainer.callbacks:
+        state = callback.state_dict()
+        if state:
+            states[callback.state_key] = state
+    return states
+
+
+def _restore_callbacks(trainer: Trainer, states: dict[str, Any]) -> None:
+    present = {callback.state_key for callback in trainer.callbacks}
+    missing = sorted(set(states) - present)
+    if missing:
+        warn(f"the checkpoint holds state of callbacks that this Trainer does not have: {', '.join(missing)}")
+    for callback in trainer.callbacks:
+        state = states.get(callback.state_key, states.get(type(callback)))
+        if state is not None:
+            callback.load_state_dict(state)
+
+
+def _add_hyperparameters(content: dict[str, Any], owner: Any, values: str, name: str, kind: str) -> None:
+    hparams = owner.hparams
+    if not hparams:
+        return
+    if owner._hparams_name:
+        content[name] = owner._hparams_name
+    # Plain data where it is plain, so that a file can be loaded with weights_only=True.
+    content[values] = dict(hparams) if isinstance(hparams, dict) else hparams
+    if not isinstance(hparams, dict):
+        content[kind] = type(hparams)
+
+
+def _check_count(what: str, saved: int, present: int) -> None:
+    if saved != present:
+        raise RuntimeError(
+            f"the checkpoint was taken with {saved} {what}, but configure_optimizers now makes {present}"
+        )
+
+
+def _key_of(owner: Any) -> str:
+    return type(owner).__qualname__

@@ -1,0 +1,1 @@
+"""What a user writes: modules, datamodules and their hooks."""

@@ -1,0 +1,182 @@
+"""Hyperparameters: the arguments an object was made with, kept under ``hparams`` and written into checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import types
+from argparse import Namespace
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from thunderhead.exceptions import MisconfigurationException
+
+# Set while an object is made from a job file or a checkpoint: these are the arguments, whatever the frames say.
+_given: ContextVar[dict[str, Any] | None] = ContextVar("given_hyperparameters", default=None)
+
+
+class AttributeDict(dict[str, Any]):
+    """A dict whose keys can be read and written as attributes."""
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self[key]
+        except KeyError as error:
+            raise AttributeError(f"no hyperparameter {key!r}; there are {sorted(map(str, self))}") from error
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        self[key] = value
+
+    def __repr__(self) -> str:
+        width = max((len(str(key)) for key in self), default=0)
+        return "\n".join(f'"{key}":{" " * (width - len(str(key)) + 1)}{value}' for key, value in sorted(self.items()))
+
+
+class HyperparametersMixin:
+    """Gives a class ``save_hyperparameters``, ``hparams`` and ``hparams_initial``."""
+
+    _hparams: Any
+    _hparams_initial: Any
+    _hparams_name: str | None = None
+    _log_hyperparams: bool = False
+
+    def save_hyperparameters(
+        self,
+        *args: Any,
+        ignore: Sequence[str] | str | None = None,
+        frame: types.FrameType | None = None,
+        logger: bool = True,
+    ) -> None:
+        """Keep constructor arguments under ``hparams``.
+
+        Args:
+            *args: nothing (all arguments of ``__init__``, of subclasses too), names of arguments, or one mapping,
+                namespace or config object that holds them all.
+            ignore: names to leave out.
+            frame: the frame of ``__init__``, where it is not the caller's.
+            logger: whether loggers get these hyperparameters.
+
+        Raises:
+            ValueError: the one object passed is a plain number, string or list rather than a collection of names.
+        """
+        self._log_hyperparams = logger
+        if frame is None:
+            current = inspect.currentframe()
+            assert current is not None
+            frame = current.f_back
+        assert frame is not None
+        left_out = {ignore} if isinstance(ignore, str) else set(ignore or ())
+        arguments = self._constructor_arguments(frame)
+        arguments = {name: value for name, value in arguments.items() if name not in left_out}
+        chosen: Any
+        if not args:
+            chosen, self._hparams_name = arguments, "kwargs" if arguments else None
+        else:
+            names = [arg for arg in args if isinstance(arg, str)]
+            if len(names) == len(args):
+                unknown = [name for name in names if name not in arguments and name not in left_out]
+                if unknown:
+                    raise MisconfigurationException(
+                        f"save_hyperparameters({unknown[0]!r}): no such argument of {type(self).__name__}; "
+                        f"there are {sorted(arguments)}"
+                    )
+                chosen = {name: arguments[name] for name in names if name in arguments}
+                self._hparams_name = "kwargs"
+            else:
+                chosen = args[0]
+                found = [name for name, value in arguments.items() if value is chosen]
+                self._hparams_name = found[0] if found else None
+        self._set_hparams(chosen)
+        for name in left_out:
+            self._hparams.pop(name, None)
+        self._hparams_initial = _deep_copy(self._hparams)
+
+    def _constructor_arguments(self, frame: types.FrameType) -> dict[str, Any]:
+        given = _given.get()
+        if given is not None:
+            return dict(given)
+        if dataclasses.is_dataclass(self):
+            names = {field.name for field in dataclasses.fields(self) if field.init}
+            return {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return _arguments_of_frames(frame, self)
+
+    def _set_hparams(self, hparams: Any) -> None:
+        made = _as_hparams(hparams)
+        if isinstance(made, dict) and isinstance(self.hparams, dict):
+            self.hparams.update(made)
+        else:
+            self._hparams = made
+
+    @property
+    def hparams(self) -> Any:
+        """The saved hyperparameters, yours to change (an ``AttributeDict`` or the config object you passed)."""
+        if "_hparams" not in self.__dict__:
+            self._hparams = AttributeDict()
+        return self._hparams
+
+    @property
+    def hparams_initial(self) -> Any:
+        """A deep copy of the hyperparameters as they were when saved."""
+        return _deep_copy(self.__dict__["_hparams_initial"]) if "_hparams_initial" in self.__dict__ else AttributeDict()
+
+
+@contextmanager
+def given_hyperparameters(arguments: dict[str, Any]) -> Iterator[None]:
+    """Objects made inside take ``arguments`` as their hyperparameters instead of looking at frames."""
+    token = _given.set(arguments)
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
+def _as_hparams(hparams: Any) -> Any:
+    if isinstance(hparams, Namespace):
+        hparams = vars(hparams)
+    if isinstance(hparams, dict):
+        return AttributeDict(hparams)
+    if isinstance(hparams, (bool, int, float, str, list, tuple, set)) or hparams is None:
+        raise ValueError(
+            f"save_hyperparameters got {hparams!r}; pass names of arguments, a mapping, a Namespace or a config object"
+        )
+    if isinstance(hparams, MutableMapping):
+        return hparams
+    raise ValueError(f"save_hyperparameters got a {type(hparams).__name__}, which is no mapping; pass vars(...) of it")
+
+
+def _arguments_of_frames(frame: types.FrameType, owner: object) -> dict[str, Any]:
+    """Arguments of every ``__init__`` of ``owner`` that is still running, the most derived class's winning.
+
+    A constructor calls its base's, so the frames from the saving one outwards are those of ever more derived classes;
+    looking at whose ``self`` they run keeps constructors of other objects out.
+    """
+    merged: dict[str, Any] = {}
+    current: types.FrameType | None = frame
+    while current is not None:
+        code = current.f_code
+        if code.co_name == "__init__" and code.co_argcount and current.f_locals.get(code.co_varnames[0]) is owner:
+            merged.update(_arguments_of_frame(current))
+        current = current.f_back
+    return merged
+
+
+def _arguments_of_frame(frame: types.FrameType) -> dict[str, Any]:
+    names, varargs, keywords, values = inspect.getargvalues(frame)
+    arguments = {name: values[name] for name in names[1:] if name in values}
+    code = frame.f_code
+    keyword_only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    arguments.update({name: values[name] for name in keyword_only if name in values})
+    if keywords is not None:
+        arguments.update(values.get(keywords, {}))
+    return arguments
+
+
+def _deep_copy(hparams: Any) -> Any:
+    try:
+        return copy.deepcopy(hparams)
+    except (TypeError, ValueError, RuntimeError, AttributeError):
+        # Something in there (a lock, a live module) has no copy; the names at least stay as they were.
+        return copy.copy(hparams)

@@ -1,0 +1,410 @@
+"""The module a user writes: a network, its steps, and how it is optimised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from thunderhead.core.hooks import CheckpointHooks, DataHooks, ModuleHooks
+from thunderhead.core.hparams import HyperparametersMixin
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.warning import warn_once
+
+if TYPE_CHECKING:
+    from thunderhead.core.optimizer import LightningOptimizer
+    from thunderhead.results.sink import Sink
+    from thunderhead.trainer.trainer import Trainer
+
+
+class LightningModule(ModuleHooks, DataHooks, CheckpointHooks, HyperparametersMixin, nn.Module):
+    """A network with its training, validation, test and prediction step, and its optimizers.
+
+    Attributes:
+        automatic_optimization: the trainer calls backward and the optimizer; set it to False in ``__init__`` to call
+            ``manual_backward`` and ``optimizer.step()`` yourself.
+        strict_loading: whether a checkpoint must hold exactly this module's keys.
+        example_input_array: an input to describe the network with.
+    """
+
+    _sink: Sink | None = None
+    _trainer: Trainer | None = None
+    CHECKPOINT_HYPER_PARAMS_KEY = "hyper_parameters"
+    CHECKPOINT_HYPER_PARAMS_NAME = "hparams_name"
+    CHECKPOINT_HYPER_PARAMS_TYPE = "hparams_type"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._automatic_optimization = True
+        self._strict_loading: bool | None = None
+        self._example_input_array: Any = None
+
+    # --- where it runs -------------------------------------------------------------------------------------------
+
+    @property
+    def trainer(self) -> Trainer:
+        """The trainer this module is attached to.
+
+        Raises:
+            RuntimeError: it is not attached to any.
+        """
+        if self._trainer is None:
+            raise RuntimeError(f"{type(self).__name__} is not attached to a Trainer; pass it to Trainer.fit first")
+        return self._trainer
+
+    @trainer.setter
+    def trainer(self, trainer: Trainer | None) -> None:
+        for child in self.modules():
+            if isinstance(child, LightningModule):
+                object.__setattr__(child, "_trainer", trainer)
+                object.__setattr__(child, "_sink", None if trainer is None else trainer._sink)
+
+    @property
+    def automatic_optimization(self) -> bool:
+        """Whether the trainer calls backward and the optimizer."""
+        return self._automatic_optimization
+
+    @automatic_optimization.setter
+    def automatic_optimization(self, value: bool) -> None:
+        self._automatic_optimization = value
+
+    @property
+    def strict_loading(self) -> bool:
+        """Whether a checkpoint must hold exactly this module's keys (True unless set)."""
+        return True if self._strict_loading is None else self._strict_loading
+
+    @strict_loading.setter
+    def strict_loading(self, value: bool) -> None:
+        self._strict_loading = value
+
+    @property
+    def example_input_array(self) -> Any:
+        """An input the network can be described with."""
+        return self._example_input_array
+
+    @example_input_array.setter
+    def example_input_array(self, example: Any) -> None:
+        self._example_input_array = example
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the first parameter or buffer; the CPU where there is none."""
+        for tensor in self.parameters():
+            return tensor.device
+        for tensor in self.buffers():
+            return tensor.device
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the first floating-point parameter; the default where there is none."""
+        for tensor in self.parameters():
+            if tensor.is_floating_point():
+                return tensor.dtype
+        return torch.get_default_dtype()
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the module lies on a CUDA device."""
+        return self.device.type == "cuda"
+
+    @property
+    def current_epoch(self) -> int:
+        """Epochs completed so far; 0 without a trainer."""
+        return self._trainer.current_epoch if self._trainer is not None else 0
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps done so far, summed over optimizers; 0 without a trainer."""
+        return self._trainer.global_step if self._trainer is not None else 0
+
+    @property
+    def global_rank(self) -> int:
+        """Rank of this process among all; 0 without a trainer."""
+        return self._trainer.global_rank if self._trainer is not None else 0
+
+    @property
+    def local_rank(self) -> int:
+        """Rank of this process on its node; 0 without a trainer."""
+        return self._trainer.local_rank if self._trainer is not None else 0
+
+    @property
+    def logger(self) -> Any:
+        """The first logger, or None."""
+        return self._trainer.logger if self._trainer is not None else None
+
+    @property
+    def loggers(self) -> list[Any]:
+        """All loggers."""
+        return self._trainer.loggers if self._trainer is not None else []
+
+    # --- steps ---------------------------------------------------------------------------------------------------
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Inference; what ``predict_step`` calls unless overridden."""
+        return super().forward(*args, **kwargs)  # type: ignore[misc]  # nn.Module's raises, naming the class
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """The loss of one batch.
+
+        Returns:
+            The loss (a tensor with one element), a dict with it under ``loss``, or None to skip this batch.
+        """
+        raise MisconfigurationException(f"{type(self).__name__} has no training_step; Trainer.fit needs one")
+
+    def validation_step(self, *args: Any, **kwargs: Any) -> Any:
+        """One batch of validation; log what you measure. The return value reaches ``on_validation_batch_end``."""
+
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
+        """One batch of testing; log what you measure. The return value reaches ``on_test_batch_end``."""
+
+    def predict_step(self, *args: Any, **kwargs: Any) -> Any:
+        """The prediction for one batch; by default ``self(batch)``."""
+        batch = kwargs.get("batch", args[0] if args else None)
+        return self(batch)
+
+    def configure_optimizers(self) -> Any:
+        """An optimizer, several, with or without schedulers; see ``thunderhead.core.optimization``."""
+        warn_once(f"{type(self).__name__} has no configure_optimizers; it is trained without an optimizer")
+
+    def configure_callbacks(self) -> Any:
+        """Callbacks this module brings along; one of a type replaces the trainer's of the same type."""
+        return []
+
+    # --- logging -------------------------------------------------------------------------------------------------
+
+    def log(
+        self,
+        name: str,
+        value: Any,
+        prog_bar: bool = False,
+        logger: bool | None = None,
+        on_step: bool | None = None,
+        on_epoch: bool | None = None,
+        reduce_fx: Any = "mean",
+        enable_graph: bool = False,
+        sync_dist: bool = False,
+        sync_dist_group: Any = None,
+        add_dataloader_idx: bool = True,
+        batch_size: int | None = None,
+        metric_attribute: str | None = None,
+        rank_zero_only: bool = False,
+    ) -> None:
+        """Record a value for loggers, callbacks and the progress bar.
+
+        Args:
+            name: its name; with ``on_step`` and ``on_epoch`` both, ``<name>_step`` and ``<name>_epoch``.
+            value: a number, a tensor with one element or a ``torchmetrics.Metric``.
+            prog_bar: show it in the progress bar.
+            logger: send it to the loggers (True unless said otherwise).
+            on_step: record each value; True by default in training batch hooks.
+            on_epoch: reduce all values of the epoch; True by default everywhere else.
+            reduce_fx: mean (weighted by batch size), sum, min or max.
+            enable_graph: keep the autograd graph of the newest value.
+            sync_dist: reduce over all ranks too: a collective per call if ``on_step``, else one per epoch.
+            sync_dist_group: process group to reduce over.
+            add_dataloader_idx: append ``/dataloader_idx_N`` when several loaders are evaluated.
+            batch_size: samples behind this value; by default inferred from the batch.
+            metric_attribute: where a logged Metric is found in the module, if not by identity.
+            rank_zero_only: called on rank 0 alone, hence never reduced over ranks.
+
+        Raises:
+            MisconfigurationException: not possible in this hook, or the name was logged here with other arguments.
+            ValueError: the value is not one number.
+        """
+        sink = self._sink
+        if sink is None:
+            _warn_unattached(self)
+            return
+        sink.log(
+            name,
+            value,
+            batch_size,
+            (
+                prog_bar,
+                logger,
+                on_step,
+                on_epoch,
+                reduce_fx,
+                enable_graph,
+                sync_dist,
+                sync_dist_group,
+                add_dataloader_idx,
+                metric_attribute,
+                rank_zero_only,
+            ),
+        )
+
+    def log_dict(self, dictionary: Mapping[str, Any], **kwargs: Any) -> None:
+        """``log`` for every item of ``dictionary`` (a MetricCollection too), with the same arguments."""
+        items = dictionary.items(keep_base=False) if hasattr(dictionary, "keep_base") else dictionary.items()
+        for name, value in items:
+            self.log(name, value, **kwargs)
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print on rank 0."""
+        if self._trainer is None or self._trainer.is_global_zero:
+            print(*args, **kwargs)
+
+    # --- optimisation --------------------------------------------------------------------------------------------
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> Any:
+        """The optimizer, or the list of them.
+
+        Args:
+            use_pl_optimizer: wrapped, so that ``step`` counts and handles precision and DDP; else torch's own.
+        """
+        trainer = self.trainer
+        found = trainer._wrapped_optimizers if use_pl_optimizer else trainer.optimizers
+        return found[0] if len(found) == 1 else list(found)
+
+    def lr_schedulers(self) -> Any:
+        """The scheduler, the list of them, or None."""
+        found = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        return None if not found else found[0] if len(found) == 1 else found
+
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Backward for manual optimisation; handles precision and DDP.
+
+        Raises:
+            MisconfigurationException: the module uses automatic optimisation.
+        """
+        if self._automatic_optimization:
+            raise MisconfigurationException(
+                f"manual_backward in {type(self).__name__}, which uses automatic optimisation; "
+                "set self.automatic_optimization = False in __init__"
+            )
+        self.trainer._manual_backward(loss, *args, **kwargs)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Computes the gradients of ``loss``."""
+        loss.backward(*args, **kwargs)
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Any = None,
+    ) -> None:
+        """Steps the optimizer; ``optimizer_closure`` runs ``training_step`` and backward, and must be called."""
+        optimizer.step(closure=optimizer_closure)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Clears the gradients before a new accumulation window."""
+        optimizer.zero_grad()
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Steps a scheduler; ``metric`` is its monitored value, None unless it reduces on plateau."""
+        if metric is None:
+            scheduler.step()
+        else:
+            scheduler.step(metric)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips gradients before a step; called even when no clipping is asked for."""
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def clip_gradients(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips the gradients of ``optimizer``; arguments left out are the trainer's.
+
+        Raises:
+            MisconfigurationException: an argument contradicts the trainer's, or the algorithm does not exist.
+        """
+        trainer = self.trainer
+        value = _agree("gradient_clip_val", gradient_clip_val, trainer.gradient_clip_val)
+        algorithm = (
+            _agree("gradient_clip_algorithm", gradient_clip_algorithm, trainer.gradient_clip_algorithm) or "norm"
+        )
+        if value is None:
+            return
+        trainer.precision_plugin.clip_gradients(optimizer, value, algorithm)
+
+    def toggle_optimizer(self, optimizer: Optimizer | LightningOptimizer) -> None:
+        """Let only this optimizer's parameters require gradients, until ``untoggle_optimizer``."""
+        state: dict[Any, bool] = {}
+        for other in self.trainer.optimizers:
+            for group in other.param_groups:
+                for parameter in group["params"]:
+                    if parameter not in state:
+                        state[parameter] = parameter.requires_grad
+                        parameter.requires_grad = False
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.requires_grad = state[parameter]
+        self._toggled_requires_grad = state
+
+    def untoggle_optimizer(self, optimizer: Optimizer | LightningOptimizer) -> None:
+        """Undo ``toggle_optimizer``."""
+        own = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+        state: dict[Any, bool] = self.__dict__.pop("_toggled_requires_grad", {})
+        for parameter, required in state.items():
+            if parameter not in own:
+                parameter.requires_grad = required
+
+    @contextmanager
+    def toggled_optimizer(self, optimizer: Optimizer | LightningOptimizer) -> Iterator[None]:
+        """``toggle_optimizer`` and back, as a context."""
+        self.toggle_optimizer(optimizer)
+        try:
+            yield
+        finally:
+            self.untoggle_optimizer(optimizer)
+
+    # --- the rest ------------------------------------------------------------------------------------------------
+
+    def freeze(self) -> LightningModule:
+        """Stop all parameters from requiring gradients and go into evaluation mode."""
+        for parameter in self.parameters():
+            parameter.requires_grad = False
+        return self.eval()
+
+    def unfreeze(self) -> LightningModule:
+        """Undo ``freeze``: all parameters require gradients, in training mode."""
+        for parameter in self.parameters():
+            parameter.requires_grad = True
+        return self.train()
+
+    def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
+        """``data`` of all ranks: every tensor inside gets a new first dimension of the world's size.
+
+        Args:
+            data: a tensor or a collection of tensors, shaped alike on every rank.
+            group: process group; all ranks by default.
+            sync_grads: let gradients flow back through the gathering.
+        """
+        return self.trainer.strategy.all_gather(data, group=group, sync_grads=sync_grads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        state.pop("_trainer", None)
+        state.pop("_sink", None)
+        return state
+
+
+def _agree(name: str, asked: Any, configured: Any) -> Any:
+    if asked is None:
+        return configured
+    if configured is not None and asked != configured:
+        raise MisconfigurationException(
+            f"{name}={asked!r} was passed to clip_gradients, but the Trainer has {name}={configured!r}; pass only one"
+        )
+    return asked
+
+
+def _warn_unattached(module: LightningModule) -> None:
+    warn_once(f"self.log in {type(module).__name__} does nothing: the module is not attached to a Trainer")

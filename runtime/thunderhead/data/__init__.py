@@ -1,0 +1,1 @@
+"""Loaders that resume, and how batches reach the device."""

@@ -1,0 +1,202 @@
+"""Several loaders read together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from thunderhead.exceptions import MisconfigurationException, did_you_mean
+
+_END: Final = object()
+MODES: Final = ("min_size", "max_size_cycle", "max_size", "sequential")
+
+
+class CombinedLoader(Iterable[Any]):
+    """A collection of loaders as one.
+
+    Args:
+        iterables: a loader, or lists, tuples and dicts of loaders, nested as you like; batches have the same structure.
+        mode: ``min_size`` ends with the shortest; ``max_size_cycle`` with the longest, starting shorter ones again;
+            ``max_size`` with the longest, giving None for those that are done; ``sequential`` reads one after another.
+
+    Iterating yields ``(batch, batch_idx, dataloader_idx)``.
+
+    Raises:
+        ValueError: there is no such mode.
+    """
+
+    def __init__(self, iterables: Any, mode: str = "min_size") -> None:
+        if mode not in MODES:
+            raise MisconfigurationException(
+                f"CombinedLoader(mode={mode!r}) does not exist.{did_you_mean(mode, MODES)} There are {', '.join(MODES)}"
+            )
+        self._iterables = iterables
+        self.mode = mode
+        self.flattened: list[Any] = list(_leaves(iterables))
+        self.limits: list[float] | None = None
+        self._joint: Joint | None = None
+
+    @property
+    def iterables(self) -> Any:
+        """The collection as it was given, with the loaders that are really read."""
+        return self.rebuild(self.flattened)
+
+    @property
+    def single(self) -> bool:
+        """One loader, not in a collection."""
+        return not isinstance(self._iterables, (list, tuple, dict))
+
+    @property
+    def sampler(self) -> Any:
+        """The samplers, in the structure of the loaders."""
+        return self.rebuild([getattr(loader, "sampler", None) for loader in self.flattened])
+
+    @property
+    def batch_sampler(self) -> Any:
+        """The batch samplers, in the structure of the loaders."""
+        return self.rebuild([getattr(loader, "batch_sampler", None) for loader in self.flattened])
+
+    def rebuild(self, leaves: list[Any]) -> Any:
+        """The structure of the loaders, with ``leaves`` in their places."""
+        return _fill(self._iterables, iter(leaves))
+
+    def replaced(self, loaders: list[Any]) -> CombinedLoader:
+        """A copy that reads ``loaders`` in the places of its own."""
+        made = CombinedLoader(self.rebuild(loaders), self.mode)
+        made.limits = self.limits
+        return made
+
+    def reset(self) -> None:
+        """Forget a running iteration."""
+        self._joint = None
+
+    def __iter__(self) -> Iterator[tuple[Any, int, int]]:
+        lengths = [_length(loader) for loader in self.flattened]
+        limits = [min(pair) for pair in zip(lengths, self.limits or lengths, strict=True)]
+        if self.mode == "sequential":
+            self._sequential_length = sum(limits)
+            return self._one_after_another(limits)
+        self._joint = Joint([_Plain(loader) for loader in self.flattened], limits, self)
+        return ((batch, index, 0) for index, batch in enumerate(self._joint.begin(0)))
+
+    def _one_after_another(self, limits: list[float]) -> Iterator[tuple[Any, int, int]]:
+        for loader_index, (loader, limit) in enumerate(zip(self.flattened, limits, strict=True)):
+            for index, batch in enumerate(loader):
+                if index >= limit:
+                    break
+                yield batch, index, loader_index
+
+    def __len__(self) -> int:
+        if self.mode == "sequential" and hasattr(self, "_sequential_length"):
+            return int(self._sequential_length)
+        if self._joint is None:
+            raise RuntimeError("call iter() on the CombinedLoader before len()")
+        if math.isinf(self._joint.length):
+            raise NotImplementedError("a loader of the CombinedLoader has no length")
+        return int(self._joint.length)
+
+
+class _Plain:
+    """A loader read as it is."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def begin(self, epoch: int) -> Iterator[Any]:
+        return iter(self._loader)
+
+
+class Joint:
+    """Reads several feeds in step, in one of the modes that give one batch of each.
+
+    Attributes:
+        taken: batches taken from each feed in its running pass.
+        length: batches of the whole, infinite where unknown.
+    """
+
+    def __init__(self, feeds: list[Any], limits: list[float], combined: CombinedLoader) -> None:
+        self._feeds = feeds
+        self._limits = limits
+        self._mode = combined.mode
+        self._rebuild: Callable[[list[Any]], Any] = combined.rebuild
+        self.taken = [0] * len(feeds)
+        self._exhausted = [False] * len(feeds)
+        self._resumed = False
+        shortest = self._mode == "min_size"
+        self.length: float = (min if shortest else max)(limits) if limits else 0
+
+    def begin(self, epoch: int) -> Iterator[Any]:
+        """Start, or go on after ``load_state_dict``."""
+        if not self._resumed:
+            self.taken = [0] * len(self._feeds)
+            self._exhausted = [False] * len(self._feeds)
+        self._resumed = False
+        iterators = [feed.begin(epoch) for feed in self._feeds]
+        return self._read(iterators, epoch)
+
+    def _read(self, iterators: list[Iterator[Any]], epoch: int) -> Iterator[Any]:
+        while True:
+            parts = []
+            for index in range(len(iterators)):
+                part = self._next(iterators, index, epoch)
+                if part is _END:
+                    return
+                parts.append(part)
+            if self._mode == "max_size" and all(self._exhausted):
+                return
+            yield self._rebuild(parts)
+
+    def _next(self, iterators: list[Iterator[Any]], index: int, epoch: int) -> Any:
+        if self._mode == "max_size" and self._exhausted[index]:
+            return None
+        part = next(iterators[index], _END) if self.taken[index] < self._limits[index] else _END
+        if part is not _END:
+            self.taken[index] += 1
+            return part
+        self._exhausted[index] = True
+        if self._mode == "min_size" or all(self._exhausted):
+            return None if self._mode == "max_size" else _END
+        if self._mode == "max_size":
+            return None
+        self.taken[index] = 0
+        iterators[index] = self._feeds[index].begin(epoch)
+        part = next(iterators[index], _END)
+        self.taken[index] = 1
+        return part
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which feeds have been read to their end; their own positions are theirs to keep."""
+        return {"exhausted": list(self._exhausted), "taken": list(self.taken)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there at the next ``begin``."""
+        self._exhausted, self.taken = list(state["exhausted"]), list(state["taken"])
+        self._resumed = True
+
+
+def _length(loader: Any) -> float:
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return math.inf
+
+
+def _leaves(data: Any) -> Iterator[Any]:
+    if isinstance(data, dict):
+        for value in data.values():
+            yield from _leaves(value)
+    elif isinstance(data, (list, tuple)):
+        for value in data:
+            yield from _leaves(value)
+    else:
+        yield data
+
+
+def _fill(data: Any, leaves: Iterator[Any]) -> Any:
+    if isinstance(data, dict):
+        return {key: _fill(value, leaves) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        parts = [_fill(value, leaves) for value in data]
+        return type(data)(*parts) if hasattr(data, "_fields") else type(data)(parts)
+    return next(leaves)

@@ -1,0 +1,177 @@
+"""A user's loader, made resumable without changing it.
+
+=====================================  ===============================================================================
+loader                                 resumed by
+=====================================  ===============================================================================
+DataLoader over a map-style dataset    drawing the epoch's order again and starting at the next batch; nothing is read
+``state_dict`` / ``load_state_dict``   its own state, kept for every rank
+any other iterable                     reading and dropping what was consumed
+=====================================  ===============================================================================
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data.distributed import DistributedSampler
+
+from thunderhead.data.sampling import Batches, Seeded, SeededBatches, Shard, peek_seed, replacement_for
+from thunderhead.rng import isolate_rng
+from thunderhead.warning import warn_once
+
+
+class Feed:
+    """One loader of a run: where it stands, and how to go on from there.
+
+    Attributes:
+        shown: the loader users see under ``trainer.train_dataloader``; sharded, otherwise theirs.
+        iterator: the running epoch's iterator.
+    """
+
+    def __init__(self, loader: Any, shard: Shard | None = None) -> None:
+        self.source = loader
+        self.shown = loader
+        self.iterator: Iterator[Any] = iter(())
+        self._iterated = loader
+        self._shard = shard
+        self._batches: Batches | None = None
+        self._seeded: SeededBatches | None = None
+        self._record: dict[str, Any] | None = None
+        self._resume: dict[str, Any] | None = None
+        self._begun = False
+        self.stateful = callable(getattr(loader, "state_dict", None)) and callable(
+            getattr(loader, "load_state_dict", None)
+        )
+        if not self.stateful and isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
+            self._wrap(loader)
+
+    def _wrap(self, loader: DataLoader[Any]) -> None:
+        found = replacement_for(loader, self._shard)
+        if found is None:
+            return
+        attribute, self._batches = found
+        self.shown = _copy_with(loader, **{attribute: self._batches})
+        self._iterated = self.shown
+        if loader.num_workers > 0:
+            self._seeded = SeededBatches(self._batches)
+            self._iterated = _copy_with(loader, **{attribute: self._seeded}, dataset=Seeded(loader.dataset))
+
+    def __len__(self) -> int:
+        return len(self.shown)
+
+    def begin(self, epoch: int) -> Iterator[Any]:
+        """Start (or take up) the iteration of ``epoch``; random numbers are drawn as torch draws them."""
+        self._set_epoch(epoch)
+        resume, self._resume = self._resume, None
+        if resume is not None and resume["record"] is not None:
+            self.iterator = self._take_up(resume, epoch)
+        else:
+            if resume is not None and resume["begun"]:
+                self._restart_workers(epoch)
+            self._record = self._generator_states()
+            self.iterator = self._iterate(epoch)
+        self._begun = True
+        return self.iterator
+
+    def _iterate(self, epoch: int) -> Iterator[Any]:
+        if self._seeded is not None:
+            self._seeded.seed = hash((peek_seed(self._iterated.generator), epoch))
+        iterator = iter(self._iterated)
+        if self._batches is not None:
+            self._batches.prime()
+        return iterator
+
+    def _take_up(self, resume: dict[str, Any], epoch: int) -> Iterator[Any]:
+        self._record = resume["record"]
+        taken: int = resume["taken"]
+        with isolate_rng():
+            self._set_generator_states(resume["record"])
+            if self.stateful:
+                self.source.load_state_dict(resume["state"])
+                return iter(self.source)
+            if self._batches is not None:
+                self._batches.start = taken
+                return self._iterate(epoch)
+            iterator = iter(self._iterated)
+            if taken:
+                warn_once(
+                    f"{type(self.source).__name__} has no state_dict, so the {taken} batches of this epoch that were "
+                    "already used are read again and dropped; give it state_dict and load_state_dict to resume at once"
+                )
+            for _ in range(taken):
+                next(iterator)
+            return iterator
+
+    def _restart_workers(self, epoch: int) -> None:
+        # Persistent workers were started in an earlier epoch of the run we resume, and that drew a number then, not now.
+        loader = self._iterated
+        if getattr(loader, "persistent_workers", False) and loader.num_workers > 0 and loader._iterator is None:
+            states = self._generator_states()
+            with isolate_rng():
+                self._iterate(epoch)
+            self._set_generator_states(states, own=True)
+
+    def state_dict(self, taken: int, *, running: bool) -> dict[str, Any]:
+        """Where this loader stands after ``taken`` batches of the epoch; ``running`` is False between epochs."""
+        if not running:
+            return {"record": None, "taken": 0, "begun": self._begun, "state": None}
+        state = self.source.state_dict() if self.stateful else None
+        return {"record": self._record, "taken": taken, "begun": True, "state": state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there at the next ``begin``."""
+        self._resume = state
+
+    def _set_epoch(self, epoch: int) -> None:
+        if self._shard is not None:
+            self._shard.epoch = epoch
+        batch_sampler = getattr(self.source, "batch_sampler", None)
+        samplers = (getattr(self.source, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+        for candidate in {id(found): found for found in samplers if found is not None}.values():
+            if callable(getattr(candidate, "set_epoch", None)):
+                candidate.set_epoch(epoch)
+
+    def _generators(self) -> list[torch.Generator]:
+        loader = self.source
+        batch_sampler = getattr(loader, "batch_sampler", None)
+        owners = (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+        found = {id(g): g for g in (getattr(owner, "generator", None) for owner in owners) if g is not None}
+        return [generator for generator in found.values() if isinstance(generator, torch.Generator)]
+
+    def _generator_states(self) -> dict[str, Any]:
+        return {"torch": torch.get_rng_state(), "own": [generator.get_state() for generator in self._generators()]}
+
+    def _set_generator_states(self, record: dict[str, Any], *, own: bool = False) -> None:
+        if not own:
+            torch.set_rng_state(record["torch"])
+        for generator, state in zip(self._generators(), record["own"], strict=True):
+            generator.set_state(state)
+
+
+def needs_shard(loader: Any) -> bool:
+    """Whether a loader under DDP must be cut into parts: map-style, and not cut by its own sampler."""
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return False
+    inner = getattr(loader.batch_sampler, "sampler", None)
+    return not isinstance(loader.sampler, DistributedSampler) and not isinstance(inner, DistributedSampler)
+
+
+def _copy_with(loader: DataLoader[Any], **changes: Any) -> DataLoader[Any]:
+    """A shallow copy of ``loader`` with attributes that DataLoader does not let anyone set."""
+    made = copy.copy(loader)
+    made.__dict__.update(changes)
+    made.__dict__["_iterator"] = None
+    return made
+
+
+def in_order(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """A copy of ``loader`` that reads its dataset in order."""
+    sampler = SequentialSampler(loader.dataset)  # type: ignore[arg-type]  # map-style, so it has a length
+    if loader.batch_sampler is None:
+        return _copy_with(loader, sampler=sampler)
+    batches = BatchSampler(sampler, loader.batch_size or 1, loader.drop_last)
+    return _copy_with(loader, sampler=sampler, batch_sampler=batches)

@@ -1,0 +1,244 @@
+"""The data of one run: loaders as users give them, cut to this rank, limited, and iterated from any position."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
+
+from thunderhead.data.combined import CombinedLoader, Joint
+from thunderhead.data.loaders import Feed, needs_shard
+from thunderhead.data.sampling import Shard
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.warning import warn
+
+
+class TrainingData:
+    """Training loaders behind one iterator.
+
+    Attributes:
+        combined: the loaders as users see them under ``trainer.train_dataloader``.
+        num_batches: batches per epoch on this rank, infinite where the loader has no length.
+    """
+
+    def __init__(self, loaders: Any, limit: float | int, place: Placement) -> None:
+        self.combined = loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders, "max_size_cycle")
+        if self.combined.mode == "sequential":
+            raise MisconfigurationException(
+                "training loaders combined with mode='sequential'; use min_size, max_size or max_size_cycle"
+            )
+        self.feeds = [Feed(loader, place.shard(loader, training=True)) for loader in self.combined.flattened]
+        self.combined = self.combined.replaced([feed.shown for feed in self.feeds])
+        limits = [limited(length_of(feed.shown), limit, "limit_train_batches") for feed in self.feeds]
+        self._joint = Joint(self.feeds, limits, self.combined)
+        self.num_batches: float = self._joint.length
+        self._single = self.combined.single
+        self._ahead: list[Any] = []
+        self._ended = False
+        self._resumed_ahead: list[Any] | None = None
+
+    @property
+    def sized(self) -> bool:
+        """Whether the number of batches is known."""
+        return not math.isinf(self.num_batches)
+
+    def begin(self, epoch: int) -> Iterator[Any]:
+        """Iterate over the batches of ``epoch`` that are left."""
+        iterator = self.feeds[0].begin(epoch) if self._single else self._joint.begin(epoch)
+        return iterator if self.sized else self._looking_ahead(iterator)
+
+    def _looking_ahead(self, iterator: Iterator[Any]) -> Iterator[Any]:
+        # Without a length, the last batch is known as such only when the next read finds nothing.
+        resumed, self._resumed_ahead = self._resumed_ahead, None
+        self._ahead, self._ended = [], False
+        if resumed is None:
+            self._read_ahead(iterator)
+        else:
+            self._ahead, self._ended = list(resumed), not resumed
+        while self._ahead:
+            batch = self._ahead.pop()
+            self._read_ahead(iterator)
+            yield batch
+
+    def _read_ahead(self, iterator: Iterator[Any]) -> None:
+        for batch in iterator:
+            self._ahead.append(batch)
+            return
+        self._ended = True
+
+    def is_last(self, done: int) -> bool:
+        """Whether the epoch is over after ``done`` batches."""
+        return done >= self.num_batches or self._ended
+
+    def samples(self, batches: int) -> int:
+        """Samples this rank saw in the first ``batches`` of an epoch; 0 where the loader does not tell."""
+        loader = self.feeds[0].shown
+        size = getattr(loader, "batch_size", None) or getattr(
+            getattr(loader, "batch_sampler", None), "batch_size", None
+        )
+        if not isinstance(size, int) or not self.sized:
+            return 0
+        order = getattr(getattr(loader, "batch_sampler", None), "order", None)
+        return min(batches * size, len(order)) if order is not None else batches * size
+
+    def state_dict(self, taken: int, *, running: bool) -> dict[str, Any]:
+        """Where every loader stands after ``taken`` batches, with a batch that was read ahead."""
+        ahead = list(self._ahead) if running and not self.sized else None
+        if self._single:
+            feeds = [self.feeds[0].state_dict(taken + len(ahead or ()), running=running)]
+            return {"feeds": feeds, "ahead": ahead, "joint": None}
+        feeds = [feed.state_dict(n, running=running) for feed, n in zip(self.feeds, self._joint.taken, strict=True)]
+        return {"feeds": feeds, "ahead": ahead, "joint": self._joint.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there at the next ``begin``.
+
+        Raises:
+            MisconfigurationException: there are now more or fewer loaders.
+        """
+        if len(state["feeds"]) != len(self.feeds):
+            raise MisconfigurationException(
+                f"the checkpoint was taken with {len(state['feeds'])} training loaders, now there are {len(self.feeds)}"
+            )
+        for feed, saved in zip(self.feeds, state["feeds"], strict=True):
+            feed.load_state_dict(saved)
+        self._resumed_ahead = state["ahead"]
+        if state["joint"] is not None:
+            self._joint.load_state_dict(state["joint"])
+
+
+class EvaluationData:
+    """Evaluation loaders, read one after the other (or together, where a CombinedLoader says so).
+
+    Attributes:
+        shown: what users see: the loader, or the collection they gave.
+        limits: batches per loader.
+    """
+
+    def __init__(self, loaders: Any, limit: float | int, limit_name: str, place: Placement) -> None:
+        combined = loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders, "sequential")
+        self._sequential = combined.mode == "sequential"
+        self._all = [Feed(loader, place.shard(loader, training=False)) for loader in combined.flattened]
+        self._combined = combined.replaced([feed.shown for feed in self._all])
+        self.shown = self._combined.iterables if not isinstance(loaders, CombinedLoader) else self._combined
+        limits = [limited(length_of(feed.shown), limit, limit_name) for feed in self._all]
+        self._joint = Joint(self._all, limits, self._combined)
+        self.feeds: list[Any] = self._all if self._sequential else [self._joint]
+        self.limits: list[float] = limits if self._sequential else [self._joint.length]
+
+    def begin(self, index: int, epoch: int) -> Iterator[Any]:
+        """Iterate over one loader."""
+        if not self._sequential:
+            return self._joint.begin(epoch)
+        return self._all[index].begin(epoch)
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Which loaders have started their workers; evaluation itself always starts over."""
+        return [feed.state_dict(0, running=False) for feed in self._all]
+
+    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+        """Take ``state_dict`` back, if there are as many loaders as then."""
+        for feed, saved in zip(self._all, state, strict=False):
+            feed.load_state_dict(saved)
+
+
+class Placement:
+    """How loaders are cut into one part per rank.
+
+    Args:
+        rank: this rank.
+        world_size: number of ranks.
+        enabled: ``use_distributed_sampler``.
+        overfit: training data keeps its order (``overfit_batches``).
+        predicting: every sample exactly once, in order.
+    """
+
+    def __init__(
+        self, rank: int, world_size: int, *, enabled: bool = True, overfit: bool = False, predicting: bool = False
+    ) -> None:
+        self._rank, self._world_size = rank, world_size
+        self._enabled = enabled and world_size > 1
+        self._overfit = overfit
+        self._predicting = predicting
+
+    def shard(self, loader: Any, *, training: bool) -> Shard | None:
+        """This rank's part of ``loader``; ``None`` for all of it.
+
+        Training data is always shuffled and padded to equal lengths. Evaluation keeps the loader's order, and every
+        sample is used once.
+        """
+        if not self._enabled or not needs_shard(loader):
+            return None
+        shuffle = not self._overfit and not self._predicting and (training or _is_shuffled(loader))
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        return Shard(rank=self._rank, world_size=self._world_size, shuffle=shuffle, seed=seed, padded=training)
+
+
+def length_of(loader: Any) -> float:
+    """Number of batches, infinite where the loader does not know."""
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return math.inf
+
+
+def limited(length: float, limit: float | int, name: str) -> float:
+    """Batches to use of ``length``: an integer is a count, a float a fraction.
+
+    Raises:
+        MisconfigurationException: a fraction of an unknown length, or one that rounds to no batch at all.
+    """
+    if length == 0 or limit == 0:
+        return 0
+    if isinstance(limit, int):
+        return min(length, limit)
+    if limit == 1.0:
+        return length
+    if math.isinf(length):
+        raise MisconfigurationException(
+            f"{name}={limit} is a fraction, but the loader has no length; give a number of batches or 1.0"
+        )
+    if int(length * limit) == 0:
+        raise MisconfigurationException(
+            f"{name}={limit} of {int(length)} batches is less than one batch; give at least {1 / length:.4g}, or 0 for none"
+        )
+    return int(length * limit)
+
+
+def request_loaders(given: Any, owner: Any, hook: str) -> Any:
+    """The loaders passed to the entry point, else those of the datamodule's or module's hook.
+
+    Raises:
+        MisconfigurationException: there is nothing that can be iterated.
+    """
+    loaders = given if given is not None else getattr(owner, hook)()
+    for loader in CombinedLoader(loaders).flattened if not isinstance(loaders, CombinedLoader) else loaders.flattened:
+        if not hasattr(loader, "__iter__"):
+            raise MisconfigurationException(
+                f"{hook} gave a {type(loader).__name__}, which cannot be iterated; return a DataLoader or any iterable of batches"
+            )
+    return loaders
+
+
+def without_shuffling(loader: Any, say: Callable[[str], None]) -> Any:
+    """The loader reading its data in order, for ``overfit_batches``."""
+    if isinstance(loader, DataLoader) and _is_shuffled(loader):
+        say("overfit_batches reads the data in order: shuffling is switched off")
+        from thunderhead.data.loaders import in_order
+
+        return in_order(loader)
+    return loader
+
+
+def _is_shuffled(loader: DataLoader[Any]) -> bool:
+    inner = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    return isinstance(inner, RandomSampler) or (isinstance(inner, Sampler) and type(inner) is not SequentialSampler)
+
+
+def warn_if_shuffled(loader: Any, stage: str) -> None:
+    """Shuffled evaluation is nearly always a mistake."""
+    if isinstance(loader, DataLoader) and isinstance(getattr(loader.batch_sampler, "sampler", None), RandomSampler):
+        warn(f"the {stage} loader shuffles; evaluation usually reads its data in order")

@@ -1,0 +1,1 @@
+"""Ranks: where we are among them, and what they agree on."""

@@ -1,0 +1,154 @@
+"""Metrics in a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from thunderhead.loggers.logger import Logger, next_version, plain_hyperparameters, rank_zero_only
+
+
+class CSVLogger(Logger):
+    """Writes ``metrics.csv`` and ``hparams.yaml`` under ``<save_dir>/<name>/version_<n>``.
+
+    Floats are written so that reading them gives the same bits.
+
+    Args:
+        save_dir: directory of all experiments.
+        name: name of this one; may be empty.
+        version: a number or name; by default the next free number.
+        prefix: put before every metric's name, with a dash.
+        flush_logs_every_n_steps: records held back until they are written; at the end of an epoch all are.
+    """
+
+    def __init__(
+        self,
+        save_dir: str | os.PathLike[str],
+        name: str | None = "lightning_logs",
+        version: int | str | None = None,
+        prefix: str = "",
+        flush_logs_every_n_steps: int = 100,
+    ) -> None:
+        self._save_dir = os.fspath(save_dir)
+        self._name = name or ""
+        self._version = version
+        self._prefix = prefix
+        self._flush_every = flush_logs_every_n_steps
+        self._experiment: CSVWriter | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the experiment."""
+        return self._name
+
+    @property
+    def version(self) -> int | str:
+        """The given version, or the next free number."""
+        if self._version is None:
+            self._version = next_version(self.root_dir)
+        return self._version
+
+    @property
+    def root_dir(self) -> str:
+        """Directory of all versions."""
+        return os.path.join(self._save_dir, self._name)
+
+    @property
+    def log_dir(self) -> str:
+        """Directory of this version."""
+        version = self.version if isinstance(self.version, str) else f"version_{self.version}"
+        return os.path.join(self.root_dir, version)
+
+    @property
+    def save_dir(self) -> str:
+        """Directory of all experiments."""
+        return self._save_dir
+
+    @property
+    @rank_zero_only
+    def experiment(self) -> CSVWriter:
+        """What writes the files; None on other ranks."""
+        if self._experiment is None:
+            self._experiment = CSVWriter(self.log_dir)
+        return self._experiment
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Hold a record back, and write when enough are."""
+        if self._prefix:
+            metrics = {f"{self._prefix}-{name}": value for name, value in metrics.items()}
+        writer = self.experiment
+        writer.log_metrics(metrics, step)
+        if len(writer.metrics) >= self._flush_every:
+            writer.save()
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Keep hyperparameters for ``hparams.yaml``."""
+        self.experiment.log_hparams(plain_hyperparameters(params))
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write everything held back."""
+        self.experiment.save()
+
+
+class CSVWriter:
+    """Appends records to a CSV file whose columns may grow.
+
+    Attributes:
+        metrics: records held back.
+        hparams: hyperparameters.
+    """
+
+    NAME_METRICS_FILE = "metrics.csv"
+    NAME_HPARAMS_FILE = "hparams.yaml"
+
+    def __init__(self, log_dir: str) -> None:
+        self.log_dir = log_dir
+        self.metrics: list[dict[str, Any]] = []
+        self.hparams: dict[str, Any] = {}
+        self._columns: list[str] = []
+        os.makedirs(log_dir, exist_ok=True)
+        self.metrics_file_path = os.path.join(log_dir, self.NAME_METRICS_FILE)
+        if os.path.exists(self.metrics_file_path):
+            os.remove(self.metrics_file_path)
+
+    def log_hparams(self, params: dict[str, Any]) -> None:
+        """Keep hyperparameters."""
+        self.hparams.update(params)
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Hold one record back."""
+        self.metrics.append({**metrics, "step": len(self.metrics) if step is None else step})
+
+    def save(self) -> None:
+        """Write hyperparameters, and append the records; a new column rewrites the file."""
+        hparams = Path(self.log_dir, self.NAME_HPARAMS_FILE)
+        hparams.write_text(yaml.safe_dump(self.hparams, sort_keys=True))
+        if not self.metrics:
+            return
+        new = sorted({name for record in self.metrics for name in record} - set(self._columns))
+        path = Path(self.metrics_file_path)
+        if new and self._columns:
+            self._widen(path, new)
+        elif new:
+            self._columns = new
+            with path.open("w", newline="") as stream:
+                csv.DictWriter(stream, self._columns).writeheader()
+        with path.open("a", newline="") as stream:
+            csv.DictWriter(stream, self._columns).writerows(self.metrics)
+        self.metrics = []
+
+    def _widen(self, path: Path, new: list[str]) -> None:
+        with path.open(newline="") as stream:
+            records = list(csv.DictReader(stream))
+        self._columns = sorted(set(self._columns) | set(new))
+        with path.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, self._columns)
+            writer.writeheader()
+            writer.writerows(records)

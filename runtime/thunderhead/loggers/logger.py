@@ -1,0 +1,104 @@
+"""The interface of all loggers."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from thunderhead.warning import is_rank_zero
+
+
+def rank_zero_only(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Do nothing, and return None, on every rank but 0."""
+
+    @wraps(function)
+    def on_rank_zero(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs) if is_rank_zero() else None
+
+    return on_rank_zero
+
+
+class Logger(ABC):
+    """Receives metrics and hyperparameters. Methods are called on every rank; most write on rank 0 only."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str | None:
+        """Name of the experiment."""
+
+    @property
+    @abstractmethod
+    def version(self) -> int | str | None:
+        """Version within the experiment."""
+
+    @property
+    def root_dir(self) -> str | None:
+        """Directory of all versions."""
+        return None
+
+    @property
+    def log_dir(self) -> str | None:
+        """Directory of this version."""
+        return None
+
+    @property
+    def save_dir(self) -> str | None:
+        """Directory of all experiments."""
+        return None
+
+    @property
+    def experiment(self) -> Any:
+        """The object that does the writing, for what this interface does not offer."""
+        return None
+
+    @abstractmethod
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Record values by name at a step."""
+
+    @abstractmethod
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Record hyperparameters (a mapping or namespace)."""
+
+    def log_graph(self, model: Any, input_array: Any = None) -> None:
+        """Record what the module computes."""
+
+    def save(self) -> None:
+        """Write out what is held back; called at the end of each epoch."""
+
+    def finalize(self, status: str) -> None:
+        """The run has ended: success, failed or aborted."""
+        self.save()
+
+    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
+        """A checkpoint was saved."""
+
+
+def next_version(root: str) -> int:
+    """One more than the highest ``version_<n>`` under ``root``; 0 where there is none."""
+    if not os.path.isdir(root):
+        return 0
+    numbers = [
+        int(entry.name.removeprefix("version_"))
+        for entry in os.scandir(root)
+        if entry.is_dir() and entry.name.startswith("version_") and entry.name.removeprefix("version_").isdigit()
+    ]
+    return max(numbers, default=-1) + 1
+
+
+def plain_hyperparameters(params: Any) -> dict[str, Any]:
+    """Hyperparameters as a flat-valued dict that YAML can hold; what it cannot is written as its repr."""
+    items = vars(params) if hasattr(params, "__dict__") and not isinstance(params, dict) else dict(params or {})
+    return {str(key): _plain(value) for key, value in items.items()}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(item) for item in value]
+    return repr(value)

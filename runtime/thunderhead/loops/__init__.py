@@ -1,0 +1,1 @@
+"""The loops: fit, its step, and evaluation. Each reads like its specification."""

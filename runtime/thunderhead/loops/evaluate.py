@@ -1,0 +1,253 @@
+"""Evaluation: validation inside fit, and the entry points validate, test and predict.
+
+::
+
+    on_X_model_eval                       the mode of every submodule is remembered first
+    on_X_start, on_X_epoch_start
+    for each loader, each batch:
+        on_X_batch_start, X_step, on_X_batch_end
+    on_X_epoch_end
+    metrics reduced and logged
+    on_X_end                              not for predict: its on_predict_epoch_end, on_predict_end
+    on_X_model_train if overridden, else the remembered modes
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.loops.step import takes
+from thunderhead.results.store import Results
+from thunderhead.trainer.hook_table import is_overridden
+from thunderhead.trainer.state import RunningStage
+
+if TYPE_CHECKING:
+    from thunderhead.data.source import EvaluationData
+    from thunderhead.trainer.trainer import Trainer
+
+
+class EvaluationLoop:
+    """Runs one kind of evaluation over all its loaders.
+
+    Attributes:
+        kind: validation, test or predict, as in the names of hooks.
+        results: what the module logs meanwhile; ``None`` for predict.
+        data: the loaders, once loaded.
+        has_run: whether it has run outside of a sanity check in this entry point.
+    """
+
+    def __init__(self, trainer: Trainer, kind: str) -> None:
+        self._trainer = trainer
+        self.kind = kind
+        self.results = None if kind == "predict" else Results(training=False)
+        self.data: EvaluationData | None = None
+        self.possible = False
+        self.has_run = False
+        self._seen: list[int] = []
+        self._ended_at = time.monotonic()
+        self.predictions: list[list[Any]] = []
+        self.keep_predictions = False
+
+    def seconds_since_last(self) -> float:
+        """Seconds since the last run ended, or since training began."""
+        return time.monotonic() - self._ended_at
+
+    def restart_clock(self) -> None:
+        """Training begins now."""
+        self._ended_at = time.monotonic()
+
+    def forget(self) -> None:
+        """The sanity check is over: nothing of it counts."""
+        self._seen = []
+
+    def run(self, *, sanity_batches: float | None = None) -> list[dict[str, float]]:
+        """Evaluate every loader once.
+
+        Args:
+            sanity_batches: a sanity check of at most this many batches per loader, whose metrics nobody keeps.
+
+        Returns:
+            Metrics per loader, by name.
+        """
+        t = self._trainer
+        data = t._load_evaluation_data(self)
+        sanity = sanity_batches is not None
+        wanted = [min(limit, sanity_batches) for limit in data.limits] if sanity_batches is not None else data.limits
+        if sum(wanted) == 0:
+            return []
+        outer = (t._sink.results, t._stage, t.state.stage)
+        t._sink.results, t._stage = self.results, "sanity" if sanity else self.kind
+        if not sanity:
+            t.state.stage = _STAGES[self.kind]
+        t.strategy.sync_buffers(t.lightning_module)
+        try:
+            with self._grad_context():
+                return self._run(data, wanted)
+        finally:
+            t._sink.results, t._stage, t.state.stage = outer
+
+    def _grad_context(self) -> AbstractContextManager[Any]:
+        t = self._trainer
+        inference = t.inference_mode and t._fn != "fit" and t.world_size == 1
+        return torch.inference_mode() if inference else torch.no_grad()
+
+    def _run(self, data: EvaluationData, limits: list[float]) -> list[dict[str, float]]:
+        t, hooks, kind, module = self._trainer, self._trainer._hooks, self.kind, self._trainer.lightning_module
+        hooks.resolve()
+        if self.results is not None:
+            self.results.reset()
+        modes = {child: child.training for child in module.modules()}
+        hooks.call_module(f"on_{kind}_model_eval")
+        hooks.call(f"on_{kind}_start")
+        hooks.call(f"on_{kind}_epoch_start")
+        outputs = [self._loader(data, index, limit) for index, limit in enumerate(limits)]
+        if self.results is not None:
+            self.results.dataloader_idx = None
+        hooks.call(f"on_{kind}_epoch_end")
+        found = self._publish(outputs)
+        hooks.call(f"on_{kind}_end")
+        if self.results is not None:
+            self.results.reset()
+        if is_overridden(f"on_{kind}_model_train", module):
+            hooks.call_module(f"on_{kind}_model_train")
+        else:
+            for child, training in modes.items():
+                child.training = training
+        self._ended_at = time.monotonic()
+        return found
+
+    # --- one loader ----------------------------------------------------------------------------------------------
+
+    def _loader(self, data: EvaluationData, index: int, limit: float) -> dict[str, float]:
+        """All batches of one loader; its metrics as they stand after the last of them."""
+        t, results = self._trainer, self.results
+        several = len(data.feeds) > 1
+        iterator = data.begin(index, t.current_epoch)
+        if results is not None:
+            results.dataloader_idx = index if several else None
+        self.predictions.append([])
+        self._batches(iterator, index, limit, several)
+        if results is None:
+            return {}
+        t._metrics.leave_batches(results)
+        if t._stage == "sanity":
+            t._metrics.settle(results)
+            return {}
+        views = t._metrics.publish_epoch(results)
+        return {name: value.item() for name, value in views.log.items()}
+
+    def _batches(self, iterator: Iterator[Any], index: int, limit: float, several: bool) -> None:
+        t, kind, results, job = self._trainer, self.kind, self.results, self._trainer._job
+        hooks, transfer = t._hooks, t._transfer()
+        starts, ends = hooks[f"on_{kind}_batch_start"], hooks[f"on_{kind}_batch_end"]
+        step = self._step_function(several)
+        extra = (index,) if several else ()
+        if results is not None:
+            results.in_batches = True
+        done = 0
+        while done < limit:
+            if job is not None:
+                job.in_evaluation(t._position)
+            batch = next(iterator, _END)
+            if batch is _END:
+                break
+            if transfer is not None:
+                batch = transfer(batch, index)
+            if results is not None:
+                results.batch, results.batch_size = batch, None
+            if starts:
+                hooks.call(f"on_{kind}_batch_start", batch, done, *extra)
+            output = step(batch, done, *extra)
+            if ends:
+                hooks.call(f"on_{kind}_batch_end", output, batch, done, *extra)
+            if self.keep_predictions:
+                self.predictions[-1].append(t._to_cpu(output))
+            self._log_step(results, index)
+            done += 1
+
+    def _log_step(self, results: Results | None, index: int) -> None:
+        t = self._trainer
+        if results is None:
+            return
+        results.batch = None
+        if t._stage == "sanity":
+            return
+        self.has_run = True
+        while len(self._seen) <= index:
+            self._seen.append(0)
+        values = results.step_values()
+        if values:
+            t._metrics.send(values, self._seen[index])
+        self._seen[index] += 1
+
+    def _step_function(self, several: bool) -> Callable[..., Any]:
+        t, module = self._trainer, self._trainer.lightning_module
+        name = f"{self.kind}_step"
+        function = getattr(module, name)
+        if several and not takes(function, "dataloader_idx", position=2):
+            raise RuntimeError(
+                f"{name} of {type(module).__name__} gets batches of several loaders; give it an argument dataloader_idx"
+            )
+        if not several and _requires(function, "dataloader_idx"):
+            raise RuntimeError(
+                f"{name} of {type(module).__name__} wants dataloader_idx, but there is one loader; give it a default"
+            )
+        with_index = takes(function, "batch_idx", position=1)
+        sink, precision = t._sink, t.precision_plugin
+        context = precision.forward_context if precision.has_context else None
+
+        def step(batch: Any, *indices: int) -> Any:
+            sink.enter(name)
+            arguments = indices if with_index else indices[1:]
+            if context is None:
+                return function(batch, *arguments)
+            with context():
+                return function(batch, *arguments)
+
+        return step
+
+    def _publish(self, outputs: list[dict[str, float]]) -> list[dict[str, float]]:
+        """Metrics logged at the epoch's end join every loader's; then all of them go to the loggers as one record."""
+        t, results = self._trainer, self.results
+        if results is None or t._stage == "sanity":
+            return []
+        views = t._metrics.publish_epoch(results)
+        at_end = {name: value.item() for name, value in views.log.items()}
+        everything: dict[str, float] = {}
+        for found in outputs:
+            found.update(at_end)
+            everything.update(found)
+        t._metrics.send(everything, t._position.log_step)
+        t._metrics.save_loggers()
+        return outputs
+
+
+_END = object()
+_STAGES = {
+    "validation": RunningStage.VALIDATING,
+    "test": RunningStage.TESTING,
+    "predict": RunningStage.PREDICTING,
+}
+
+
+def _requires(function: Callable[..., Any], name: str) -> bool:
+    import inspect
+
+    parameter = inspect.signature(function).parameters.get(name)
+    return parameter is not None and parameter.default is inspect.Parameter.empty
+
+
+def check_evaluation_loop(module: Any, kind: str, method: str) -> None:
+    """Refuse an evaluation for which the module has no step.
+
+    Raises:
+        MisconfigurationException: ``<kind>_step`` is not overridden (predict has a default).
+    """
+    if kind != "predict" and not is_overridden(f"{kind}_step", module):
+        raise MisconfigurationException(f"{type(module).__name__} has no {kind}_step; Trainer.{method} needs one")

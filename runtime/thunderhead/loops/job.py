@@ -1,0 +1,255 @@
+"""The trainer's side of a job: signs of life, job checkpoints, and stopping when all ranks agreed to.
+
+Per step it stores words into shared memory and compares two integers. Nothing here is a collective of the trainer's;
+saving and stopping are agreed on by the job's link.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from thunderhead.checkpoint.content import OWN_KEY, dump
+from thunderhead.job.board import Phase, Word
+from thunderhead.job.errors import Stopped
+from thunderhead.job.link import Ask, CheckpointPolicy, JobLink, Restored
+from thunderhead.loops.position import Next, Position
+from thunderhead.rng import capture_rng, restore_rng
+from thunderhead.warning import warn
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+_PUBLISH_EVERY_NS = 1_000_000_000
+# Written by every rank alike; all other keys of the content may differ between ranks.
+_REPLICATED = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "optimizer_states", "lr_schedulers")
+_LEFT_OUT = ("loops", OWN_KEY)
+
+
+def steps_due(policy: CheckpointPolicy, before: int, step: int) -> bool:
+    """Whether ``every_steps`` asks for a checkpoint after a batch that took the run from step ``before`` to ``step``."""
+    every = policy.every_steps
+    return every is not None and step // every > before // every
+
+
+class JobRun:
+    """One entry point of one trainer, inside a job."""
+
+    def __init__(self, trainer: Trainer, link: JobLink) -> None:
+        self._trainer = trainer
+        self._link = link
+        self._words = link.board.words
+        self._policy = link.policy
+        self._stop = link.stop
+        self._saved_step = -1
+        self._staged: tuple[Any, Any] | None = None
+        self._beat_ns = time.monotonic_ns()
+        self._publish_ns = 0
+        self._save_at = self._next_save_at()
+        self._samples_before = 0
+
+    # --- at the ends ---------------------------------------------------------------------------------------------
+
+    def open(self) -> Restored | None:
+        """Read the newest committed checkpoint, if there is one."""
+        self.phase(Phase.RESTORING)
+        restored = self._link.checkpoints.open()
+        if restored is not None:
+            self._saved_step = restored.step
+        return restored
+
+    def begin(self, position: Position) -> None:
+        """Everything is restored; training may begin. Refuses what could not be saved."""
+        self._link.checkpoints.check(*self.state(position))
+        words, trainer = self._words, self._trainer
+        words[Word.FIRST_STEP] = position.step
+        words[Word.MAX_STEPS] = int(steps) if (steps := trainer.estimated_stepping_batches) < 2**62 else -1
+        self._write(position)
+
+    def finish(self, position: Position) -> None:
+        """Training is complete: the job's last commit."""
+        self._save(position)
+        self._link.checkpoints.close()
+        self._publish(time.monotonic_ns())
+        self.phase(Phase.DONE)
+
+    def phase(self, phase: Phase) -> None:
+        """Say what this rank does now."""
+        self._words[Word.PHASE] = phase
+        self._words[Word.BEAT_NS] = time.monotonic_ns()
+
+    # --- per step ------------------------------------------------------------------------------------------------
+
+    def before_step(self, position: Position) -> None:
+        """At a boundary between optimizer steps: may this rank go on?"""
+        stop = self._stop
+        # Strictly before the limit is read: who sets a limit reads this afterwards (see thunderhead.job.stop).
+        stop.running = position.step + 1
+        if position.step >= stop.limit:
+            self._resolve(position)
+
+    def after_step(self, position: Position, before: int) -> None:
+        """A batch is done; ``before`` is the optimizer step it began with."""
+        now = time.monotonic_ns()
+        words = self._words
+        took = now - self._beat_ns
+        self._beat_ns = now
+        words[Word.BEAT_NS] = now
+        words[Word.STEP_NS] = took
+        words[Word.BATCH] = position.batch
+        words[Word.STEP] = step = position.step
+        if step > words[Word.REPEAT_UNTIL]:
+            words[Word.TRAINING_NS] += took
+        if now >= self._publish_ns:
+            self._publish(now)
+        if step != before and (now >= self._save_at or steps_due(self._policy, before, step)):
+            self._save_if_due(position, before)
+
+    def _save_if_due(self, position: Position, before: int) -> None:
+        if steps_due(self._policy, before, position.step) or self._trainer.world_size == 1:
+            self._save(position)
+        elif self._trainer.is_global_zero:
+            # The others learn of it from the agreement, which also names the step.
+            self._save_at = self._next_save_at()
+            self._stop.request(Ask.SAVE)
+
+    def before_validation(self, position: Position) -> None:
+        """Keep the state aside: should all stop in the middle of validation, this is what is committed."""
+        if self._saved_step != position.step:
+            self._staged = _detached(self.state(position))
+        self.phase(Phase.VALIDATE)
+
+    def in_evaluation(self, position: Position) -> None:
+        """Before each evaluation batch: abandon it when all ranks stop."""
+        self._words[Word.BEAT_NS] = time.monotonic_ns()
+        if position.step >= self._stop.limit and self._trainer._fn == "fit":
+            self._resolve(position)
+
+    def after_validation(self) -> None:
+        """Validation is over; the next step's time begins now."""
+        self._staged = None
+        self.phase(Phase.TRAIN)
+        self._beat_ns = time.monotonic_ns()
+
+    # --- agreement -----------------------------------------------------------------------------------------------
+
+    def _resolve(self, position: Position) -> None:
+        agreed = self._stop.resolve(position.step)
+        if agreed is None:
+            return
+        if agreed is Ask.FINISH:
+            self._trainer.should_stop = True
+            return
+        if agreed is Ask.SAVE:
+            self._save(position)
+            return
+        self.phase(Phase.STOPPING)
+        self._save(position)
+        self._link.checkpoints.close()
+        raise Stopped(f"stopped as asked after step {position.step}; its checkpoint is committed")
+
+    # --- saving --------------------------------------------------------------------------------------------------
+
+    def _save(self, position: Position) -> None:
+        self._save_at = self._next_save_at()
+        if self._saved_step == position.step:
+            return
+        began = time.monotonic_ns()
+        phase = self._words[Word.PHASE]
+        self.phase(Phase.CHECKPOINT)
+        replicated, local = self._staged if self._staged is not None else self.state(position)
+        self._link.checkpoints.save(replicated, local, step=position.step, position=replicated["position"])
+        self._saved_step = position.step
+        self._staged = None
+        self._words[Word.CHECKPOINT_NS] += time.monotonic_ns() - began
+        self._words[Word.PHASE] = phase
+        self._beat_ns = time.monotonic_ns()
+        self._words[Word.BEAT_NS] = self._beat_ns
+
+    def _next_save_at(self) -> int:
+        seconds = self._policy.every_seconds
+        return 2**63 - 1 if seconds is None else time.monotonic_ns() + int(seconds * 1e9)
+
+    def state(self, position: Position) -> tuple[dict[str, Any], dict[str, Any]]:
+        """``(replicated, local)``: what all ranks share, and what belongs to this one."""
+        trainer = self._trainer
+        trainer.strategy.sync_buffers(trainer.lightning_module)
+        content = dump(trainer, position, hyperparameters=False)
+        buffers = trainer.strategy.local_buffers(trainer.lightning_module)
+        content["state_dict"] = {k: v for k, v in content["state_dict"].items() if k not in buffers}
+        replicated = {key: content.pop(key) for key in _REPLICATED}
+        replicated["position"] = position.state_dict()
+        local = {
+            "rng": capture_rng(),
+            "data": trainer._training_data_state(position),
+            "validation_data": trainer._validation_data_state(),
+            "results": trainer._train_results.state_dict(),
+            "metrics": trainer._metrics.state_dict(),
+            "buffers": buffers,
+            "threads": torch.get_num_threads(),
+            "content": {key: value for key, value in content.items() if key not in _LEFT_OUT},
+        }
+        return replicated, local
+
+    # --- telling -------------------------------------------------------------------------------------------------
+
+    def _write(self, position: Position) -> None:
+        words = self._words
+        words[Word.EPOCH] = position.epoch
+        words[Word.STEP] = position.step
+        words[Word.BATCH] = position.batch
+        words[Word.BEAT_NS] = time.monotonic_ns()
+
+    def epoch(self, position: Position) -> None:
+        """An epoch begins."""
+        self._write(position)
+        self.phase(Phase.TRAIN)
+        self._beat_ns = time.monotonic_ns()
+
+    def _publish(self, now: int) -> None:
+        self._publish_ns = now + _PUBLISH_EVERY_NS
+        trainer = self._trainer
+        values = {name: value.item() for name, value in trainer._metrics.callback.items() if value.numel() == 1}
+        for index, optimizer in enumerate(trainer.optimizers):
+            values["lr" if index == 0 else f"lr_{index}"] = float(optimizer.param_groups[0]["lr"])
+        self._link.board.publish_metrics(dict(sorted(values.items())[:200]))
+
+
+def content_of(restored: Restored) -> dict[str, Any]:
+    """The restored state under the keys of a ``.ckpt`` file, so that both are put back by the same functions."""
+    content = {**restored.local["content"], **{key: restored.replicated[key] for key in _REPLICATED}}
+    content["state_dict"] = {**content["state_dict"], **restored.local["buffers"]}
+    content[OWN_KEY] = {"position": restored.replicated["position"], "data": restored.local["data"]}
+    content["loops"] = {}
+    return content
+
+
+def restore_local(trainer: Trainer, local: dict[str, Any]) -> None:
+    """Put back what belongs to this rank, but for its random state, which must come last."""
+    if local["threads"] != torch.get_num_threads():
+        warn(f"using {local['threads']} threads, as the run being resumed did, instead of {torch.get_num_threads()}")
+        torch.set_num_threads(local["threads"])
+    metrics = {
+        name: child for name, child in trainer.lightning_module.named_modules() if hasattr(child, "_forward_cache")
+    }
+    trainer._train_results.load_state_dict(local["results"], metrics)
+    trainer._metrics.load_state_dict(local["metrics"])
+    trainer._resume_validation_data = local["validation_data"]
+    trainer._resumed_rng = lambda: restore_rng(local["rng"])
+
+
+def _detached(tree: Any) -> Any:
+    """A deep copy on the host: later changes to the live state do not reach it."""
+    if isinstance(tree, torch.Tensor):
+        return tree.detach().to("cpu", copy=True)
+    if isinstance(tree, dict):
+        made = {key: _detached(value) for key, value in tree.items()}
+        return made if type(tree) is dict else type(tree)(made)
+    if isinstance(tree, (list, tuple)) and not hasattr(tree, "_fields"):
+        return type(tree)(_detached(item) for item in tree)
+    return tree
+
+
+__all__ = ["JobRun", "Next", "content_of", "restore_local", "steps_due"]

@@ -1,0 +1,59 @@
+"""When learning-rate schedulers step in automatic optimisation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from thunderhead.core.optimization import LRSchedulerConfig
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.warning import warn
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+
+class Schedulers:
+    """Steps each scheduler at its interval; those that watch a metric later, when validation has produced it.
+
+    Attributes:
+        any: whether there is any to step; in manual optimisation the user steps them.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._configs = trainer.lr_scheduler_configs if trainer.lightning_module.automatic_optimization else []
+        self.any = bool(self._configs)
+
+    def after_batch(self, *, steps: bool, last: bool) -> None:
+        """Step those that watch nothing: per optimizer step, and per epoch on the last batch."""
+        if steps:
+            self.step("step", plateau=False)
+        if last:
+            self.step("epoch", plateau=False)
+
+    def step(self, interval: str, *, plateau: bool) -> None:
+        """Step every scheduler of this kind and interval whose frequency is met."""
+        position = self._trainer._position
+        count = position.batch if interval == "step" else position.epoch + 1
+        for config in self._configs:
+            if config.reduce_on_plateau is not plateau or config.interval != interval or count % config.frequency:
+                continue
+            monitored = None
+            if plateau:
+                monitored = self._monitored(config)
+                if monitored is None:
+                    continue
+            self._trainer._hooks.call_module("lr_scheduler_step", config.scheduler, monitored)
+
+    def _monitored(self, config: LRSchedulerConfig) -> object:
+        metrics = self._trainer.callback_metrics
+        value = metrics.get(config.monitor or "")
+        if value is None:
+            message = (
+                f"{type(config.scheduler).__name__} watches {config.monitor!r}, which was not logged; "
+                f"there are {sorted(metrics)}. Set 'monitor' in the lr_scheduler dict"
+            )
+            if config.strict:
+                raise MisconfigurationException(message)
+            warn(f"{message}; no step this time (strict=False)", RuntimeWarning)
+        return value

@@ -1,0 +1,216 @@
+"""One training batch: forward, backward, and the optimizer's step where it is due.
+
+Automatic optimisation, in the order of the contract::
+
+    if the batch steps:
+        optimizer_step(closure)          closure = what follows up to on_after_backward
+            training_step
+            on_before_zero_grad, optimizer_zero_grad     first batch of an accumulation window only
+            on_before_backward, backward, on_after_backward
+            on_before_optimizer_step, configure_gradient_clipping
+    else:
+        the closure alone, inside no_sync
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.optim import LBFGS, Optimizer
+from torch.optim.optimizer import _global_optimizer_pre_hooks
+
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.precision import Precision
+from thunderhead.trainer.hook_table import is_overridden
+from thunderhead.warning import warn_once
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+
+class Step:
+    """What both ways of optimising share: calling ``training_step`` and reading its output."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        module = trainer.lightning_module
+        self._trainer = trainer
+        self._module = module
+        self._sink = trainer._sink
+        self._function = trainer.strategy.training_step(module)
+        self._context = trainer.precision_plugin.forward_context if trainer.precision_plugin.has_context else None
+        self._with_index = takes(module.training_step, "batch_idx", position=1)
+
+    def _training_step(self, batch: Any, batch_idx: int) -> Any:
+        self._sink.enter("training_step")
+        arguments = (batch, batch_idx) if self._with_index else (batch,)
+        if self._context is None:
+            return self._function(*arguments)
+        with self._context():
+            return self._function(*arguments)
+
+
+class AutomaticStep(Step):
+    """Automatic optimisation with the one optimizer of the module."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        super().__init__(trainer)
+        hooks, module = trainer._hooks, self._module
+        self._hooks = hooks
+        self._before_zero_grad = hooks["on_before_zero_grad"]
+        self._before_backward = hooks["on_before_backward"]
+        self._after_backward = hooks["on_after_backward"]
+        self._batch_end = hooks["on_train_batch_end"]
+        self._optimizer: Optimizer = trainer.optimizers[0]
+        self._wrapped = trainer._wrapped_optimizers[0]
+        self._own_step = is_overridden("optimizer_step", module)
+        self._own_zero_grad = is_overridden("optimizer_zero_grad", module)
+        self._own_backward = (
+            is_overridden("backward", module) or type(trainer.precision_plugin).backward is not Precision.backward
+        )
+        self._plain = not self._own_step and _evaluates_closure_first(self._optimizer, trainer)
+        self._closure = self._run_closure
+        self._batch: Any = None
+        self._batch_idx = 0
+        self._first = True
+        self._divide_by = 1
+        self._outputs: dict[str, Any] = {}
+
+    def __call__(self, batch: Any, batch_idx: int, *, steps: bool, divide_by: int) -> dict[str, Any]:
+        """Train on one batch.
+
+        Args:
+            batch: on its device.
+            batch_idx: its number in the epoch.
+            steps: whether the optimizer steps after it.
+            divide_by: accumulation factor; the loss is divided by it.
+
+        Returns:
+            ``{"loss": detached loss, **extras}``, or ``{}`` when ``training_step`` returned None or nobody looks.
+        """
+        self._batch, self._batch_idx, self._divide_by = batch, batch_idx, divide_by
+        self._first = batch_idx % divide_by == 0
+        if not steps:
+            with self._trainer.strategy.no_sync():
+                self._run_closure()
+        elif self._plain:
+            self._run_closure()
+            self._trainer._before_optimizer_step(self._optimizer)
+            self._optimizer.step()
+        else:
+            self._sink.enter("optimizer_step")
+            self._module.optimizer_step(self._trainer.current_epoch, batch_idx, self._wrapped, self._closure)
+        if steps:
+            self._trainer._position.step += 1
+        self._batch = None
+        return self._outputs
+
+    def _run_closure(self) -> Tensor | None:
+        output = self._training_step(self._batch, self._batch_idx)
+        loss = self._loss_of(output)
+        if self._first:
+            self._zero_grad()
+        if loss is None:
+            return None
+        if self._before_backward:
+            self._hooks.call("on_before_backward", loss)
+        if self._own_backward:
+            self._sink.enter("backward")
+            self._trainer.precision_plugin.backward(loss, self._module)
+        else:
+            loss.backward()
+        if self._after_backward:
+            self._hooks.call("on_after_backward")
+        return loss
+
+    def _loss_of(self, output: Any) -> Tensor | None:
+        """The loss to differentiate, and ``_outputs`` for ``on_train_batch_end``."""
+        extras: dict[str, Any] | None = None
+        if output.__class__ is not Tensor:
+            if output is None:
+                self._skipped()
+                return None
+            if isinstance(output, dict):
+                extras = output
+            output = _loss_in(output)
+        loss: Tensor = output
+        if self._divide_by > 1:
+            loss = loss / self._divide_by
+        if self._batch_end:
+            self._outputs = {**extras} if extras else {}
+            self._outputs["loss"] = loss.detach().clone()
+        return loss
+
+    def _skipped(self) -> None:
+        if self._trainer.world_size > 1:
+            raise RuntimeError(
+                "training_step returned None on a rank of a distributed run; the other ranks would wait for its "
+                "gradients for ever. Return a loss on every rank (multiplied by 0.0 to ignore the batch)"
+            )
+        warn_once("training_step returned None: no backward for that batch, though the optimizer steps")
+        self._outputs = {}
+
+    def _zero_grad(self) -> None:
+        if self._before_zero_grad:
+            self._hooks.call("on_before_zero_grad", self._optimizer)
+        if self._own_zero_grad:
+            self._sink.enter("optimizer_zero_grad")
+            self._module.optimizer_zero_grad(self._trainer.current_epoch, self._batch_idx, self._optimizer)
+        else:
+            self._optimizer.zero_grad()
+
+
+class ManualStep(Step):
+    """Manual optimisation: ``training_step`` calls backward and the optimizers itself."""
+
+    def __call__(self, batch: Any, batch_idx: int, *, steps: bool, divide_by: int) -> dict[str, Any]:
+        """Run ``training_step``; its output as a dict, ``{}`` for None."""
+        output = self._training_step(batch, batch_idx)
+        if isinstance(output, dict):
+            return output
+        if isinstance(output, Tensor):
+            return {"loss": output.detach()}
+        if output is not None:
+            raise MisconfigurationException(
+                f"training_step returned {type(output).__name__}; in manual optimisation it must be a tensor, a dict or None"
+            )
+        return {}
+
+
+def takes(function: Callable[..., Any], name: str, *, position: int | None = None) -> bool:
+    """Whether ``function`` has a parameter ``name``, or one at ``position`` (bound methods count without self)."""
+    parameters = list(inspect.signature(function).parameters.values())
+    if any(p.name == name or p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+        return True
+    return position is not None and len([p for p in parameters if p.kind in _BY_POSITION]) > position
+
+
+def _loss_in(output: Any) -> Tensor:
+    loss = output.get("loss") if isinstance(output, dict) else output
+    if isinstance(loss, Tensor):
+        return loss
+    found = f"a dict with keys {sorted(output)}" if isinstance(output, dict) else f"a {type(output).__name__}"
+    raise MisconfigurationException(
+        f"training_step returned {found}; in automatic optimisation it must return the loss, "
+        "a dict with the loss under 'loss', or None to skip the batch"
+    )
+
+
+def _evaluates_closure_first(optimizer: Optimizer, trainer: Trainer) -> bool:
+    """Whether ``optimizer.step(closure)`` is the same as calling the closure, then ``step()``.
+
+    So do torch's own optimizers but LBFGS, unless a hook is to see the moment before the closure. Precisions that scale
+    gradients step the optimizer themselves.
+    """
+    return (
+        type(optimizer).__module__.startswith("torch.optim.")
+        and not isinstance(optimizer, LBFGS)
+        and not optimizer._optimizer_step_pre_hooks
+        and not _global_optimizer_pre_hooks
+        and type(trainer.precision_plugin).optimizer_step is Precision.optimizer_step
+    )
+
+
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -1,0 +1,168 @@
+"""Number formats of a run: what the forward pass computes in, how gradients are scaled and clipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from thunderhead.data.transfer import map_tensors
+from thunderhead.exceptions import MisconfigurationException, did_you_mean
+
+_ALIASES: Final[dict[Any, str]] = {
+    16: "16-mixed",
+    "16": "16-mixed",
+    "bf16": "bf16-mixed",
+    32: "32-true",
+    "32": "32-true",
+    64: "64-true",
+    "64": "64-true",
+}
+PRECISIONS: Final = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
+
+
+class Precision:
+    """Full precision: nothing is converted, scaled or cast.
+
+    Attributes:
+        precision: its canonical name.
+        has_context: whether steps must run inside ``forward_context``.
+    """
+
+    precision: str = "32-true"
+    has_context: bool = False
+
+    def forward_context(self) -> AbstractContextManager[Any]:
+        """Surrounds every step of the module."""
+        return nullcontext()
+
+    def convert_module(self, module: nn.Module) -> nn.Module:
+        """The module with its weights in this format."""
+        return module
+
+    def convert_input(self, data: Any) -> Any:
+        """A batch in this format."""
+        return data
+
+    def backward(self, loss: Tensor, module: Any, *args: Any, **kwargs: Any) -> None:
+        """Gradients of ``loss``, through the module's own ``backward``."""
+        module.backward(loss, *args, **kwargs)
+
+    def optimizer_step(
+        self,
+        optimizer: Optimizer,
+        before: Callable[[Optimizer], None],
+        closure: Callable[[], Any] | None,
+        **kwargs: Any,
+    ) -> Any:
+        """One step; ``before`` (hooks and clipping) runs after the closure each time the optimizer calls it."""
+
+        def wrapped() -> Any:
+            result = None if closure is None else closure()
+            before(optimizer)
+            return result
+
+        return optimizer.step(closure=wrapped, **kwargs)
+
+    def clip_gradients(self, optimizer: Optimizer, value: float, algorithm: str) -> None:
+        """Clip by total norm (``norm``) or each element (``value``); 0 or less switches it off.
+
+        Raises:
+            MisconfigurationException: there is no such algorithm.
+        """
+        if value <= 0:
+            return
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if algorithm == "norm":
+            torch.nn.utils.clip_grad_norm_(parameters, value)
+        elif algorithm == "value":
+            torch.nn.utils.clip_grad_value_(parameters, value)
+        else:
+            raise MisconfigurationException(f"gradient_clip_algorithm={algorithm!r} is neither 'norm' nor 'value'")
+
+    def state_dict(self) -> dict[str, Any]:
+        """State to checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore ``state_dict``."""
+
+
+class MixedPrecision(Precision):
+    """Autocast of the forward pass; weights stay 32-bit."""
+
+    has_context = True
+
+    def __init__(self, precision: str, device: str) -> None:
+        self.precision = precision
+        self._dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
+        self._device = device
+
+    def forward_context(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self._device, dtype=self._dtype)
+
+
+class TruePrecision(Precision):
+    """Weights and floating-point inputs in one format; new tensors inside a step have it too."""
+
+    has_context = True
+
+    def __init__(self, precision: str) -> None:
+        self.precision = precision
+        self._dtype = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}[precision]
+
+    def forward_context(self) -> AbstractContextManager[Any]:
+        return _DefaultDtype(self._dtype)
+
+    def convert_module(self, module: nn.Module) -> nn.Module:
+        return module.to(self._dtype)
+
+    def convert_input(self, data: Any) -> Any:
+        dtype = self._dtype
+
+        def convert(value: Any) -> Any:
+            return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+        return map_tensors(data, convert)
+
+
+class _DefaultDtype(AbstractContextManager[None]):
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._before = torch.get_default_dtype()
+
+    def __enter__(self) -> None:
+        self._before = torch.get_default_dtype()
+        torch.set_default_dtype(self._dtype)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_default_dtype(self._before)
+
+
+def canonical_precision(value: Any) -> str:
+    """The canonical name of a precision as users spell it (16 → ``16-mixed``).
+
+    Raises:
+        MisconfigurationException: there is no such precision.
+    """
+    name = _ALIASES.get(value, value) if not isinstance(value, bool) else value
+    if name not in PRECISIONS:
+        raise MisconfigurationException(
+            f"precision={value!r} does not exist.{did_you_mean(str(value), PRECISIONS)} There are {', '.join(PRECISIONS)}"
+        )
+    return str(name)
+
+
+def make_precision(name: str, device: str) -> Precision:
+    """The precision called ``name`` on a device type (cpu, cuda, mps)."""
+    if name == "32-true":
+        return Precision()
+    if name == "16-mixed" and device == "cpu":
+        name = "bf16-mixed"
+    if name.endswith("-mixed"):
+        return MixedPrecision(name, device)
+    return TruePrecision(name)

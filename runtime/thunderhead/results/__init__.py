@@ -1,0 +1,1 @@
+"""What ``self.log`` records: entries per name, their rules per hook, and their reduction."""

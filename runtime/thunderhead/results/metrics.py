@@ -1,0 +1,183 @@
+"""What was logged, on its way to loggers, callbacks and the progress bar."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from thunderhead.results.entry import Entry, Mean, MetricEntry
+from thunderhead.results.store import Results, Views
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+
+class Metrics:
+    """The newest value of every name, over all loops of a run.
+
+    Step values are not copied when they are logged; whoever reads gets them from the running loop's entries.
+
+    Attributes:
+        every_n_steps: training steps between two records of step values.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._kept = Views()
+        self.every_n_steps: float = math.inf
+
+    def begin_run(self) -> None:
+        """Forget the run before."""
+        trainer = self._trainer
+        self._kept = Views()
+        self.every_n_steps = 1 if trainer.fast_dev_run else trainer.log_every_n_steps or math.inf
+
+    @property
+    def callback(self) -> dict[str, Tensor]:
+        """What callbacks see now."""
+        return self._merge_current().callback
+
+    @property
+    def logged(self) -> dict[str, Tensor]:
+        """What loggers were or will be sent, as of now."""
+        return self._merge_current().log
+
+    @property
+    def bar(self) -> dict[str, float]:
+        """What the progress bar shows now."""
+        return self._merge_current().bar
+
+    def _merge_current(self) -> Views:
+        results = self._trainer._sink.results
+        if results is not None:
+            if not results.host:
+                results.fold()
+            self.keep(results.views(results.in_batches))
+        return self._kept
+
+    def keep(self, views: Views) -> None:
+        """Remember these values beyond the reset of their entries."""
+        self._kept.log.update(views.log)
+        self._kept.callback.update(views.callback)
+        self._kept.bar.update(views.bar)
+
+    def leave_batches(self, results: Results) -> None:
+        """The last batch is done: from now on reads see reduced values."""
+        results.fold()
+        if results.in_batches:
+            self.keep(results.views(True))
+        results.in_batches = False
+
+    def settle(self, results: Results) -> None:
+        """A fixed point: reduce over ranks what is to be, in one collective per kind. Every rank comes here alike."""
+        results.fold()
+        entries = list(results.entries())
+        for entry in entries:
+            if isinstance(entry, MetricEntry) and entry.fresh and entry.spec.on_epoch:
+                entry.synced = entry.compute()
+        if self._trainer.world_size > 1:
+            reduce_over_ranks(entries, self._trainer)
+
+    def publish_epoch(self, results: Results) -> Views:
+        """Fix the epoch's values: settle, and remember them."""
+        self.settle(results)
+        views = results.views(False)
+        self.keep(views)
+        return views
+
+    def log_epoch(self, results: Results, step: int) -> None:
+        """Send the epoch's values to the loggers, then forget them."""
+        self.send({name: value.item() for name, value in results.views(False).log.items()}, step)
+        self.save_loggers()
+        results.reset()
+
+    def log_step(self, results: Results, step: int) -> None:
+        """Send the newest step values to the loggers."""
+        if self._trainer.loggers:
+            results.fold()
+            self.send(results.step_values(), step)
+
+    def send(self, values: dict[str, float], step: int) -> None:
+        """One record to every logger; a metric called ``step`` replaces the x axis."""
+        trainer = self._trainer
+        if not trainer.loggers or not values:
+            return
+        if "step" in values:
+            step = int(values.pop("step"))
+        else:
+            values.setdefault("epoch", trainer.current_epoch)
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics=values, step=step)
+
+    def save_loggers(self) -> None:
+        """Let loggers write out what they hold."""
+        for logger in self._trainer.loggers:
+            logger.save()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Kept values as plain data, for a job checkpoint."""
+        kept = self._kept
+        return {
+            "log": {name: _plain(value) for name, value in kept.log.items()},
+            "callback": {name: _plain(value) for name, value in kept.callback.items()},
+            "bar": dict(kept.bar),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take kept values back."""
+        log = {name: torch.tensor(value, dtype=getattr(torch, dtype)) for name, (value, dtype) in state["log"].items()}
+        callback = {
+            n: torch.tensor(value, dtype=getattr(torch, dtype)) for n, (value, dtype) in state["callback"].items()
+        }
+        self._kept = Views(log=log, callback=callback, bar=dict(state["bar"]))
+
+
+def reduce_over_ranks(entries: list[Entry], trainer: Trainer) -> None:
+    """Reduce all entries that want it over all ranks, at most three collectives however many there are.
+
+    A rank that logged nothing (it had no batch) takes part with neutral values, once the ranks have told each other
+    what they logged; they only do so when they find that they differ.
+    """
+    strategy = trainer.strategy
+    wanted = {_key(entry): entry for entry in entries if entry.fresh and entry.spec.sync_dist and entry.spec.on_epoch}
+    names = sorted((key, type(entry).__name__) for key, entry in wanted.items() if not isinstance(entry, MetricEntry))
+    mine = torch.tensor([len(names), hash_names(names)], dtype=torch.int64, device=strategy.root_device)
+    lowest = strategy.reduce(mine, reduce_op="min")
+    highest = strategy.reduce(mine, reduce_op="max")
+    if not torch.equal(lowest, highest):
+        names = sorted({tuple(name) for found in strategy.gather_objects(names) for name in found})
+    if not names:
+        return
+    for kind, operation in (("Mean", "sum"), ("Sum", "sum"), ("Min", "min"), ("Max", "max")):
+        keys = [key for key, found in names if found == kind]
+        if keys:
+            _reduce_kind([wanted.get(key) for key in keys], kind, operation, strategy)
+
+
+def _reduce_kind(entries: list[Entry | None], kind: str, operation: str, strategy: Any) -> None:
+    neutral = {"Mean": 0.0, "Sum": 0.0, "Min": math.inf, "Max": -math.inf}[kind]
+    pairs = [entry.state() if entry is not None else (neutral, 0.0) for entry in entries]
+    packed = torch.tensor(pairs, dtype=torch.float64, device=strategy.root_device)
+    totals = strategy.reduce(packed, reduce_op=operation).tolist()
+    for entry, (total, weight) in zip(entries, totals, strict=True):
+        if isinstance(entry, Mean):
+            entry.synced = total / weight if weight else math.nan
+        elif entry is not None:
+            entry.synced = total
+
+
+def hash_names(names: list[tuple[str, str]]) -> int:
+    """A number that differs when the names do, the same in every process."""
+    return zlib.crc32(repr(names).encode())
+
+
+def _key(entry: Entry) -> str:
+    return f"{entry.hook}.{entry.name}.{entry.spec.dataloader_idx}"
+
+
+def _plain(value: Tensor) -> tuple[float, str]:
+    return value.item(), str(value.dtype).removeprefix("torch.")

@@ -1,0 +1,190 @@
+"""Where ``self.log`` drops its values: the entries of the hook that runs now.
+
+``self.log`` is called several times per step, so the way of a repeated call is: one dictionary look-up, one comparison
+of the arguments with those of the last call, one addition. Everything else happens when a name is new.
+"""
+
+from __future__ import annotations
+
+import numbers
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.results.entry import REDUCTIONS, Entry, LogSpec, MetricEntry
+from thunderhead.results.rules import resolve_levels
+from thunderhead.results.store import Results
+from thunderhead.warning import warn_once
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+_FUNCTIONS = {
+    torch.mean: "mean",
+    torch.sum: "sum",
+    torch.min: "min",
+    torch.max: "max",
+    sum: "sum",
+    min: "min",
+    max: "max",
+}
+
+
+class Sink:
+    """The running hook and its entries.
+
+    Attributes:
+        results: entries of the loop that runs now; ``None`` outside of one, and in predict.
+        hook: name of the hook that runs now.
+        entries: entries of that hook by name; ``None`` where it may not log.
+    """
+
+    __slots__ = ("_trainer", "entries", "hook", "results")
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self.results: Results | None = None
+        self.hook = ""
+        self.entries: dict[str, Entry] | None = None
+
+    def enter(self, hook: str) -> None:
+        """Values logged from here on belong to ``hook``."""
+        self.hook = hook
+        self.entries = None if self.results is None else self.results.table(hook)
+
+    def log(self, name: str, value: Any, batch_size: int | None, call: tuple[Any, ...]) -> None:
+        """Record one value; ``call`` holds the other arguments of ``LightningModule.log`` in their order."""
+        entries = self.entries
+        entry = entries.get(name) if entries is not None else None
+        if entry is None or entry.call != call:
+            entry = self._register(name, value, call)
+            if entry is None:
+                return
+        results = self.results
+        assert results is not None
+        if value.__class__ is not float:
+            if value.__class__ is Tensor and results.host and entry.call[5] is False:
+                try:
+                    value = value.item()
+                except RuntimeError as error:
+                    raise ValueError(_not_a_number(name, value)) from error
+            elif isinstance(entry, MetricEntry):
+                entry.take(value)
+                return
+            else:
+                value = self._convert(entry, value)
+        if entry.spec.sync_dist and entry.spec.on_step:
+            entry.last = self._synced_step(entry, value)
+        if entry.weighted:
+            weight = batch_size if batch_size is not None else results.batch_size or results.infer_batch_size()
+        else:
+            weight = 1
+        if value.__class__ is float:
+            entry.add(value, weight)
+        else:
+            entry.defer(value, weight)
+
+    def _synced_step(self, entry: Entry, value: Any) -> Any:
+        """The step value over all ranks: one collective per call, as the user asked for with ``sync_dist``."""
+        strategy = self._trainer.strategy
+        if strategy.world_size == 1 or entry.spec.rank_zero_only:
+            return value
+        tensor = value.clone() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+        reduced = strategy.reduce(
+            tensor.to(strategy.root_device), group=entry.spec.group, reduce_op=entry.spec.reduction
+        )
+        return reduced.item() if reduced.is_cpu else reduced
+
+    def _convert(self, entry: Entry, value: Any) -> Any:
+        """A float, or a detached clone on its device."""
+        if isinstance(value, Tensor):
+            if value.numel() != 1:
+                raise ValueError(_not_a_number(entry.name, value))
+            if not value.is_floating_point():
+                warn_once(
+                    f"self.log({entry.name!r}) in {entry.hook} got {value.dtype}, reduced as a float; "
+                    "convert it yourself, or use self.logger.log_metrics for values that need no reduction"
+                )
+            entry.wide = value.dtype == torch.float64
+            if value.is_cpu:
+                return float(value)
+            return value.detach().clone().reshape(())
+        if isinstance(value, numbers.Number):
+            return float(value)  # type: ignore[arg-type]  # complex numbers raise here, which says it well
+        raise ValueError(_not_a_number(entry.name, value))
+
+    def _register(self, name: str, value: Any, call: tuple[Any, ...]) -> Entry | None:
+        """Check the arguments of a call that differs from the last one, and find or make its entry."""
+        if self.results is None:
+            raise MisconfigurationException(
+                f"self.log({name!r}) in {self.hook or 'no hook'}: nothing collects values there "
+                "(predict has no metrics, nor has code outside the trainer's hooks)"
+            )
+        on_step, on_epoch = resolve_levels(self.hook, call[2], call[3])
+        add_dataloader_idx = call[8]
+        if add_dataloader_idx and "/dataloader_idx_" in name:
+            raise MisconfigurationException(
+                f"self.log({name!r}): the suffix /dataloader_idx_N is added for you; drop it, or pass add_dataloader_idx=False"
+            )
+        if isinstance(value, dict):
+            raise ValueError(f"self.log({name!r}) got a dict; use self.log_dict for several values")
+        trainer = self._trainer
+        if call[1] is True and not trainer.loggers:
+            warn_once(f"self.log({name!r}, logger=True), but no logger is configured; pass Trainer(logger=...)")
+        metric = value if is_metric(value) else None
+        spec = LogSpec(
+            on_step=on_step,
+            on_epoch=on_epoch,
+            prog_bar=bool(call[0]),
+            logger=True if call[1] is None else bool(call[1]),
+            reduction=reduction_name(call[4]),
+            enable_graph=bool(call[5]),
+            sync_dist=bool(call[6]) and trainer.strategy.world_size > 1,
+            group=call[7],
+            dataloader_idx=self.results.dataloader_idx,
+            add_dataloader_idx=bool(add_dataloader_idx),
+            metric_attribute=None if metric is None else call[9] or self._attribute_of(name, metric),
+            rank_zero_only=bool(call[10]),
+        )
+        entry = self.results.register(self.hook, name, spec, metric)
+        entry.call = call
+        return entry
+
+    def _attribute_of(self, name: str, metric: Any) -> str:
+        """Name of the module's attribute that holds ``metric``, so that a resumed run finds it again."""
+        module = self._trainer.lightning_module
+        known = {id(child): path for path, child in module.named_modules() if is_metric(child)}
+        if id(metric) not in known:
+            raise MisconfigurationException(
+                f"self.log({name!r}) got a metric that is no attribute of {type(module).__name__}; assign it in __init__, "
+                f"or pass metric_attribute=... (known: {sorted(known.values())})"
+            )
+        return known[id(metric)]
+
+
+def is_metric(value: Any) -> bool:
+    """Whether ``value`` is a ``torchmetrics.Metric``, told by what we use of it so that we need not import it."""
+    return isinstance(value, torch.nn.Module) and hasattr(value, "_forward_cache") and hasattr(value, "compute")
+
+
+def reduction_name(reduce_fx: Any) -> str:
+    """``mean``, ``sum``, ``min`` or ``max``.
+
+    Raises:
+        MisconfigurationException: anything else; a metric object is the way to another reduction.
+    """
+    name = reduce_fx.lower() if isinstance(reduce_fx, str) else _FUNCTIONS.get(reduce_fx)
+    name = "mean" if name == "avg" else name
+    if name not in REDUCTIONS:
+        raise MisconfigurationException(
+            f"self.log(reduce_fx={reduce_fx!r}) is none of {', '.join(REDUCTIONS)}; "
+            "for another reduction log a torchmetrics.Metric"
+        )
+    return name
+
+
+def _not_a_number(name: str, value: Any) -> str:
+    shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    return f"self.log({name!r}, ...) got {shape}; log a number, a tensor of one element or a torchmetrics.Metric"

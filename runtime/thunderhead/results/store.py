@@ -1,0 +1,230 @@
+"""All entries of one loop, and the views that loggers, callbacks and the bar get of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thunderhead.data.transfer import batch_size_of
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.results.entry import Entry, LogSpec, MetricEntry, as_tensor, make_entry
+from thunderhead.results.rules import RULES
+from thunderhead.warning import warn_once
+
+# Device values are read back in groups of this many; any other number gives the same bits.
+_FOLD_AFTER = 64
+
+
+@dataclass(slots=True)
+class Views:
+    """Values by name: for loggers, for callbacks (both as tensors) and for the progress bar (as numbers)."""
+
+    log: dict[str, Tensor] = field(default_factory=dict)
+    callback: dict[str, Tensor] = field(default_factory=dict)
+    bar: dict[str, float] = field(default_factory=dict)
+
+
+class Results:
+    """What was logged in one loop (training, validation or test) since its last reset.
+
+    Attributes:
+        training: step values are visible to callbacks, as only in training.
+        host: values live on the CPU, so reading one waits for nothing.
+        batch: the batch being worked on, to infer how many samples stand behind a value.
+        in_batches: batches are being worked on, so reads see step values; else reduced ones.
+        dataloader_idx: which of several evaluation loaders is being read; ``None`` with a single one.
+    """
+
+    def __init__(self, *, training: bool, host: bool = True) -> None:
+        self.training = training
+        self.host = host
+        self.batch: Any = None
+        self.batch_size: int | None = None
+        self.dataloader_idx: int | None = None
+        self.in_batches = False
+        self._tables: dict[tuple[str, int | None], dict[str, Entry]] = {}
+
+    def table(self, hook: str) -> dict[str, Entry] | None:
+        """Entries logged in ``hook`` for the current loader, by name; ``None`` where nothing can be logged."""
+        if hook not in RULES:
+            return None
+        return self._tables.setdefault((hook, self.dataloader_idx), {})
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries, in the order in which they were first logged."""
+        for table in self._tables.values():
+            yield from table.values()
+
+    def register(self, hook: str, name: str, spec: LogSpec, metric: Any = None) -> Entry:
+        """The entry for ``name`` in ``hook``, made at the first call.
+
+        Raises:
+            MisconfigurationException: the name was logged there with other arguments.
+        """
+        table = self.table(hook)
+        assert table is not None
+        found = table.get(name)
+        if found is None and not spec.add_dataloader_idx:
+            found = self._in_other_loader(hook, name)
+        if found is None:
+            found = table[name] = make_entry(hook, name, spec, metric)
+        elif found.spec != spec or (metric is None) == isinstance(found, MetricEntry):
+            raise MisconfigurationException(
+                f"self.log({name!r}) was called twice in {hook} with different arguments "
+                f"({_difference(found.spec, spec)}); log it the same way or under another name"
+            )
+        return found
+
+    def _in_other_loader(self, hook: str, name: str) -> Entry | None:
+        for (where, _), table in self._tables.items():
+            if where == hook and name in table:
+                return table[name]
+        return None
+
+    def infer_batch_size(self) -> int:
+        """Samples in the current batch, looked up once per batch.
+
+        Raises:
+            MisconfigurationException: there is a batch, but no tensor in it.
+        """
+        if self.batch_size is None:
+            if self.batch is None:
+                return 1
+            size, ambiguous = batch_size_of(self.batch)
+            if size is None:
+                raise MisconfigurationException(
+                    f"no tensor in a batch of type {type(self.batch).__name__} to infer its size from; "
+                    "pass self.log(..., batch_size=...)"
+                )
+            if ambiguous:
+                warn_once(
+                    f"tensors of the batch differ in their first dimension; taking {size} as the batch size. "
+                    "Pass self.log(..., batch_size=...) to say it"
+                )
+            self.batch_size = size
+        return self.batch_size
+
+    def views(self, on_step: bool) -> Views:
+        """Everything visible now: step values inside an epoch, reduced values once its last batch is done."""
+        found = Views()
+        for entry in self.entries():
+            spec = entry.spec
+            if not entry.fresh or spec.dataloader_idx != self.dataloader_idx:
+                continue
+            value = visible_value(entry, on_step)
+            if value is None:
+                continue
+            label = entry.label(on_step)
+            tensor = as_tensor(value, entry.wide)
+            if spec.logger:
+                found.log[label] = tensor
+            if self.training or (spec.on_epoch and not on_step):
+                found.callback[entry.name + entry.suffix] = tensor
+                found.callback[label] = tensor
+            if spec.prog_bar:
+                found.bar[label] = float(value)
+        return found
+
+    def step_values(self) -> dict[str, float]:
+        """Newest step value of every entry that goes to loggers, as numbers; for the logging interval."""
+        index = self.dataloader_idx
+        return {
+            entry.label(True): float(entry.last)
+            for entry in self.entries()
+            if entry.fresh and entry.spec.on_step and entry.spec.logger and entry.spec.dataloader_idx == index
+        }
+
+    def fold(self) -> None:
+        """Bring every device value to the host, in the order it was logged. Waits for the device."""
+        waiting = [entry for entry in self.entries() if entry.pending]
+        if not waiting:
+            return
+        device_values = [value for entry in waiting for value, _ in entry.pending if isinstance(value, Tensor)]
+        numbers = iter(torch.stack([value.double() for value in device_values]).tolist() if device_values else ())
+        for entry in waiting:
+            pending, entry.pending = entry.pending, []
+            for value, weight in pending:
+                entry.add(next(numbers) if isinstance(value, Tensor) else value, weight)
+
+    def fold_if_many(self) -> None:
+        """Fold once enough device values wait, so that they cannot pile up."""
+        if any(len(entry.pending) >= _FOLD_AFTER for entry in self.entries()):
+            self.fold()
+
+    def reset(self) -> None:
+        """Forget everything logged; names and their arguments stay known."""
+        for entry in self.entries():
+            entry.reset()
+        self.batch = None
+        self.batch_size = None
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Accumulators of every value logged since the last reset, as plain data (metrics' own states as tensors)."""
+        self.fold()
+        return [_entry_state(entry) for entry in self.entries() if entry.fresh]
+
+    def load_state_dict(self, state: list[dict[str, Any]], metrics: Mapping[str, Any]) -> None:
+        """Take accumulators back; ``metrics`` finds a Metric by its attribute in the module."""
+        for saved in state:
+            spec = LogSpec(**saved["spec"], group=None)
+            metric = metrics[spec.metric_attribute] if spec.metric_attribute is not None else None
+            table = self._tables.setdefault((saved["hook"], saved["table"]), {})
+            entry = table[saved["name"]] = make_entry(saved["hook"], saved["name"], spec, metric)
+            entry.last, entry.wide, entry.fresh = saved["last"], saved["wide"], True
+            entry.restore(saved["total"], saved["weight"])
+            if isinstance(entry, MetricEntry):
+                _restore_metric(metric, saved["metric"])
+                entry.last = getattr(metric, "_forward_cache", None)
+
+
+def visible_value(entry: Entry, on_step: bool) -> Any:
+    """The value to show now, ``None`` where this entry has none at this level."""
+    spec = entry.spec
+    if on_step:
+        return entry.last if spec.on_step else None
+    if not spec.on_epoch:
+        return None
+    if spec.sync_dist or isinstance(entry, MetricEntry):
+        return entry.synced
+    return entry.compute()
+
+
+def _difference(one: LogSpec, other: LogSpec) -> str:
+    names = [name for name in LogSpec.__slots__ if getattr(one, name) != getattr(other, name)]
+    return ", ".join(f"{name}: {getattr(one, name)!r} then {getattr(other, name)!r}" for name in names) or "its type"
+
+
+def _entry_state(entry: Entry) -> dict[str, Any]:
+    spec = {name: getattr(entry.spec, name) for name in LogSpec.__slots__ if name != "group"}
+    total, weight = entry.state()
+    saved: dict[str, Any] = {
+        "hook": entry.hook,
+        "name": entry.name,
+        "table": entry.spec.dataloader_idx,
+        "spec": spec,
+        "last": float(entry.last) if isinstance(entry.last, Tensor) else entry.last,
+        "wide": entry.wide,
+        "total": total,
+        "weight": weight,
+        "metric": _metric_state(entry.metric) if isinstance(entry, MetricEntry) else None,
+    }
+    return saved
+
+
+def _metric_state(metric: Any) -> dict[str, Any]:
+    return {
+        "states": {name: getattr(metric, name) for name in metric._defaults},
+        "update_count": metric._update_count,
+        "forward_cache": metric._forward_cache,
+    }
+
+
+def _restore_metric(metric: Any, saved: dict[str, Any]) -> None:
+    for name, value in saved["states"].items():
+        setattr(metric, name, value)
+    metric._update_count = saved["update_count"]
+    metric._forward_cache = saved["forward_cache"]

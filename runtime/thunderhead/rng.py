@@ -1,0 +1,102 @@
+"""Random state of this process: seeding it, keeping it apart, capturing it and putting it back.
+
+Python, NumPy (only where something imported it), torch on the CPU and on every CUDA device.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from thunderhead.exceptions import MisconfigurationException
+
+_MAX_SEED = 2**32 - 1
+
+
+def seed_everything(seed: int | None = None, workers: bool = False, verbose: bool = True) -> int:
+    """Seed Python, NumPy and torch, and remember the seed for samplers and subprocesses in ``PL_GLOBAL_SEED``.
+
+    Args:
+        seed: from 0 to 2³²-1; ``None`` takes ``PL_GLOBAL_SEED``, else 0.
+        workers: whether loader processes get a seed derived from it (``PL_SEED_WORKERS``).
+        verbose: whether to say which seed it was.
+
+    Returns:
+        The seed used.
+
+    Raises:
+        MisconfigurationException: no integer in that range.
+    """
+    asked: Any = os.environ.get("PL_GLOBAL_SEED", 0) if seed is None else seed
+    try:
+        chosen = int(asked)
+    except (TypeError, ValueError) as error:
+        raise MisconfigurationException(f"seed={asked!r} is no integer") from error
+    if not 0 <= chosen <= _MAX_SEED:
+        raise MisconfigurationException(f"seed={chosen} is outside 0..{_MAX_SEED}")
+    if verbose and os.environ.get("RANK", "0") == "0":
+        print(f"Seed set to {chosen}", file=sys.stderr)
+    os.environ["PL_GLOBAL_SEED"] = str(chosen)
+    os.environ["PL_SEED_WORKERS"] = str(int(workers))
+    seed_process(chosen)
+    return chosen
+
+
+def seed_process(seed: int) -> None:
+    """Seed every generator of this process, without remembering it."""
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def capture_rng() -> dict[str, Any]:
+    """State of every generator, as plain data and tensors."""
+    version, words, gauss = random.getstate()
+    state: dict[str, Any] = {
+        "python": {"version": version, "words": torch.tensor(words, dtype=torch.int64), "gauss": gauss},
+        "torch": torch.get_rng_state(),
+    }
+    if "numpy" in sys.modules:
+        name, keys, position, has_gauss, cached = sys.modules["numpy"].random.get_state()
+        state["numpy"] = {
+            "name": name,
+            "keys": torch.from_numpy(keys.astype("int64")),
+            "position": int(position),
+            "has_gauss": int(has_gauss),
+            "gauss": float(cached),
+        }
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_rng(state: dict[str, Any]) -> None:
+    """Put back what ``capture_rng`` returned."""
+    python = state["python"]
+    random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
+    torch.set_rng_state(state["torch"].cpu())
+    if "numpy" in state:
+        import numpy as np
+
+        saved = state["numpy"]
+        keys = saved["keys"].cpu().numpy().astype(np.uint32)
+        np.random.set_state((saved["name"], keys, saved["position"], saved["has_gauss"], saved["gauss"]))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([device_state.cpu() for device_state in state["cuda"]])
+
+
+@contextmanager
+def isolate_rng() -> Iterator[None]:
+    """Whatever is drawn inside leaves no trace in the random state outside."""
+    state = capture_rng()
+    try:
+        yield
+    finally:
+        restore_rng(state)

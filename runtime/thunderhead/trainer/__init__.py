@@ -1,0 +1,1 @@
+"""The trainer: its arguments, its hooks, its entry points."""

@@ -1,0 +1,178 @@
+"""Reading Trainer arguments: what each spelling means, and what is refused.
+
+All pure: a value in, its meaning out, or an error that names the argument, the value, the rule and the remedy.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import re
+from ast import literal_eval
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from thunderhead.exceptions import MisconfigurationException, UnknownArgument, did_you_mean
+
+_PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+_COUNT = re.compile(r"\s*(\d+)\s*batch(?:es)?\s*")
+_CLOCK = re.compile(r"(\d+):(\d+):(\d+):(\d+)")
+
+
+def keyword_arguments(init: Callable[..., None]) -> Callable[..., None]:
+    """Refuse unknown names with the closest known one, and fill in ``PL_TRAINER_<ARGUMENT>`` from the environment."""
+    known = [name for name in inspect.signature(init).parameters if name != "self"]
+
+    @functools.wraps(init)
+    def checked(self: Any, **given: Any) -> None:
+        for name in given:
+            if name not in known:
+                raise UnknownArgument(
+                    f"Trainer has no argument {name!r}.{did_you_mean(name, known)} See the documentation of Trainer for all"
+                )
+        init(self, **{**from_environment(os.environ, known), **given})
+
+    return checked
+
+
+def from_environment(environ: Mapping[str, str], known: list[str]) -> dict[str, Any]:
+    """Arguments set by ``PL_TRAINER_<ARGUMENT>``, read as Python literals where they are."""
+    found: dict[str, Any] = {}
+    for name in known:
+        text = environ.get(f"PL_TRAINER_{name.upper()}")
+        if text is None:
+            continue
+        try:
+            found[name] = literal_eval(text)
+        except (ValueError, SyntaxError):
+            found[name] = text
+    return found
+
+
+def batch_limit(name: str, value: Any) -> float | int:
+    """How many batches: an integer counts them, a float from 0 to 1 is a share of them.
+
+    ``"100%"`` and ``"1 batch"`` say the same without depending on how a number is written: 1 is one batch, 1.0 is all.
+
+    Raises:
+        MisconfigurationException: neither of these, or out of range.
+    """
+    if value is None:
+        return 1.0
+    parsed = value
+    if isinstance(value, str):
+        if match := _PERCENT.fullmatch(value):
+            parsed = float(match[1]) / 100
+        elif match := _COUNT.fullmatch(value):
+            parsed = int(match[1])
+        else:
+            raise MisconfigurationException(
+                f"{name}={value!r}: write a share such as '25%' or a count such as '10 batches'"
+            )
+    if isinstance(parsed, bool) or not isinstance(parsed, (int, float)):
+        raise MisconfigurationException(f"{name}={value!r} is neither a number of batches nor a share of them")
+    if parsed < 0 or (isinstance(parsed, float) and parsed > 1):
+        raise MisconfigurationException(
+            f"{name}={value!r} is out of range: a float is a share from 0.0 to 1.0, an integer a number of batches from 0"
+        )
+    return parsed
+
+
+def duration(name: str, value: Any) -> timedelta | None:
+    """A length of time: a timedelta, ``"DD:HH:MM:SS"``, or a dict of timedelta's arguments.
+
+    Raises:
+        MisconfigurationException: none of these.
+    """
+    if value is None or isinstance(value, timedelta):
+        return value
+    if isinstance(value, Mapping):
+        try:
+            return timedelta(**value)
+        except TypeError as error:
+            raise MisconfigurationException(f"{name}={value!r}: use days, hours, minutes, seconds") from error
+    if isinstance(value, str) and (match := _CLOCK.fullmatch(value.strip())):
+        days, hours, minutes, seconds = map(int, match.groups())
+        return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    raise MisconfigurationException(
+        f"{name}={value!r} is no duration; write 'DD:HH:MM:SS', a timedelta or a dict of its arguments"
+    )
+
+
+def validation_interval(value: Any, every_n_epochs: int | None) -> tuple[float | int, float | None]:
+    """``(val_check_interval, seconds)``; seconds where validation goes by the clock.
+
+    Raises:
+        MisconfigurationException: out of range, or a share of an epoch although epochs are not counted.
+    """
+    if value is None:
+        value = 1.0
+    if isinstance(value, str) and (_PERCENT.fullmatch(value) or _COUNT.fullmatch(value)):
+        value = batch_limit("val_check_interval", value)
+    if isinstance(value, (str, timedelta, Mapping)):
+        span = duration("val_check_interval", value)
+        assert span is not None
+        return 1.0, span.total_seconds()
+    interval = batch_limit("val_check_interval", value)
+    if every_n_epochs is None and isinstance(interval, float):
+        raise MisconfigurationException(
+            f"val_check_interval={value!r} is a share of an epoch, but check_val_every_n_epoch=None counts batches over "
+            "epochs; give a number of batches or a duration"
+        )
+    return interval, None
+
+
+def whole_number(name: str, value: Any, *, least: int, optional: bool = False) -> Any:
+    """An integer of at least ``least`` (or None).
+
+    Raises:
+        MisconfigurationException: anything else.
+    """
+    if value is None and optional:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise MisconfigurationException(f"{name}={value!r} must be an integer of at least {least}")
+    return value
+
+
+def one_of(name: str, value: Any, known: tuple[str, ...]) -> Any:
+    """One of the known names.
+
+    Raises:
+        MisconfigurationException: another one.
+    """
+    if value not in known:
+        raise MisconfigurationException(
+            f"{name}={value!r} does not exist.{did_you_mean(str(value), known)} There are {', '.join(known)}"
+        )
+    return value
+
+
+def gradient_clipping(value: Any, algorithm: Any) -> tuple[float | None, str | None]:
+    """The clip value (None for off) and algorithm.
+
+    Raises:
+        TypeError: the value is no number.
+        MisconfigurationException: there is no such algorithm.
+    """
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise TypeError(f"gradient_clip_val={value!r} must be a number; 0 or None switches clipping off")
+    if algorithm is not None:
+        one_of("gradient_clip_algorithm", str(algorithm).lower(), ("norm", "value"))
+    return value, None if algorithm is None else str(algorithm).lower()
+
+
+def epoch_and_step_limits(
+    max_epochs: int | None, min_epochs: int | None, max_steps: int, min_steps: int | None, *, timed: bool
+) -> tuple[int, int]:
+    """``(max_epochs, min_epochs)`` as they take effect; -1 is unlimited.
+
+    Without any limit an epoch count of 1000 stops the run, which is said in a warning.
+    """
+    if max_epochs is None:
+        max_epochs = -1 if max_steps != -1 or timed else 1000
+    if min_epochs is None:
+        min_epochs = 1 if min_steps is not None else 0
+    return max_epochs, min_epochs

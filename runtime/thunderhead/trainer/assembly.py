@@ -1,0 +1,220 @@
+"""Choosing the parts of a trainer from its arguments and the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from thunderhead.callbacks.callback import Callback, Checkpoint
+from thunderhead.distributed.environment import Place, find_place
+from thunderhead.distributed.strategy import DDPStrategy, Strategy
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.precision import Precision, canonical_precision, make_precision
+from thunderhead.trainer.arguments import one_of
+from thunderhead.warning import say
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+_ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+_STRATEGIES = (
+    "auto",
+    "ddp",
+    "ddp_find_unused_parameters_true",
+    "ddp_find_unused_parameters_false",
+    "single_device",
+)
+_REFUSED = {
+    "deepspeed": "FSDP2 in configure_model",
+    "fsdp": "FSDP2 (torch.distributed.fsdp.fully_shard) in configure_model",
+    "xla": "ddp",
+    "single_xla": "single_device",
+    "tpu": "cpu or cuda",
+}
+
+
+def choose_strategy(given: dict[str, Any]) -> Strategy:
+    """Device and strategy; ``devices`` and ``num_nodes`` follow the environment and are checked against it."""
+    place = find_place()
+    if isinstance(given["strategy"], Strategy):
+        return given["strategy"]
+    device = _device(given["accelerator"], place)
+    name = given["strategy"]
+    _refuse("strategy", name)
+    one_of("strategy", name, _STRATEGIES)
+    _check_devices(given["devices"], given["num_nodes"], place)
+    if name.startswith("ddp") or (name == "auto" and place.world_size > 1):
+        options = {"find_unused_parameters": name.endswith("_true")} if name.endswith(("_true", "_false")) else {}
+        return DDPStrategy(device, place, **options)
+    if place.world_size > 1:
+        raise MisconfigurationException(
+            f"strategy={name!r} with WORLD_SIZE={place.world_size} in the environment; use 'ddp' or 'auto'"
+        )
+    return Strategy(device, place)
+
+
+def _device(accelerator: Any, place: Place) -> torch.device:
+    _refuse("accelerator", accelerator)
+    one_of("accelerator", accelerator, _ACCELERATORS)
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if accelerator in ("gpu", "auto"):
+        accelerator = "cuda" if cuda else "mps" if mps else "cpu" if accelerator == "auto" else "gpu"
+    if accelerator == "gpu" or (accelerator == "cuda" and not cuda) or (accelerator == "mps" and not mps):
+        raise MisconfigurationException(f"accelerator={accelerator!r}, but this machine has none; use 'cpu' or 'auto'")
+    if accelerator == "cuda":
+        return torch.device("cuda", place.local_rank % torch.cuda.device_count())
+    return torch.device(accelerator)
+
+
+def _check_devices(devices: Any, num_nodes: Any, place: Place) -> None:
+    if devices in (0, "0", []) or isinstance(devices, bool):
+        raise MisconfigurationException(
+            f"devices={devices!r} leaves no device to run on; use a number from 1, or 'auto'"
+        )
+    wanted = len(devices) if isinstance(devices, (list, tuple)) else devices
+    if isinstance(wanted, str) and wanted.isdigit():
+        wanted = int(wanted)
+    if isinstance(wanted, int) and wanted > 0 and wanted != place.local_world_size and place.world_size > 1:
+        raise MisconfigurationException(
+            f"devices={devices!r}, but the launcher started {place.local_world_size} processes on this node; leave it out"
+        )
+    if isinstance(wanted, int) and wanted > 1 and place.world_size == 1:
+        raise MisconfigurationException(
+            f"devices={devices!r}, but this is the only process; start it with torchrun --nproc-per-node={wanted}"
+        )
+    if num_nodes is None:
+        return
+    if isinstance(num_nodes, bool) or not isinstance(num_nodes, int) or num_nodes < 1:
+        raise MisconfigurationException(f"num_nodes={num_nodes!r} must be an integer of at least 1")
+    if num_nodes != place.num_nodes:
+        raise MisconfigurationException(
+            f"num_nodes={num_nodes}, but the launcher started {place.num_nodes} (WORLD_SIZE={place.world_size}, "
+            f"LOCAL_WORLD_SIZE={place.local_world_size}); leave it out"
+        )
+
+
+def _refuse(argument: str, value: Any) -> None:
+    for prefix, instead in _REFUSED.items():
+        if isinstance(value, str) and value.startswith(prefix):
+            raise MisconfigurationException(f"{argument}={value!r} is not supported; use {instead}")
+
+
+def choose_precision(given: dict[str, Any], strategy: Strategy) -> Precision:
+    """The precision that was named or passed as a plugin."""
+    plugins = given["plugins"]
+    for plugin in [] if plugins is None else plugins if isinstance(plugins, (list, tuple)) else [plugins]:
+        if not isinstance(plugin, Precision):
+            raise MisconfigurationException(f"plugins={plugin!r}: only a Precision can be passed")
+        if given["precision"] is not None:
+            raise MisconfigurationException(
+                f"precision={given['precision']!r} and the plugin {type(plugin).__name__} both set the precision; pass one"
+            )
+        return plugin
+    name = "32-true" if given["precision"] is None else canonical_precision(given["precision"])
+    return make_precision(name, strategy.root_device.type)
+
+
+def set_determinism(deterministic: bool | str | None, benchmark: bool | None) -> None:
+    """torch's switches, where they were asked for."""
+    if deterministic is not None:
+        one_of("deterministic", deterministic, (True, False, "warn"))  # type: ignore[arg-type]  # not all names here
+        torch.use_deterministic_algorithms(bool(deterministic), warn_only=deterministic == "warn")
+        if deterministic is True:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            benchmark = False if benchmark is None else benchmark
+    if benchmark is not None:
+        torch.backends.cudnn.benchmark = benchmark
+
+
+def collect_loggers(given: dict[str, Any], trainer: Trainer) -> list[Any]:
+    """Loggers as a list; a CSV logger by default."""
+    logger = given["logger"]
+    if logger is False or (logger is None and trainer.barebones):
+        return []
+    if logger is None or logger is True:
+        from thunderhead.loggers.csv_logger import CSVLogger
+
+        return [CSVLogger(trainer.default_root_dir)]
+    return list(logger) if isinstance(logger, Iterable) else [logger]
+
+
+def collect_callbacks(given: dict[str, Any], trainer: Trainer) -> list[Callback]:
+    """The given callbacks and those that arguments ask for, in the order in which they are called."""
+    asked = given["callbacks"]
+    callbacks: list[Any] = [] if asked is None else [asked] if isinstance(asked, Callback) else list(asked)
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise MisconfigurationException(
+                f"callbacks={callback!r} is no Callback; derive it from thunderhead.Callback"
+            )
+    _add_default_checkpoint(callbacks, given)
+    _add_progress(callbacks, given)
+    if trainer.max_time is not None:
+        from thunderhead.callbacks.timer import Timer
+
+        if any(isinstance(callback, Timer) for callback in callbacks):
+            say("max_time is ignored: a Timer callback was given")
+        else:
+            callbacks.append(Timer(trainer.max_time, interval="step"))
+    return order_callbacks(callbacks)
+
+
+def _add_default_checkpoint(callbacks: list[Any], given: dict[str, Any]) -> None:
+    enabled = given["enable_checkpointing"]
+    present = any(isinstance(callback, Checkpoint) for callback in callbacks)
+    if present and enabled is False:
+        raise MisconfigurationException(
+            "enable_checkpointing=False, but callbacks holds a checkpoint callback; drop one"
+        )
+    if not present and enabled is not False:
+        from thunderhead.callbacks.model_checkpoint import ModelCheckpoint
+
+        callbacks.append(ModelCheckpoint())
+
+
+def _add_progress(callbacks: list[Any], given: dict[str, Any]) -> None:
+    from thunderhead.callbacks.progress import ProgressBar, default_progress
+
+    bars = [callback for callback in callbacks if isinstance(callback, ProgressBar)]
+    if len(bars) > 1:
+        raise MisconfigurationException(f"{len(bars)} progress bars were given; pass one")
+    if bars and given["enable_progress_bar"] is False:
+        raise MisconfigurationException("enable_progress_bar=False, but callbacks holds a progress bar; drop one")
+    if not bars and given["enable_progress_bar"] is not False:
+        callbacks.append(default_progress())
+
+
+def order_callbacks(callbacks: list[Callback]) -> list[Callback]:
+    """Callbacks that save come last; others keep their order.
+
+    Raises:
+        RuntimeError: two callbacks with state share a ``state_key``.
+    """
+    keys = [callback.state_key for callback in callbacks if _has_state(callback)]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise RuntimeError(f"several callbacks have the state_key {twice[0]!r}; override state_key to tell them apart")
+    saving = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
+    return [callback for callback in callbacks if not isinstance(callback, Checkpoint)] + saving
+
+
+def attach_module_callbacks(trainer: Trainer) -> None:
+    """Callbacks that the module brings replace the trainer's of the same type; all of them can log."""
+    brought = trainer._hooks.call_module("configure_callbacks")
+    own = [brought] if isinstance(brought, Callback) else list(brought or [])
+    if own:
+        types = {type(callback) for callback in own}
+        replaced = sorted(type(c).__name__ for c in trainer.callbacks if type(c) in types)
+        if replaced:
+            say(f"callbacks of the module replace the Trainer's: {', '.join(replaced)}")
+        trainer.callbacks = order_callbacks([c for c in trainer.callbacks if type(c) not in types] + own)
+    for callback in trainer.callbacks:
+        callback.log = trainer.lightning_module.log  # type: ignore[attr-defined]  # every callback can log
+        callback.log_dict = trainer.lightning_module.log_dict  # type: ignore[attr-defined]
+
+
+def _has_state(callback: Callback) -> bool:
+    return type(callback).state_dict is not Callback.state_dict

@@ -1,0 +1,130 @@
+"""Which hooks exist in this run, in the order in which they are called.
+
+Looked up once per stage: a slot is a flat list of functions that take the hook's own arguments. A hook that nobody
+overrides is an empty list, and the loop passes it by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from thunderhead.callbacks.callback import Callback, Checkpoint
+from thunderhead.core.datamodule import LightningDataModule
+from thunderhead.core.hooks import CheckpointHooks, DataHooks
+from thunderhead.core.module import LightningModule
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+_CALLBACK_HOOKS: Final = tuple(
+    name
+    for name in vars(Callback)
+    if not name.startswith("_") and name not in ("state_key", "state_dict", "load_state_dict", "inactive_hooks")
+)
+MONITORS: Final = "on_train_epoch_end.monitors"
+
+
+def is_overridden(name: str, instance: Any, base: type | None = None) -> bool:
+    """Whether ``instance`` (or its class) has a hook ``name`` of its own, rather than that of ``base``."""
+    if instance is None:
+        return False
+    if name in getattr(instance, "__dict__", {}):
+        return True
+    base = base or _base_of(instance)
+    own = getattr(type(instance), name, None)
+    return own is not None and own is not getattr(base, name, None)
+
+
+def _base_of(instance: Any) -> type:
+    if isinstance(instance, LightningModule):
+        return LightningModule
+    if isinstance(instance, LightningDataModule):
+        return LightningDataModule
+    return Callback
+
+
+class HookTable:
+    """Flat lists of hooks, by name.
+
+    The lists stay the same objects when they are resolved again, so a loop may hold on to them.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._slots: dict[str, list[Callable[..., Any]]] = {name: [] for name in (*_CALLBACK_HOOKS, MONITORS)}
+        self._resolved: tuple[Any, ...] = ()
+
+    def __getitem__(self, name: str) -> list[Callable[..., Any]]:
+        return self._slots[name]
+
+    def resolve(self) -> None:
+        """Look at callbacks and module again, unless nothing changed since the last time."""
+        present = (*self._trainer.callbacks, self._trainer.lightning_module)
+        if len(present) == len(self._resolved) and all(a is b for a, b in zip(present, self._resolved, strict=True)):
+            return
+        self._resolved = present
+        for name, slot in self._slots.items():
+            slot[:] = self._functions(name)
+
+    def _functions(self, name: str) -> list[Callable[..., Any]]:
+        trainer, module = self._trainer, self._trainer.lightning_module
+        callbacks = list(trainer.callbacks)
+        if name == MONITORS:
+            return self._of_callbacks("on_train_epoch_end", [c for c in callbacks if is_monitor(c)])
+        if name == "on_train_epoch_end":
+            callbacks = [callback for callback in callbacks if not is_monitor(callback)]
+        functions = self._of_callbacks(name, callbacks)
+        if name in _MODULE_HOOKS and is_overridden(name, module):
+            functions.append(getattr(module, name))
+        return functions
+
+    def _of_callbacks(self, name: str, callbacks: list[Callback]) -> list[Callable[..., Any]]:
+        trainer, module = self._trainer, self._trainer.lightning_module
+        return [
+            partial(getattr(c, name), trainer, module)
+            for c in callbacks
+            if name not in c.inactive_hooks and is_overridden(name, c)
+        ]
+
+    def call(self, name: str, *args: Any) -> Any:
+        """Call every function of a slot; the last one's result."""
+        slot = self._slots[name]
+        if not slot:
+            return None
+        sink = self._trainer._sink
+        before = sink.hook
+        sink.enter(name.removesuffix(".monitors"))
+        result = None
+        for function in slot:
+            result = function(*args)
+        sink.enter(before)
+        return result
+
+    def call_module(self, name: str, *args: Any) -> Any:
+        """Call the module's own hook, whatever callbacks do."""
+        sink = self._trainer._sink
+        before = sink.hook
+        sink.enter(name)
+        result = getattr(self._trainer.lightning_module, name)(*args)
+        sink.enter(before)
+        return result
+
+
+# Hooks that callbacks and modules share by name and arguments; the others mean something else in a module.
+_MODULE_HOOKS: Final = tuple(
+    name
+    for name in _CALLBACK_HOOKS
+    if hasattr(LightningModule, name)
+    and name not in vars(DataHooks)
+    and name not in vars(CheckpointHooks)
+    and name not in ("setup", "teardown")
+)
+
+
+def is_monitor(callback: Callback) -> bool:
+    """Callbacks that watch a metric run after the module's own hook at the end of an epoch."""
+    from thunderhead.callbacks.early_stopping import EarlyStopping
+
+    return isinstance(callback, (Checkpoint, EarlyStopping))

@@ -1,0 +1,292 @@
+"""What the loops ask of a trainer: its data, its optimizers, and the moments around a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from thunderhead.core.module import LightningModule
+from thunderhead.core.optimization import parse_configuration
+from thunderhead.core.optimizer import LightningOptimizer
+from thunderhead.data.source import (
+    EvaluationData,
+    Placement,
+    TrainingData,
+    request_loaders,
+    warn_if_shuffled,
+    without_shuffling,
+)
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.loops.evaluate import EvaluationLoop
+from thunderhead.loops.position import Next, Position
+from thunderhead.loops.schedulers import Schedulers
+from thunderhead.precision import Precision
+from thunderhead.results.sink import Sink
+from thunderhead.results.store import Results
+from thunderhead.trainer.hook_table import HookTable, is_overridden
+from thunderhead.trainer.properties import TrainerProperties
+from thunderhead.warning import say, warn
+
+_TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+
+
+class TrainerInternals(TrainerProperties):
+    """The inner side of a trainer."""
+
+    _given_loaders: dict[str, Any]
+    _hooks: HookTable
+    _job: Any
+    _resume_training_data: dict[str, Any] | None
+    _resume_validation_data: list[dict[str, Any]] | None
+    _resumed_rng: Callable[[], None] | None
+    _schedulers: Schedulers
+    _sink: Sink
+    _train_results: Results
+    _val_check_seconds: float | None
+    _wrapped_optimizers: list[Any]
+    accumulate_grad_batches: int
+    check_val_every_n_epoch: int | None
+    detect_anomaly: bool
+    gradient_clip_algorithm: str | None
+    gradient_clip_val: float | None
+    inference_mode: bool
+    limit_predict_batches: int | float
+    limit_test_batches: int | float
+    limit_train_batches: int | float
+    limit_val_batches: int | float
+    log_every_n_steps: int
+    max_epochs: int
+    max_steps: int
+    min_epochs: int
+    min_steps: int | None
+    overfit_batches: int | float
+    reload_dataloaders_every_n_epochs: int
+    should_stop: bool
+    use_distributed_sampler: bool
+    val_check_batch: float | None
+    val_check_interval: int | float
+
+    # --- data ----------------------------------------------------------------------------------------------------
+
+    def _placement(self, *, predicting: bool = False) -> Placement:
+        return Placement(
+            self.global_rank,
+            self.world_size,
+            enabled=self.use_distributed_sampler,
+            overfit=bool(self.overfit_batches),
+            predicting=predicting,
+        )
+
+    def _loader_owner(self, hook: str) -> Any:
+        """The datamodule where it has this hook, else the module."""
+        return self.datamodule if is_overridden(hook, self.datamodule) else self.lightning_module
+
+    def _load_training_data(self) -> TrainingData:
+        hook = "train_dataloader"
+        loaders = request_loaders(self._given_loaders.get("train"), self._loader_owner(hook), hook)
+        if self.overfit_batches:
+            loaders = without_shuffling(loaders, warn)
+        self.strategy.barrier(hook)
+        data = TrainingData(loaders, self.limit_train_batches, self._placement())
+        if self._resume_training_data is not None:
+            data.load_state_dict(self._resume_training_data)
+            self._resume_training_data = None
+        self._training_data_epoch = self.current_epoch
+        self._set_validation_interval(data)
+        return data
+
+    def _set_validation_interval(self, data: TrainingData) -> None:
+        """How many batches lie between validations, now that the number of batches is known."""
+        interval = self.val_check_interval
+        if self._val_check_seconds is not None:
+            self.val_check_batch = None
+        elif isinstance(interval, int):
+            if self.check_val_every_n_epoch is not None and interval > data.num_batches and self.limit_val_batches:
+                # A run may well validate less than once per epoch; it only has to be said how.
+                raise MisconfigurationException(
+                    f"val_check_interval={interval} is more than the {int(data.num_batches)} training batches of an epoch; "
+                    "set check_val_every_n_epoch=None to count batches over epochs, or limit_val_batches=0 for no validation"
+                )
+            self.val_check_batch = interval
+        elif data.sized:
+            self.val_check_batch = max(1, int(data.num_batches * interval))
+        elif interval == 1.0:
+            self.val_check_batch = math.inf
+        else:
+            raise MisconfigurationException(
+                f"val_check_interval={interval} is a share of an epoch, but the training loader has no length; "
+                "give a number of batches, a duration, or 1.0"
+            )
+
+    def _reload_training_data_if_due(self) -> None:
+        every = self.reload_dataloaders_every_n_epochs
+        if every and self.current_epoch - self._training_data_epoch >= every:
+            self.fit_loop.data = self._load_training_data()
+
+    def _load_evaluation_data_if_due(self) -> None:
+        """Validation loaders are loaded before training where its first epoch needs them, so a mistake shows early."""
+        every = self.check_val_every_n_epoch
+        if self._validation.possible and (every is None or (self.current_epoch + 1) % every == 0):
+            self._load_evaluation_data(self._validation)
+        self._validation.restart_clock()
+
+    def _load_evaluation_data(self, loop: EvaluationLoop) -> EvaluationData:
+        every = self.reload_dataloaders_every_n_epochs
+        stale = loop is self._validation and every and self.current_epoch - self._validation_data_epoch >= every
+        if loop.data is not None and not stale:
+            return loop.data
+        stage = {"validation": "val"}.get(loop.kind, loop.kind)
+        hook = f"{stage}_dataloader"
+        loaders = request_loaders(self._given_loaders.get(stage), self._loader_owner(hook), hook)
+        if self.overfit_batches and loop is self._validation:
+            loaders = without_shuffling(loaders, warn)
+        warn_if_shuffled(loaders, stage)
+        self.strategy.barrier(hook)
+        name = f"limit_{stage}_batches"
+        loop.data = EvaluationData(loaders, getattr(self, name), name, self._placement(predicting=stage == "predict"))
+        if loop is self._validation:
+            self._validation_data_epoch = self.current_epoch
+            if self._resume_validation_data is not None:
+                loop.data.load_state_dict(self._resume_validation_data)
+                self._resume_validation_data = None
+        return loop.data
+
+    def _training_data_state(self, position: Position) -> dict[str, Any] | None:
+        data = self.fit_loop.data
+        return None if data is None else data.state_dict(position.batch, running=position.next is not Next.EPOCH)
+
+    def _validation_data_state(self) -> list[dict[str, Any]] | None:
+        return None if self._validation.data is None else self._validation.data.state_dict()
+
+    def _transfer(self) -> Callable[[Any, int], Any] | None:
+        """What brings a batch to the device, ``None`` where nothing has to be done."""
+        module, datamodule = self.lightning_module, self.datamodule
+        owners = {}
+        for name in _TRANSFER_HOOKS:
+            of_module, of_datamodule = is_overridden(name, module), is_overridden(name, datamodule)
+            if of_module and of_datamodule:
+                warn(f"{name} is overridden in the module and in the datamodule; the datamodule's is used")
+            owners[name] = datamodule if of_datamodule else module if of_module else None
+        converts = type(self.precision_plugin).convert_input is not Precision.convert_input
+        device = self.strategy.root_device
+        if not any(owners.values()) and not converts and device.type == "cpu":
+            return None
+        before, move, after = (getattr(owners[name] or module, name) for name in _TRANSFER_HOOKS)
+        sink, convert = self._sink, self.precision_plugin.convert_input
+
+        def transfer(batch: Any, dataloader_idx: int) -> Any:
+            sink.enter("transfer_batch_to_device")
+            batch = before(convert(batch) if converts else batch, dataloader_idx)
+            return after(move(batch, device, dataloader_idx), dataloader_idx)
+
+        return transfer
+
+    # --- optimisation --------------------------------------------------------------------------------------------
+
+    def _set_up_optimizers(self) -> None:
+        module = self.lightning_module
+        found = self._hooks.call_module("configure_optimizers")
+        self.optimizers, self.lr_scheduler_configs = parse_configuration(found, module)
+        count = self._count_manual_step if not module.automatic_optimization else _count_nothing
+        self._wrapped_optimizers = [LightningOptimizer(optimizer, self, count) for optimizer in self.optimizers]
+        self._schedulers = Schedulers(self)
+        self._clips = is_overridden("configure_gradient_clipping", module) or is_overridden("clip_gradients", module)
+
+    def _count_manual_step(self) -> None:
+        self._position.step += 1
+
+    def _before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Between backward and the optimizer: hooks, then clipping (automatic optimisation only)."""
+        hooks, module = self._hooks, self.lightning_module
+        if hooks["on_before_optimizer_step"]:
+            hooks.call("on_before_optimizer_step", optimizer)
+        if (self._clips or self.gradient_clip_val) and module.automatic_optimization:
+            hooks.call_module(
+                "configure_gradient_clipping", optimizer, self.gradient_clip_val, self.gradient_clip_algorithm
+            )
+
+    def _manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        hooks = self._hooks
+        self.strategy.before_manual_backward(loss)
+        hooks.call("on_before_backward", loss)
+        before = self._sink.hook
+        self._sink.enter("backward")
+        self.precision_plugin.backward(loss, self.lightning_module, *args, **kwargs)
+        self._sink.enter(before)
+        hooks.call("on_after_backward")
+
+    @property
+    def estimated_stepping_batches(self) -> float:
+        """Optimizer steps of the whole run; infinite where there is no limit. Loads the training data if need be."""
+        if self.max_epochs == -1:
+            return math.inf if self.max_steps == -1 else self.max_steps
+        if self.fit_loop.data is None:
+            self.fit_loop.data = self._load_training_data()
+        batches = self.num_training_batches
+        if math.isinf(batches):
+            return self.max_steps if self.max_steps != -1 else math.inf
+        total = math.ceil(batches / self.accumulate_grad_batches) * max(self.max_epochs, 1)
+        return min(total, self.max_steps) if self.max_steps != -1 else total
+
+    def _finish_after_agreement(self) -> None:
+        """End training after a step that all ranks agree on; a single process just ends."""
+        if self.world_size == 1:
+            self.should_stop = True
+        elif self._job is not None:
+            self._job.request_finish()
+        else:
+            self.should_stop = True
+
+    # --- setting up ----------------------------------------------------------------------------------------------
+
+    def _check_fit(self, module: LightningModule) -> None:
+        """Refuse what cannot be trained.
+
+        Raises:
+            MisconfigurationException: arguments that contradict manual optimisation, or no training step.
+        """
+        if not is_overridden("training_step", module):
+            raise MisconfigurationException(f"{type(module).__name__} has no training_step; Trainer.fit needs one")
+        if not is_overridden("configure_optimizers", module):
+            raise MisconfigurationException(
+                f"{type(module).__name__} has no configure_optimizers; return None from it to train without an optimizer"
+            )
+        for name in ("training_epoch_end", "validation_epoch_end", "test_epoch_end"):
+            if hasattr(module, name):
+                raise NotImplementedError(
+                    f"{type(module).__name__}.{name} is no longer called; use on_{name.replace('training', 'train')} "
+                    "and keep what the steps return yourself"
+                )
+        if module.automatic_optimization:
+            return
+        if self.gradient_clip_val:
+            raise MisconfigurationException(
+                f"gradient_clip_val={self.gradient_clip_val} with manual optimisation; call self.clip_gradients in training_step"
+            )
+        if self.accumulate_grad_batches != 1:
+            raise MisconfigurationException(
+                f"accumulate_grad_batches={self.accumulate_grad_batches} with manual optimisation; "
+                "step the optimizer every so many batches in training_step"
+            )
+
+    def _move_module(self, module: LightningModule) -> None:
+        module.to(self.strategy.root_device)
+        self.precision_plugin.convert_module(module)
+        if self.sync_batchnorm and self.world_size > 1 and self._fn == "fit":
+            converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)
+            if converted is not module:
+                say("the module itself is a BatchNorm layer, which sync_batchnorm cannot replace")
+
+    sync_batchnorm: bool
+    _clips: bool
+    _training_data_epoch: int = 0
+    _validation_data_epoch: int = 0
+
+
+def _count_nothing() -> None:
+    """Automatic optimisation counts its steps itself."""

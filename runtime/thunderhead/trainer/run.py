@@ -1,0 +1,298 @@
+"""One entry point from end to end.
+
+::
+
+    fit:                                             validate, test, predict:
+        configure_callbacks                              configure_callbacks
+        prepare_data                                     prepare_data
+        setup("fit")                                     setup(stage)
+        configure_model                                  configure_model
+        [checkpoint] modules, datamodule, callbacks      [checkpoint] weights
+        to the device, wrap, configure_optimizers        to the device
+        on_fit_start
+        hyperparameters to the loggers
+        [checkpoint] precision, optimizers, schedulers
+        zero_grad, sanity check                          zero_grad
+        the fit loop                                     the evaluation loop
+        on_fit_end
+        teardown("fit"), loggers finalized               teardown(stage), loggers finalized
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from thunderhead.checkpoint import content, file
+from thunderhead.core.datamodule import LightningDataModule
+from thunderhead.core.module import LightningModule
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.job import attached
+from thunderhead.job.board import Phase
+from thunderhead.job.errors import Stopped, Superseded
+from thunderhead.job.link import Restored
+from thunderhead.loops.evaluate import check_evaluation_loop
+from thunderhead.loops.job import JobRun, content_of, restore_local
+from thunderhead.loops.position import Next
+from thunderhead.rng import isolate_rng
+from thunderhead.trainer.assembly import attach_module_callbacks
+from thunderhead.trainer.hook_table import is_overridden
+from thunderhead.trainer.state import RunningStage, TrainerFn, TrainerStatus
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+_STAGES = {
+    "fit": RunningStage.TRAINING,
+    "validate": RunningStage.VALIDATING,
+    "test": RunningStage.TESTING,
+    "predict": RunningStage.PREDICTING,
+}
+_KINDS = {"validate": "validation", "test": "test", "predict": "predict"}
+
+
+def run(
+    trainer: Trainer,
+    fn: str,
+    model: LightningModule | None,
+    loaders: dict[str, Any],
+    datamodule: LightningDataModule | None,
+    ckpt_path: Any,
+    weights_only: bool | None,
+) -> Any:
+    """Run one entry point; whatever happens, callbacks and loggers hear of the end."""
+    module = _module_for(trainer, fn, model)
+    if datamodule is not None and any(loader is not None for loader in loaders.values()):
+        raise MisconfigurationException(f"Trainer.{fn} got loaders and a datamodule; pass only one of them")
+    if model is None and ckpt_path is None and fn != "fit" and trainer.checkpoint_callback is not None:
+        ckpt_path = "best"
+    _attach(trainer, fn, module, loaders, datamodule)
+    try:
+        return _run(trainer, fn, ckpt_path, weights_only)
+    except (Stopped, Superseded):
+        # Nothing went wrong: the job goes on elsewhere or later. Callbacks that act on failures are not told.
+        _finish(trainer, fn, "aborted", TrainerStatus.INTERRUPTED)
+        raise
+    except BaseException as error:
+        trainer.state.status = TrainerStatus.INTERRUPTED
+        for callback in trainer.callbacks:
+            callback.on_exception(trainer, module, error)
+        if trainer.datamodule is not None:
+            trainer.datamodule.on_exception(error)
+        for logger in trainer.loggers:
+            logger.finalize("failed")
+        trainer.strategy.teardown()
+        trainer.state.stage = trainer._stage = None
+        trainer._sink.results = None
+        raise
+
+
+def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -> Any:
+    module, hooks = trainer.lightning_module, trainer._hooks
+    attach_module_callbacks(trainer)
+    if fn == "fit":
+        trainer._check_fit(module)
+    else:
+        check_evaluation_loop(module, _KINDS[fn], fn)
+    trainer.strategy.setup_environment()
+    _prepare_data(trainer)
+    _setup(trainer, fn)
+    hooks.call_module("configure_model")
+    restored = _open_job(trainer, fn)
+    loaded = content_of(restored) if restored is not None else _load_file(trainer, ckpt_path, weights_only)
+    if loaded is not None:
+        content.restore_modules(trainer, loaded)
+    trainer._metrics.begin_run()
+    trainer._train_results.reset()
+    trainer._move_module(module)
+    if fn != "fit":
+        result = _evaluate(trainer, fn)
+    else:
+        result = _fit(trainer, loaded, restored)
+    _finish(trainer, fn, "success", TrainerStatus.FINISHED)
+    return result
+
+
+def _fit(trainer: Trainer, loaded: dict[str, Any] | None, restored: Restored | None) -> None:
+    module, hooks = trainer.lightning_module, trainer._hooks
+    trainer.strategy.wrap(module)
+    trainer._set_up_optimizers()
+    hooks.call("on_fit_start")
+    _log_hyperparameters(trainer)
+    if loaded is not None:
+        trainer._position = content.restore_training(trainer, loaded)
+        trainer._resume_training_data = (loaded.get(content.OWN_KEY) or {}).get("data")
+        _check_position(trainer)
+    if restored is not None:
+        restore_local(trainer, restored.local)
+    torch.set_grad_enabled(True)
+    module.zero_grad()
+    _sanity_check(trainer, resumed_inside=restored is not None or trainer._position.next is not Next.EPOCH)
+    job = trainer._job
+    if job is not None:
+        job.begin(trainer._position)
+    with torch.autograd.set_detect_anomaly(trainer.detect_anomaly):
+        trainer.fit_loop.run()
+    if job is not None:
+        job.finish(content.copy_position(trainer._position, next=Next.NOTHING))
+    trainer._sink.results = None
+    trainer.strategy.teardown()
+    hooks.call("on_fit_end")
+
+
+def _evaluate(trainer: Trainer, fn: str) -> Any:
+    loop = {"validate": trainer._validate, "test": trainer._test, "predict": trainer._predict}[fn]
+    loop.data = None
+    trainer.lightning_module.zero_grad()
+    return loop.run()
+
+
+def _module_for(trainer: Trainer, fn: str, model: Any) -> LightningModule:
+    if model is None:
+        if trainer._module is None or fn == "fit":
+            raise MisconfigurationException(f"Trainer.{fn} needs a module; pass one")
+        return trainer._module
+    # What torch.compile returns holds the module it compiled.
+    unwrapped = getattr(model, "_orig_mod", model)
+    if not isinstance(unwrapped, LightningModule):
+        raise TypeError(f"Trainer.{fn} got a {type(model).__qualname__}; pass a LightningModule")
+    return unwrapped
+
+
+def _attach(
+    trainer: Trainer,
+    fn: str,
+    module: LightningModule,
+    loaders: dict[str, Any],
+    datamodule: LightningDataModule | None,
+) -> None:
+    trainer._fn = fn
+    trainer.state.fn, trainer.state.status = TrainerFn(fn), TrainerStatus.RUNNING
+    trainer._stage, trainer.state.stage = _STAGES[fn].value, _STAGES[fn]
+    trainer.should_stop = False
+    trainer._module = module
+    module.trainer = trainer
+    trainer._given_loaders = loaders
+    trainer.datamodule = datamodule
+    if datamodule is not None:
+        datamodule.trainer = trainer
+    trainer._job = None
+    if fn == "fit":
+        trainer.fit_loop.data = None
+        trainer._validation.data = None
+        enabled = is_overridden("validation_step", module) and trainer.limit_val_batches != 0
+        trainer._validation.possible = enabled and _has_loader(trainer, "val")
+
+
+def _has_loader(trainer: Trainer, stage: str) -> bool:
+    if trainer._given_loaders.get(stage) is not None:
+        return True
+    hook = f"{stage}_dataloader"
+    return is_overridden(hook, trainer.datamodule) or is_overridden(hook, trainer.lightning_module)
+
+
+def _prepare_data(trainer: Trainer) -> None:
+    """Once per node, or once in all; the others wait."""
+    for owner in (trainer.datamodule, trainer.lightning_module):
+        if owner is None or not is_overridden("prepare_data", owner):
+            continue
+        chosen = trainer.local_rank == 0 if owner.prepare_data_per_node else trainer.global_rank == 0
+        if chosen:
+            owner.prepare_data()
+        trainer.strategy.barrier("prepare_data")
+
+
+def _setup(trainer: Trainer, fn: str) -> None:
+    trainer.strategy.barrier("before setup")
+    # Loggers make their directories on rank 0 before anyone asks where they are.
+    for logger in trainer.loggers:
+        _ = logger.experiment
+    trainer._hooks.resolve()
+    if trainer.datamodule is not None and is_overridden("setup", trainer.datamodule):
+        trainer.datamodule.setup(fn)
+    trainer._hooks.call("setup", fn)
+    trainer._hooks.call_module("setup", fn)
+    trainer._hooks.resolve()
+    trainer.strategy.barrier("after setup")
+
+
+def _open_job(trainer: Trainer, fn: str) -> Restored | None:
+    """The newest committed checkpoint, where this process runs in a job; fit also reports to it from now on."""
+    link = attached()
+    if link is None:
+        return None
+    job = JobRun(trainer, link)
+    restored = job.open()
+    trainer._job = job
+    if fn != "fit":
+        job.phase({"validate": Phase.VALIDATE, "test": Phase.TEST, "predict": Phase.PREDICT}[fn])
+    return restored
+
+
+def _load_file(trainer: Trainer, ckpt_path: Any, weights_only: bool | None) -> dict[str, Any] | None:
+    path = file.resolve(trainer, ckpt_path)
+    trainer.ckpt_path = path
+    return None if path is None else file.read(path, weights_only=weights_only)
+
+
+def _check_position(trainer: Trainer) -> None:
+    position = trainer._position
+    if trainer.max_epochs != -1 and position.epoch > trainer.max_epochs:
+        raise MisconfigurationException(
+            f"the checkpoint was taken after {position.epoch} epochs, but max_epochs={trainer.max_epochs}; raise it to go on"
+        )
+
+
+def _log_hyperparameters(trainer: Trainer) -> None:
+    if not trainer.loggers or not trainer.enable_autolog_hparams:
+        return
+    hparams: dict[str, Any] = {}
+    for owner in (trainer.lightning_module, trainer.datamodule):
+        if owner is not None and owner._log_hyperparams:
+            hparams.update(owner.hparams_initial)
+    for logger in trainer.loggers:
+        if hparams:
+            logger.log_hyperparams(hparams)
+        logger.log_graph(trainer.lightning_module)
+        logger.save()
+
+
+def _sanity_check(trainer: Trainer, *, resumed_inside: bool) -> None:
+    """A few validation batches before training, so that a mistake there shows at once; leaves no trace."""
+    if not trainer._validation.possible or not trainer.num_sanity_val_steps or resumed_inside:
+        return
+    with isolate_rng():
+        trainer.state.stage = RunningStage.SANITY_CHECKING
+        trainer._hooks.call("on_sanity_check_start")
+        trainer._validation.run(sanity_batches=trainer.num_sanity_val_steps)
+        trainer._hooks.call("on_sanity_check_end")
+        trainer._metrics.begin_run()
+        trainer._validation.forget()
+        trainer.state.stage = RunningStage.TRAINING
+
+
+def _finish(trainer: Trainer, fn: str, status: str, end: TrainerStatus) -> None:
+    datamodule = trainer.datamodule
+    if datamodule is not None and is_overridden("teardown", datamodule):
+        datamodule.teardown(fn)
+    trainer._hooks.call("teardown", fn)
+    trainer._hooks.call_module("teardown", fn)
+    for logger in trainer.loggers:
+        logger.finalize(status)
+    trainer.strategy.teardown()
+    trainer._sink.results = None
+    trainer.state.status = end
+    trainer.state.stage = trainer._stage = None
+
+
+def save_checkpoint(trainer: Trainer, filepath: str | os.PathLike[str], weights_only: bool, options: Any) -> None:
+    """Write a ``.ckpt`` file of the running moment; see ``Trainer.save_checkpoint``."""
+    if trainer._module is None:
+        raise AttributeError("the Trainer has no module, so there is nothing to save; pass one to fit first")
+    position = trainer.fit_loop.position_for_file()
+    made = content.dump(trainer, position, weights_only=weights_only)
+    if trainer.is_global_zero:
+        file.write(made, os.fspath(filepath), options)
+    trainer.strategy.barrier("save_checkpoint")

@@ -1,0 +1,402 @@
+"""The trainer: arguments in, entry points out. What happens in a run is in ``thunderhead.trainer.run``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import torch
+
+from thunderhead.callbacks.callback import Callback
+from thunderhead.core.datamodule import LightningDataModule
+from thunderhead.core.module import LightningModule
+from thunderhead.data.transfer import map_tensors
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.loops.evaluate import EvaluationLoop
+from thunderhead.loops.fit import FitLoop
+from thunderhead.loops.position import Position
+from thunderhead.precision import Precision
+from thunderhead.results.metrics import Metrics
+from thunderhead.results.sink import Sink
+from thunderhead.results.store import Results
+from thunderhead.trainer import arguments as args
+from thunderhead.trainer import run
+from thunderhead.trainer.assembly import (
+    choose_precision,
+    choose_strategy,
+    collect_callbacks,
+    collect_loggers,
+    set_determinism,
+)
+from thunderhead.trainer.hook_table import HookTable
+from thunderhead.trainer.internals import TrainerInternals
+from thunderhead.trainer.state import TrainerState
+
+
+class Trainer(TrainerInternals):
+    """Runs a module: fit with validation, validate, test, predict.
+
+    Arguments, their defaults and their meaning are those of Lightning 2.x. Each can be set in the environment as
+    ``PL_TRAINER_<ARGUMENT>`` too.
+
+    Args:
+        accelerator: auto, cpu, gpu, cuda or mps.
+        strategy: auto, ddp (also with ``_find_unused_parameters_true``), or a Strategy.
+        devices: number of processes per node; it follows the environment and is only checked.
+        num_nodes: number of nodes; follows the environment, only checked.
+        precision: 32-true, 64-true, bf16-mixed, 16-mixed, bf16-true or 16-true.
+        logger: True for a CSV logger, False for none, a logger or several.
+        callbacks: one or several.
+        fast_dev_run: run this many batches of everything, without logs or checkpoints; True for 1.
+        max_epochs: epochs to train; -1 for no limit, 1000 if nothing else limits the run.
+        min_epochs: epochs before ``should_stop`` counts.
+        max_steps: optimizer steps to train; -1 for no limit.
+        min_steps: optimizer steps before ``should_stop`` counts.
+        max_time: how long to train: ``"DD:HH:MM:SS"``, a timedelta or a dict of its arguments.
+        limit_train_batches: an integer counts batches, a float is a share; ``"1 batch"`` and ``"100%"`` say it in words.
+        limit_val_batches: the same for validation.
+        limit_test_batches: the same for test.
+        limit_predict_batches: the same for predict.
+        overfit_batches: train and validate on this part of the training and validation data, unshuffled.
+        val_check_interval: validate every this many batches, at this share of an epoch, or after this time.
+        check_val_every_n_epoch: validate in every n-th epoch; None to count batches over epochs.
+        num_sanity_val_steps: validation batches before training; -1 for all, 0 for none.
+        log_every_n_steps: training steps between records of step values.
+        enable_checkpointing: add a ModelCheckpoint when none is given.
+        enable_progress_bar: show progress.
+        enable_model_summary: print what the module is made of.
+        accumulate_grad_batches: batches per optimizer step.
+        gradient_clip_val: clip gradients at this value; None or 0 for not.
+        gradient_clip_algorithm: norm (default) or value.
+        deterministic: True, False or "warn" for torch's deterministic algorithms; None leaves them.
+        benchmark: cuDNN's autotuner; None leaves it.
+        inference_mode: inference mode rather than no_grad in validate, test and predict.
+        use_distributed_sampler: cut loaders into one part per rank.
+        profiler: not yet anything but None.
+        detect_anomaly: autograd's anomaly detection.
+        barebones: switch off everything that costs time.
+        plugins: a Precision.
+        sync_batchnorm: share BatchNorm statistics between ranks.
+        reload_dataloaders_every_n_epochs: ask for the loaders again every n epochs; 0 for never.
+        default_root_dir: where files go; the working directory by default.
+        enable_autolog_hparams: send hyperparameters to the loggers.
+
+    Raises:
+        MisconfigurationException: an argument cannot mean anything, or contradicts another.
+    """
+
+    @args.keyword_arguments
+    def __init__(
+        self,
+        *,
+        accelerator: str = "auto",
+        strategy: Any = "auto",
+        devices: list[int] | str | int = "auto",
+        num_nodes: int | None = None,
+        precision: int | str | None = None,
+        logger: Any = None,
+        callbacks: Any = None,
+        fast_dev_run: int | bool = False,
+        max_epochs: int | None = None,
+        min_epochs: int | None = None,
+        max_steps: int = -1,
+        min_steps: int | None = None,
+        max_time: str | timedelta | dict[str, int] | None = None,
+        limit_train_batches: int | float | str | None = None,
+        limit_val_batches: int | float | str | None = None,
+        limit_test_batches: int | float | str | None = None,
+        limit_predict_batches: int | float | str | None = None,
+        overfit_batches: int | float | str = 0.0,
+        val_check_interval: int | float | str | timedelta | dict[str, int] | None = None,
+        check_val_every_n_epoch: int | None = 1,
+        num_sanity_val_steps: int | None = None,
+        log_every_n_steps: int | None = None,
+        enable_checkpointing: bool | None = None,
+        enable_progress_bar: bool | None = None,
+        enable_model_summary: bool | None = None,
+        accumulate_grad_batches: int = 1,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+        deterministic: bool | str | None = None,
+        benchmark: bool | None = None,
+        inference_mode: bool = True,
+        use_distributed_sampler: bool = True,
+        profiler: Any = None,
+        detect_anomaly: bool = False,
+        barebones: bool = False,
+        plugins: Any = None,
+        sync_batchnorm: bool = False,
+        reload_dataloaders_every_n_epochs: int = 0,
+        default_root_dir: str | os.PathLike[str] | None = None,
+        enable_autolog_hparams: bool = True,
+    ) -> None:
+        given = dict(locals())
+        self._barebones(given)
+        self._fast_dev_run(given)
+        self._limits(given)
+        self._optimisation(given)
+        self.detect_anomaly = detect_anomaly
+        self.inference_mode = inference_mode
+        self.barebones = barebones
+        self.use_distributed_sampler = use_distributed_sampler
+        self.enable_autolog_hparams = enable_autolog_hparams
+        self._default_root_dir = os.fspath(default_root_dir) if default_root_dir is not None else os.getcwd()
+        set_determinism(deterministic, benchmark)
+        self.strategy = choose_strategy(given)
+        self.precision_plugin: Precision = choose_precision(given, self.strategy)
+        self._parts()
+        self.loggers = collect_loggers(given, self)
+        self._callbacks = collect_callbacks(given, self)
+
+    def _barebones(self, given: dict[str, Any]) -> None:
+        if not given["barebones"]:
+            return
+        off: dict[str, Any] = {
+            "enable_checkpointing": False,
+            "logger": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "log_every_n_steps": 0,
+            "num_sanity_val_steps": 0,
+        }
+        for name, value in off.items():
+            if given[name]:
+                raise MisconfigurationException(
+                    f"barebones=True switches off {name}, but {name}={given[name]!r} was given"
+                )
+            given[name] = value
+        for name in ("fast_dev_run", "detect_anomaly", "profiler"):
+            if given[name]:
+                raise MisconfigurationException(f"barebones=True cannot be combined with {name}={given[name]!r}")
+
+    def _fast_dev_run(self, given: dict[str, Any]) -> None:
+        wanted = given["fast_dev_run"]
+        if wanted is not True:
+            args.whole_number("fast_dev_run", int(wanted), least=0)
+        self.fast_dev_run: int | bool = True if wanted == 1 else wanted
+        if not wanted:
+            return
+        batches = int(wanted)
+        for stage in ("train", "val", "test", "predict"):
+            given[f"limit_{stage}_batches"] = batches
+        given.update(max_steps=batches, max_epochs=1, num_sanity_val_steps=0, val_check_interval=1.0)
+        given.update(check_val_every_n_epoch=1, logger=False, enable_checkpointing=given["enable_checkpointing"])
+
+    def _limits(self, given: dict[str, Any]) -> None:
+        for stage in ("train", "val", "test", "predict"):
+            name = f"limit_{stage}_batches"
+            setattr(self, name, args.batch_limit(name, given[name]))
+        self.overfit_batches = args.batch_limit("overfit_batches", given["overfit_batches"])
+        if self.overfit_batches:
+            self.limit_train_batches = self.limit_val_batches = self.overfit_batches
+        every = args.whole_number("check_val_every_n_epoch", given["check_val_every_n_epoch"], least=1, optional=True)
+        self.check_val_every_n_epoch: int | None = every
+        self.val_check_interval, self._val_check_seconds = args.validation_interval(given["val_check_interval"], every)
+        self.val_check_batch: float | None = None
+        sanity = 2 if given["num_sanity_val_steps"] is None else given["num_sanity_val_steps"]
+        args.whole_number("num_sanity_val_steps", sanity, least=-1)
+        self.num_sanity_val_steps = float("inf") if sanity == -1 else sanity
+        steps = 50 if given["log_every_n_steps"] is None else given["log_every_n_steps"]
+        self.log_every_n_steps = args.whole_number("log_every_n_steps", steps, least=0)
+        self.reload_dataloaders_every_n_epochs = args.whole_number(
+            "reload_dataloaders_every_n_epochs", given["reload_dataloaders_every_n_epochs"], least=0
+        )
+        self.max_steps = args.whole_number("max_steps", given["max_steps"], least=-1)
+        self.min_steps = args.whole_number("min_steps", given["min_steps"], least=0, optional=True)
+        max_epochs = args.whole_number("max_epochs", given["max_epochs"], least=-1, optional=True)
+        min_epochs = args.whole_number("min_epochs", given["min_epochs"], least=0, optional=True)
+        self.max_time = args.duration("max_time", given["max_time"])
+        self._max_epochs_given = max_epochs is not None
+        self.max_epochs, self.min_epochs = args.epoch_and_step_limits(
+            max_epochs, min_epochs, self.max_steps, self.min_steps, timed=self.max_time is not None
+        )
+
+    def _optimisation(self, given: dict[str, Any]) -> None:
+        self.accumulate_grad_batches = args.whole_number(
+            "accumulate_grad_batches", given["accumulate_grad_batches"], least=1
+        )
+        self.gradient_clip_val, self.gradient_clip_algorithm = args.gradient_clipping(
+            given["gradient_clip_val"], given["gradient_clip_algorithm"]
+        )
+        self.sync_batchnorm = given["sync_batchnorm"]
+        if given["profiler"] is not None:
+            raise MisconfigurationException(
+                f"profiler={given['profiler']!r} is not supported; profile with torch.profiler"
+            )
+
+    def _parts(self) -> None:
+        self.state = TrainerState()
+        self.should_stop = False
+        self.received_sigterm = False
+        self.datamodule: LightningDataModule | None = None
+        self.optimizers: list[Any] = []
+        self.lr_scheduler_configs: list[Any] = []
+        self.ckpt_path: str | None = None
+        self._module: LightningModule | None = None
+        self._fn: str | None = None
+        self._stage: str | None = None
+        self._given_loaders: dict[str, Any] = {}
+        self._wrapped_optimizers: list[Any] = []
+        self._position = Position()
+        self._job: Any = None
+        self._resumed_rng: Callable[[], None] | None = None
+        self._resume_validation_data: list[dict[str, Any]] | None = None
+        self._resume_training_data: dict[str, Any] | None = None
+        self._sink = Sink(self)
+        self._hooks = HookTable(self)
+        self._metrics = Metrics(self)
+        host = self.strategy.root_device.type == "cpu"
+        self._train_results = Results(training=True, host=host)
+        self.fit_loop = FitLoop(self)
+        self._validation = EvaluationLoop(self, "validation")
+        self._validate = EvaluationLoop(self, "validation")
+        self._test = EvaluationLoop(self, "test")
+        self._predict = EvaluationLoop(self, "predict")
+
+    # --- entry points --------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        model: LightningModule,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: LightningDataModule | None = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Train ``model``, validating in between.
+
+        Args:
+            model: the module.
+            train_dataloaders: an iterable of batches, or a collection of them; a datamodule may stand here too.
+            val_dataloaders: one iterable or several.
+            datamodule: gives the loaders instead.
+            ckpt_path: a file or URL to go on from, ``"best"`` or ``"last"``.
+            weights_only: how ``torch.load`` reads that file.
+
+        Raises:
+            MisconfigurationException: module, data and arguments do not fit together.
+            Stopped: in a job, all ranks stopped as asked and the checkpoint is committed.
+        """
+        if isinstance(train_dataloaders, LightningDataModule):
+            train_dataloaders, datamodule = None, train_dataloaders
+        loaders = {"train": train_dataloaders, "val": val_dataloaders}
+        run.run(self, "fit", model, loaders, datamodule, ckpt_path, weights_only)
+
+    def validate(
+        self,
+        model: LightningModule | None = None,
+        dataloaders: Any = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
+        verbose: bool = True,
+        datamodule: LightningDataModule | None = None,
+        weights_only: bool | None = None,
+    ) -> list[dict[str, float]]:
+        """Run validation once.
+
+        Args:
+            model: the module; the attached one, with its best checkpoint, when left out.
+            dataloaders: one iterable of batches or several; a datamodule may stand here too.
+            ckpt_path: weights to load: a file or URL, ``"best"`` or ``"last"``.
+            verbose: print the metrics.
+            datamodule: gives the loaders instead.
+            weights_only: how ``torch.load`` reads that file.
+
+        Returns:
+            One dict of metrics per loader.
+        """
+        return self._evaluate("validate", "val", model, dataloaders, ckpt_path, verbose, datamodule, weights_only)
+
+    def test(
+        self,
+        model: LightningModule | None = None,
+        dataloaders: Any = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
+        verbose: bool = True,
+        datamodule: LightningDataModule | None = None,
+        weights_only: bool | None = None,
+    ) -> list[dict[str, float]]:
+        """Run the test loop once; arguments and result as for ``validate``."""
+        return self._evaluate("test", "test", model, dataloaders, ckpt_path, verbose, datamodule, weights_only)
+
+    def _evaluate(
+        self,
+        fn: str,
+        stage: str,
+        model: LightningModule | None,
+        dataloaders: Any,
+        ckpt_path: Any,
+        verbose: bool,
+        datamodule: LightningDataModule | None,
+        weights_only: bool | None,
+    ) -> list[dict[str, float]]:
+        if isinstance(dataloaders, LightningDataModule):
+            dataloaders, datamodule = None, dataloaders
+        found = run.run(self, fn, model, {stage: dataloaders}, datamodule, ckpt_path, weights_only)
+        if verbose and self.is_global_zero and found:
+            from thunderhead.callbacks.progress import print_results
+
+            print_results(found, fn)
+        return found or []
+
+    def predict(
+        self,
+        model: LightningModule | None = None,
+        dataloaders: Any = None,
+        datamodule: LightningDataModule | None = None,
+        return_predictions: bool | None = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
+        weights_only: bool | None = None,
+    ) -> Any:
+        """Predict every batch.
+
+        Args:
+            model: the module; the attached one, with its best checkpoint, when left out.
+            dataloaders: one iterable of batches or several; a datamodule may stand here too.
+            datamodule: gives the loaders instead.
+            return_predictions: whether to keep and return what ``predict_step`` returns (True by default).
+            ckpt_path: weights to load: a file or URL, ``"best"`` or ``"last"``.
+            weights_only: how ``torch.load`` reads that file.
+
+        Returns:
+            One entry per batch, on the CPU; a list of such lists for several loaders; None if nothing is returned.
+        """
+        if isinstance(dataloaders, LightningDataModule):
+            dataloaders, datamodule = None, dataloaders
+        self._predict.keep_predictions = return_predictions is not False
+        self._predict.predictions = []
+        run.run(self, "predict", model, {"predict": dataloaders}, datamodule, ckpt_path, weights_only)
+        found = self._predict.predictions
+        if not self._predict.keep_predictions or not found:
+            return None
+        return found[0] if len(found) == 1 else found
+
+    def save_checkpoint(
+        self, filepath: str | os.PathLike[str], weights_only: bool | None = None, storage_options: Any = None
+    ) -> None:
+        """Write a ``.ckpt`` file; every rank must call it.
+
+        Args:
+            filepath: path or URL.
+            weights_only: leave out optimizers, schedulers and callbacks.
+            storage_options: options for the file system behind a URL.
+
+        Raises:
+            AttributeError: no module is attached.
+            OSError: it could not be written.
+        """
+        run.save_checkpoint(self, filepath, bool(weights_only), storage_options)
+
+    def print(self, *values: Any, **options: Any) -> None:
+        """Print on local rank 0."""
+        if self.local_rank == 0:
+            print(*values, **options)
+
+    @staticmethod
+    def _to_cpu(data: Any) -> Any:
+        return map_tensors(data, lambda value: value.cpu() if isinstance(value, torch.Tensor) else value)
+
+
+__all__ = ["Callback", "Trainer"]
