@@ -14,7 +14,7 @@ from thunderhead_api.names import job_name_problem
 from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.structural import spec_schema
 from thunderhead_api.treaty import API_VERSION, KIND
-from thunderhead_api.walk import Problem, as_json, did_you_mean, problems, with_defaults
+from thunderhead_api.walk import Problem, as_json, did_you_mean, no_json, problems, with_defaults
 
 __all__ = ["InvalidJob", "Problem", "did_you_mean", "parse_spec", "validate"]
 
@@ -39,7 +39,7 @@ def validate(job: Mapping[str, Any]) -> list[Problem]:
     if not isinstance(job, Mapping):
         return [Problem("job", job, "must be an object", "a job begins with apiVersion, kind, metadata and spec")]
     plain = as_json(job)
-    found = _head_problems(plain)
+    found = [*_head_problems(plain), *no_json(plain, "")]
     if "spec" not in plain:
         return [*found, Problem("spec", None, "is required")]
     return found + list(problems(spec_schema(), with_defaults(spec_schema(), plain["spec"]), "spec"))

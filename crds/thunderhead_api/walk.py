@@ -46,6 +46,18 @@ def as_json(value: Any) -> Any:
     return str(value)
 
 
+def no_json(value: Any, path: str) -> Iterator[Problem]:
+    """Every number in a value of :func:`as_json` that JSON cannot say."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from no_json(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from no_json(item, f"{path}[{index}]")
+    elif isinstance(value, float) and not isfinite(value):
+        yield Problem(path, value, "is no JSON number", "write it as a string if the class takes one")
+
+
 def with_defaults(schema: Schema, value: Any) -> Any:
     """A copy without nulls (a field left out is how Kubernetes says null) and with the schema's defaults filled in."""
     if isinstance(value, list) and "items" in schema:

@@ -11,6 +11,7 @@ import yaml
 
 from thunderhead_api.treaty import KIND
 from thunderhead_api.validate import Problem, validate
+from thunderhead_cli.kubernetes_yaml import KubernetesLoader
 
 MAX_BYTES = 3 * 1024 * 1024  # what an API server accepts
 
@@ -34,12 +35,14 @@ class JobFile:
     config_maps: dict[str, dict[str, str]]
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML 1.1 as Kubernetes reads it, except that a key written twice is an error and not a lost value."""
+class _StrictLoader(KubernetesLoader):
+    """YAML as Kubernetes reads it, except that a key written twice is an error and not a lost value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
                 line = key_node.start_mark.line + 1

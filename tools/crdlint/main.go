@@ -173,12 +173,7 @@ func (j *Judge) validate(object, old *unstructured.Unstructured, status bool) fi
 // decode does what the handler does between the wire and the strategy: unknown fields are reported and pruned, nulls of
 // fields that are not nullable dropped, defaults filled in.
 func (j *Judge) decode(text string) (*unstructured.Unstructured, []Finding, error) {
-	var raw map[string]any
-	if err := yaml.UnmarshalStrict([]byte(text), &raw); err != nil {
-		return nil, nil, err
-	}
-	// JSON's numbers become int64 where they are whole, as on the wire.
-	asJSON, err := json.Marshal(raw)
+	asJSON, err := yaml.YAMLToJSONStrict([]byte(text))
 	if err != nil {
 		return nil, nil, err
 	}
