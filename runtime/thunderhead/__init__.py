@@ -2,16 +2,25 @@
 
 ``import thunderhead as th`` and write ``th.LightningModule``, ``th.LightningDataModule`` and ``th.Trainer`` with the
 names, hooks and arguments of Lightning 2.x.
+
+Names are imported when they are first used: the agent and the command line work with ``thunderhead.job`` and
+``thunderhead.store``, which need no torch, and must not pay seconds and hundreds of megabytes for it.
 """
 
-from thunderhead import callbacks, loggers
-from thunderhead.callbacks import Callback
-from thunderhead.core.datamodule import LightningDataModule
-from thunderhead.core.module import LightningModule
-from thunderhead.data.combined import CombinedLoader
-from thunderhead.exceptions import MisconfigurationException
-from thunderhead.rng import isolate_rng, seed_everything
-from thunderhead.trainer.trainer import Trainer
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thunderhead import callbacks, loggers
+    from thunderhead.callbacks import Callback
+    from thunderhead.core.datamodule import LightningDataModule
+    from thunderhead.core.module import LightningModule
+    from thunderhead.data.combined import CombinedLoader
+    from thunderhead.exceptions import MisconfigurationException
+    from thunderhead.rng import isolate_rng, seed_everything
+    from thunderhead.trainer.trainer import Trainer
 
 __all__ = [
     "Callback",
@@ -25,3 +34,28 @@ __all__ = [
     "loggers",
     "seed_everything",
 ]
+
+_HOMES = {
+    "Callback": "callbacks",
+    "CombinedLoader": "data.combined",
+    "LightningDataModule": "core.datamodule",
+    "LightningModule": "core.module",
+    "MisconfigurationException": "exceptions",
+    "Trainer": "trainer.trainer",
+    "isolate_rng": "rng",
+    "seed_everything": "rng",
+}
+_PACKAGES = ("callbacks", "loggers")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
