@@ -1,4 +1,4 @@
-"""A whole small world in one event loop: memory cluster, scripted kubelets, the operator's passes, and time by the tick."""
+"""A small world in one event loop: memory cluster, scripted kubelets, the operator's passes, and time by the tick."""
 
 from __future__ import annotations
 
@@ -76,6 +76,9 @@ class World:
         self.reconciler = self.new_reconciler()
         self.due.clear()
         self.dirty = {(o["metadata"]["namespace"], o["metadata"]["name"]): None for o in self.cluster.all(KIND)}
+
+    def later(self, seconds: float) -> datetime:
+        return self.time + timedelta(seconds=seconds)
 
     def submit(self, manifest: Manifest | None = None) -> Manifest:
         """A user creates a job."""
