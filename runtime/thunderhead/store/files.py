@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,13 +47,16 @@ class FileStore:
         raise Unavailable(f"write of {self.uri(key)}: its folder keeps vanishing")
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
-        with self._explained("read", key), open(self._root / key, "rb") as file:
+        with self._explained("read", key), _only_files(), open(self._root / key, "rb") as file:
             file.seek(start)
             return file.read() if length is None else file.read(length)
 
     def size(self, key: str) -> int:
-        with self._explained("stat", key):
-            return (self._root / key).stat().st_size
+        with self._explained("stat", key), _only_files():
+            found = (self._root / key).stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise IsADirectoryError
+            return found.st_size
 
     def scan(self, prefix: str = "") -> Iterator[ObjectInfo]:
         for path in self._walk(prefix):
@@ -130,6 +134,15 @@ class FileStore:
                     f"{cause}; the checkpoint volume must be writable by user {os.getuid()} and support hard links"
                 ) from error
             raise Unavailable(cause) from error
+
+
+@contextmanager
+def _only_files() -> Iterator[None]:
+    """A folder is no object, and below an object there is none."""
+    try:
+        yield
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise FileNotFoundError from error
 
 
 def _is_unfinished(path: Path) -> bool:

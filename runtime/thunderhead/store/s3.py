@@ -95,21 +95,19 @@ class S3Store:
         return f"s3://{self._bucket}/{self._prefix}{key}".rstrip("/")
 
     def put(self, key: str, body: Body, *, if_none_match: bool = False) -> None:
-        condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_none_match else {}
+        options: dict[str, Any] = {"IfNoneMatch": "*"} if if_none_match else {}
         if len(body) > self._part_bytes:
             assert not if_none_match, "objects written on a condition are small"
             self._checksummed_call(lambda checksummed: self._put_in_parts(key, memoryview(body).cast("B"), checksummed))
             return
         content = bytes(body)
-        self._checksummed_call(
-            lambda checksummed: self._call(
-                "PutObject",
-                key,
-                lambda: self._client.put_object(
-                    **self._address(key), Body=content, **_checksum(content, checksummed), **condition
-                ),
-            )
-        )
+
+        def request(checksummed: bool) -> None:
+            checksum = _checksum(content, checksummed) | ({"ChecksumAlgorithm": "CRC64NVME"} if checksummed else {})
+            arguments = {**self._address(key), **checksum, **options}
+            self._call("PutObject", key, lambda: self._client.put_object(Body=content, **arguments))
+
+        self._checksummed_call(request)
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
         if length == 0:

@@ -51,8 +51,8 @@ class OutOfRange(StoreError):
     """A range that begins at or after the end of the object."""
 
 
-class ChecksumUnsupported(StoreError):
-    """The server does not know the checksum we sent."""
+class ChecksumUnsupported(StorageRefused):
+    """Perhaps the server only does not know the checksum that we sent."""
 
 
 def meaning_of(error: Exception, subject: str) -> Exception:
@@ -89,8 +89,7 @@ def _meaning_of_answer(error: ClientError, subject: str) -> Exception:
         return OutOfRange(message)
     if code in _TRY_AGAIN or status == 429 or (status >= 500 and status != 501):
         return Unavailable(message)
+    refusal = f"{message}; {_REMEDIES.get(code, 'correct checkpoint.uri, checkpoint.s3 or the credentials')}"
     if status in (400, 501) and ("checksum" in text.lower() or code == "NotImplemented"):
-        return ChecksumUnsupported(message)
-    return StorageRefused(
-        f"{message}; {_REMEDIES.get(code, 'correct checkpoint.uri, checkpoint.s3 or the credentials')}"
-    )
+        return ChecksumUnsupported(refusal)
+    return StorageRefused(refusal)
