@@ -203,7 +203,7 @@ class TrainingJobSpec(Model):
     trainer: TrainerSpec = Field(default_factory=TrainerSpec)
     """Arguments of the Trainer, spelled as the Trainer spells them."""
     seed: Annotated[int, Field(ge=0, le=4_294_967_295)] | None = None
-    """Seed of every random number generator; left out, one is drawn and recorded."""
+    """Seed of every random number generator of every rank; left out, they are seeded as Python and torch do it."""
     code: Code | None = None
     """Where the Python files come from; left out, they are in the image."""
     image: Annotated[str, StringConstraints(max_length=1024, min_length=1)] | None = None

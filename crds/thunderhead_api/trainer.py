@@ -49,7 +49,10 @@ class ClassSpec(SnakeModel):
 
 
 class TrainerSpec(SnakeModel):
-    """Arguments of the Trainer. ``devices`` and ``num_nodes`` follow from ``nodes`` and ``processesPerNode``."""
+    """Arguments of the Trainer. ``devices`` and ``num_nodes`` follow from ``nodes`` and ``processesPerNode``.
+
+    What another argument of the job says, or what is no value of a file (a profiler, a plugin), is not here.
+    """
 
     model_config = ConfigDict(
         json_schema_extra=refuses(
@@ -57,8 +60,6 @@ class TrainerSpec(SnakeModel):
                 "devices": "is not written here: it follows from spec.processesPerNode and the accelerators in "
                 "spec.resources",
                 "num_nodes": "is not written here: write spec.nodes",
-                "accelerator": "is not written here: it follows from spec.resources",
-                "strategy": "is not written here: more than one process trains with DDP",
                 "default_root_dir": "is not written here: files go to the pod's scratch directory, checkpoints to "
                 "spec.checkpoint.uri",
             }
@@ -76,7 +77,13 @@ class TrainerSpec(SnakeModel):
     max_time: Duration | None = None
     """Stop after this much training time, DD:HH:MM:SS."""
     precision: Annotated[str, StringConstraints(max_length=32)] | None = None
-    """Number format of training: 32-true (default), bf16-mixed."""
+    """Number format of training: 32-true (default), bf16-mixed, 16-mixed, bf16-true, 16-true or 64-true."""
+    accelerator: Literal["auto", "cpu", "gpu", "cuda"] | None = None
+    """Kind of device to train on; auto (default): a GPU where the pod has one, else the CPU."""
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"] | None = (
+        None
+    )
+    """How processes train together; auto (default): DDP where there is more than one."""
     limit_train_batches: BatchLimit | None = None
     """Train on so many batches of an epoch (25), or on a share of them ("50%")."""
     limit_val_batches: BatchLimit | None = None
@@ -103,6 +110,30 @@ class TrainerSpec(SnakeModel):
     """What gradient_clip_val bounds: the norm of all gradients together, or each value."""
     deterministic: bool | None = None
     """Use deterministic algorithms only, and raise where there is none."""
+    benchmark: bool | None = None
+    """Let cuDNN try which algorithm is fastest; its choice may differ from run to run."""
+    inference_mode: bool | None = None
+    """Evaluate in inference mode (default) rather than under no_grad."""
+    use_distributed_sampler: bool | None = None
+    """Cut loaders into one part per rank (default); false: the datamodule does it itself."""
+    sync_batchnorm: bool | None = None
+    """Share BatchNorm statistics between ranks."""
+    reload_dataloaders_every_n_epochs: Annotated[int, Field(ge=0, le=INT32_MAX)] | None = None
+    """Ask the datamodule for its loaders again every n epochs; 0 (default): never."""
+    detect_anomaly: bool | None = None
+    """Find the operation that made the first NaN of a backward pass; slow."""
+    fast_dev_run: bool | None = None
+    """Run one batch of everything, without logs or files, to see whether it runs at all."""
+    barebones: bool | None = None
+    """Switch off everything that costs time: logs, files, progress, sanity checks."""
+    enable_checkpointing: bool | None = None
+    """Add a ModelCheckpoint, which writes .ckpt files for people, when callbacks has none; recovery needs none."""
+    enable_progress_bar: bool | None = None
+    """Print progress."""
+    enable_model_summary: bool | None = None
+    """Print what the module is made of."""
+    enable_autolog_hparams: bool | None = None
+    """Send hyper-parameters to the loggers."""
     callbacks: list[ClassSpec] = Field(default_factory=list, max_length=64)
     """Callbacks to build, called in this order."""
     logger: list[ClassSpec] | None = Field(default=None, max_length=8)
