@@ -88,14 +88,13 @@ STAGES = (
 def test_the_job_ends_as_if_the_operator_had_lived(
     stage: Stage, start: Start, hands: Hands, operators: Operators, figures: Figures
 ) -> None:
-    operators.wait_ready()
+    operators.renew()
     with operators.in_sight(hands) as triggers:
         name = f"op-{stage.name.replace(' ', '-')}"
         run = start(ProbeJob(name=name, nodes=NODES, samples=80 * NODES, step_seconds=0.1))
         stage.reach(run)
         for trigger in triggers:
             trigger.pull()
-    operators.replace()
     status = run.wait_end()["status"]
 
     attempts = [1, 2] if stage.disturbed else [1]

@@ -61,7 +61,8 @@ def test_apply_refuses_and_names_the_field(
     assert said.status != 0, said.out
     assert wrong.names in said.err
     assert api.find(JOBS, site.namespace, wrong.name) is None
-    figures.note(SCENARIO, f"{wrong.what}: refused", said.err.strip().splitlines()[-1][-160:])
+    line = next(line for line in said.err.splitlines() if wrong.names in line)
+    figures.note(SCENARIO, f"{wrong.what}: refused", line[line.index(wrong.names) :])
 
 
 @pytest.mark.usefixtures("_stopped_operator")

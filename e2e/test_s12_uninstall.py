@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .support.api import JOBS, PODS, Api
+from .support.api import JOBS, LEASES, PODS, Api
 from .support.figures import Figures
 from .support.fixtures import Start
 from .support.jobs import ProbeJob
@@ -36,6 +36,7 @@ def test_uninstall_leaves_running_jobs_and_nothing_of_its_own(
     uninstalled.uninstall()
     removed = [thing for thing in installed if not is_kept(thing)]
     eventually(lambda: leftovers(kubectl, uninstalled.namespace, removed) == [], "the end of its objects", timeout_s=60)
+    assert api.list(LEASES, uninstalled.namespace) == []
     figures.note(SCENARIO, "objects removed by helm uninstall", str(len(removed)), f"of {len(installed)}")
     assert kubectl.run("get", "trainingjobs", "-A").status == 0, "the definition stays, and with it every job"
 

@@ -57,11 +57,11 @@ class Operators:
         with ExitStack() as stack:
             yield [stack.enter_context(hands.aiming_at(node, PROCESS)) for node in sorted(self.nodes())]
 
-    def replace(self) -> None:
-        """Lets new pods take the place of those whose process was killed: their restart would be held back, longer with
-        every kill."""
+    def renew(self) -> None:
+        """Fresh pods, ready: a container that is killed for the first time is restarted at once, later ones ever later."""
         for pod in self.pods():
-            self.api.delete(PODS, self.namespace, pod["metadata"]["name"], grace_s=0)
+            self.api.delete(PODS, self.namespace, pod["metadata"]["name"])
+        self.wait_ready()
 
     def metrics(self, pod: Object) -> dict[str, float]:
         """Every sample of a replica by its name with labels, as Prometheus' own parser reads them."""
