@@ -58,7 +58,7 @@ class Operators:
             yield [stack.enter_context(hands.aiming_at(node, PROCESS)) for node in sorted(self.nodes())]
 
     def renew(self) -> None:
-        """Fresh pods, ready: a container that is killed for the first time is restarted at once, later ones ever later."""
+        """Fresh pods, ready: a container killed for the first time is restarted at once, after that ever later."""
         for pod in self.pods():
             self.api.delete(PODS, self.namespace, pod["metadata"]["name"])
         self.wait_ready()
