@@ -73,7 +73,7 @@ class Probe(th.LightningModule):
         self,
         width: int = 384,
         depth: int = 4,
-        lr: float = 0.05,
+        lr: float = 0.01,
         step_seconds: float = 0.0,
         ballast_mb: int = 0,
         faults: Sequence[Mapping[str, Any]] = (),
