@@ -79,6 +79,7 @@ class Agent:
         self._ended_at: dict[int, float] = {}
         self._stopping = False
         self._going = False
+        self._round = 0
         self._hub: Hub | None = None
         self._oom_kills = self._count_oom_kills()
         self._session: Session
@@ -151,7 +152,7 @@ class Agent:
         self._say(f"waiting for {self._settings.job.nodes} nodes" if self._settings.job.nodes > 1 else "starting")
         try:
             go = await self._session.meet()
-            self._going = True
+            self._going, self._round = True, go.round
             self._say(f"all nodes are here; starting {self._settings.processes} workers")
             await self._start_workers(go)
         except (OSError, EOFError) as error:
@@ -283,6 +284,7 @@ class Agent:
         self.snapshot = Snapshot(
             job=self._settings.job,
             node_rank=self._settings.node_rank,
+            round=self._round,
             readings=[watch.read(monotonic_ns=now_ns, unix_s=unix) for watch in self._watches],
             others=hub.others if hub is not None else [],
             missing_nodes=hub.missing if hub is not None and not self._going else [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import traceback
 from collections.abc import Mapping
@@ -15,12 +16,13 @@ from thunderhead_api.treaty import Outcome
 
 MESSAGE_LIMIT: Final = 1024
 TRACEBACK_LIMIT: Final = 2048
+BOARD_LIMIT: Final = 12 * 1024
 UNCAUGHT: Final = 1
 """Exit code of a Python program that ends by an exception, which is what rules on exit codes expect."""
 FORKSERVER_DIED: Final = 255
 """Exit code that multiprocessing reports for a child whose fork server is gone."""
 
-_SYMPTOM_TYPES: Final = ("DistBackendError", "DistNetworkError", "DistStoreError", "PeerFailed")
+_SYMPTOM_TYPES: Final = ("DistBackendError", "DistNetworkError", "DistStoreError", "PeerFailed", "NoAgreement")
 _SYMPTOM_TEXTS: Final = (
     "connection closed by peer",
     "connection reset by peer",
@@ -77,7 +79,7 @@ def is_symptom(error: BaseException) -> bool:
         seen.add(id(current))
         if type(current).__name__ in _SYMPTOM_TYPES:
             return True
-        text = str(current).lower()
+        text = "".join(traceback.format_exception_only(current)).lower()
         if isinstance(current, RuntimeError) and any(t in text for t in _TRANSPORTS):
             return any(phrase in text for phrase in _SYMPTOM_TEXTS)
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
@@ -88,26 +90,37 @@ def from_exception(error: BaseException, *, outcome: Outcome, step: int | None) 
     """The ending of a worker whose code raised."""
     if isinstance(error, SystemExit):
         return _from_exit(error, step)
-    headline = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    message = headline[:MESSAGE_LIMIT]
-    if outcome is Outcome.FAILED:
-        message += "\n" + traceback_tail(error)
-        return Ending(
-            outcome=outcome,
-            reason=type(error).__name__,
-            message=message,
-            step=step,
-            exit_code=UNCAUGHT,
-            symptom=is_symptom(error),
-        )
-    return Ending(outcome=outcome, reason=type(error).__name__, message=str(error)[:MESSAGE_LIMIT], step=step)
+    # The standard library's way to a headline survives a __str__ that raises.
+    headline = "".join(traceback.format_exception_only(error)).strip()[:MESSAGE_LIMIT]
+    reason = type(error).__name__
+    if outcome is not Outcome.FAILED:
+        said = headline.partition(f"{reason}: ")[2] or headline
+        return Ending(outcome=outcome, reason=reason, message=_writable(said), step=step)
+    return Ending(
+        outcome=outcome,
+        reason=reason,
+        message=_writable(f"{headline}\n{traceback_tail(error)}"),
+        step=step,
+        exit_code=UNCAUGHT,
+        symptom=is_symptom(error),
+    )
+
+
+def _writable(message: str) -> str:
+    """Text that is valid in UTF-8 and fits the board, where a character takes up to twelve bytes of JSON."""
+    text = message.encode(errors="replace").decode()
+    while len(json.dumps(text)) > BOARD_LIMIT:
+        text = text[: len(text) * 3 // 4]
+    return text
 
 
 def _from_exit(error: SystemExit, step: int | None) -> Ending:
     code = error.code if isinstance(error.code, int) else (0 if error.code is None else 1)
     said = "" if error.code is None or isinstance(error.code, int) else f": {error.code}"
     message = f"the code called sys.exit({code}) before the run had ended{said}"[:MESSAGE_LIMIT]
-    return Ending(outcome=Outcome.FAILED, reason="SystemExit", message=message, step=step, exit_code=code & 0xFF)
+    return Ending(
+        outcome=Outcome.FAILED, reason="SystemExit", message=_writable(message), step=step, exit_code=code & 0xFF
+    )
 
 
 def traceback_tail(error: BaseException) -> str:

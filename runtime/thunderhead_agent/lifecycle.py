@@ -20,7 +20,7 @@ from thunderhead_agent.processes import ForkServer
 from thunderhead_agent.record import encode_record, termination_record, write_record
 from thunderhead_agent.server import AgentServer, pages
 from thunderhead_agent.settings import Settings, SettingsError, read_settings
-from thunderhead_agent.snapshot import status_reply
+from thunderhead_agent.snapshot import Snapshot, status_reply
 from thunderhead_agent.wire import Verdict
 from thunderhead_api import treaty
 from thunderhead_api.messages import Culprit
@@ -44,26 +44,37 @@ def run_agent(environ: MutableMapping[str, str], *, entry: str = TRAIN) -> int:
     except SettingsError as error:
         return _refuse(environ, error)
     logs = LogPump(sys.stdout.buffer)
+    try:
+        agent = _prepare(environ, settings, logs, entry)
+        return asyncio.run(_attempt(agent, settings, logs))
+    except Exception as error:  # noqa: BLE001 - whatever it is, this pod must leave a record that says so
+        traceback.print_exc()
+        culprit = Culprit(
+            node_rank=settings.node_rank,
+            pod=settings.pod,
+            node=settings.node,
+            reason="AgentError",
+            message=f"the agent itself failed: {type(error).__name__}: {error}"[:2000],
+        )
+        nothing = Snapshot(job=settings.job, node_rank=settings.node_rank)
+        _leave_record(nothing, settings, Outcome.FAILED, Verdict(outcome=Outcome.FAILED, culprit=culprit))
+        return int(EXIT_CODE_OF[Outcome.FAILED])
+
+
+def _prepare(environ: MutableMapping[str, str], settings: Settings, logs: LogPump, entry: str) -> Agent:
+    """Everything that comes before the event loop, and the fork server first: it takes longest."""
     linux.adopt_orphans()
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     _fix_threads(environ, settings.threads)
     server = ForkServer()
     server.warm()
-    agent = Agent(settings, server, logs, entry=entry)
-    try:
-        return asyncio.run(_attempt(agent, settings, logs))
-    except Exception as error:  # noqa: BLE001 - whatever it is, this pod must leave a record that says so
-        traceback.print_exc()
-        culprit = Culprit(node_rank=settings.node_rank, pod=settings.pod, node=settings.node, reason="AgentError")
-        culprit = culprit.model_copy(update={"message": f"the agent itself failed: {type(error).__name__}: {error}"})
-        _leave_record(agent, settings, Outcome.FAILED, Verdict(outcome=Outcome.FAILED, culprit=culprit))
-        return int(EXIT_CODE_OF[Outcome.FAILED])
+    return Agent(settings, server, logs, entry=entry)
 
 
 async def _attempt(agent: Agent, settings: Settings, logs: LogPump) -> int:
     _serve(agent, settings)
     outcome, verdict = await agent.run()
-    _leave_record(agent, settings, outcome, verdict)
+    _leave_record(agent.snapshot, settings, outcome, verdict)
     await agent.close()
     logs.close(DRAIN_SECONDS)
     code = int(EXIT_CODE_OF[outcome])
@@ -93,8 +104,8 @@ def _fix_threads(environ: MutableMapping[str, str], threads: int) -> None:
         environ[name] = str(threads)
 
 
-def _leave_record(agent: Agent, settings: Settings, outcome: Outcome, verdict: Verdict) -> None:
-    body = encode_record(termination_record(agent.snapshot, outcome, verdict))
+def _leave_record(snapshot: Snapshot, settings: Settings, outcome: Outcome, verdict: Verdict) -> None:
+    body = encode_record(termination_record(snapshot, outcome, verdict))
     _write(settings.termination_file, body)
 
 

@@ -14,7 +14,11 @@ TRAIN = "thunderhead_agent.train:train"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPlan:
-    """Everything one worker needs; picklable."""
+    """Everything one worker needs; picklable.
+
+    Attributes:
+        environ: variables it gets; ``defaults`` only where the pod does not set them.
+    """
 
     rank: int
     local_rank: int
@@ -33,6 +37,7 @@ class WorkerPlan:
     run_dir: Path
     entry: str = TRAIN
     environ: tuple[tuple[str, str], ...] = ()
+    defaults: tuple[tuple[str, str], ...] = ()
 
     @property
     def store_prefix(self) -> str:
@@ -71,6 +76,8 @@ def _plan(settings: Settings, go: Go, local_rank: int, entry: str) -> WorkerPlan
         run_dir=settings.run_dir,
         entry=entry,
         environ=tuple(_environ(settings, go, local_rank).items()),
+        # Without a network there may be no address behind the host's name, which is what gloo looks up.
+        defaults=(("GLOO_SOCKET_IFNAME", "lo"),) if settings.agent_host == "127.0.0.1" else (),
     )
 
 
@@ -97,6 +104,4 @@ def _environ(settings: Settings, go: Go, local_rank: int) -> dict[str, str]:
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "OMP_NUM_THREADS": settings.threads,
     }
-    if settings.agent_host == "127.0.0.1":
-        environ["GLOO_SOCKET_IFNAME"] = "lo"
     return {name: str(value) for name, value in environ.items()}

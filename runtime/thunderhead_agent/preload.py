@@ -7,16 +7,24 @@ not: workers hold the server's "alive" pipe too, so it would outlive a killed ag
 
 from __future__ import annotations
 
-import numpy  # noqa: F401 - warms the fork server
-import safetensors.torch  # noqa: F401 - warms the fork server
-import torch
-import torch.distributed  # noqa: F401 - warms the fork server
+import importlib.util
 
-import thunderhead
-import thunderhead.store
-import thunderhead_agent.worker  # noqa: F401 - warms the fork server
+import numpy
+import safetensors.torch
+import torch
+import torch.distributed
+
+import thunderhead.callbacks
+import thunderhead.loggers
+import thunderhead.store.job_checkpoints
+import thunderhead.trainer.trainer
+import thunderhead_agent.train
+import thunderhead_agent.worker
 from thunderhead_agent.linux import die_with_parent
 
-__all__ = ["thunderhead"]
+__all__ = ["numpy", "safetensors", "thunderhead", "thunderhead_agent", "torch"]
+
+if importlib.util.find_spec("boto3") is not None:
+    import thunderhead.store.s3
 
 die_with_parent()

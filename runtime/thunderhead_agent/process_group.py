@@ -5,30 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from thunderhead_agent.plan import WorkerPlan
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
 
 GLOO_TIMEOUT = timedelta(minutes=30)
 NCCL_TIMEOUT = timedelta(minutes=10)
 STORE_TIMEOUT = timedelta(minutes=5)
 
 
+def another_client(plan: WorkerPlan) -> Store:
+    """A connection of its own to the store of this execution."""
+    from torch._C._distributed_c10d import PrefixStore, TCPStore
+
+    server = TCPStore(
+        plan.master_addr, plan.master_port, is_master=False, wait_for_workers=False, timeout=STORE_TIMEOUT
+    )
+    return PrefixStore(plan.store_prefix, server)
+
+
 @contextmanager
-def process_group(plan: WorkerPlan, backend: str) -> Iterator[object]:
-    """Join the group and yield the execution's store (a ``PrefixStore``), of which other uses take namespaces.
+def process_group(plan: WorkerPlan, backend: str) -> Iterator[Store]:
+    """Join the group over ``backend`` (``"gloo"`` or ``"cpu:gloo,cuda:nccl"``) and yield the store of this execution.
+
+    It is a ``PrefixStore``, of which other uses take namespaces.
 
     A failed worker leaves without destroying the group: its peers are gone or about to be killed, and waiting for
     them at exit is how jobs hang.
     """
     import torch
     import torch.distributed as dist
-    from torch._C._distributed_c10d import PrefixStore, TCPStore
+    from torch._C._distributed_c10d import PrefixStore
 
-    server = TCPStore(
-        plan.master_addr, plan.master_port, is_master=False, wait_for_workers=False, timeout=STORE_TIMEOUT
-    )
-    store = PrefixStore(plan.store_prefix, server)
-    device = torch.device("cuda", plan.local_rank) if backend == "nccl" else None
+    store = another_client(plan)
+    on_device = "nccl" in backend
+    device = torch.device("cuda", plan.local_rank) if on_device else None
     if device is not None:
         torch.cuda.set_device(device)
     dist.init_process_group(
@@ -36,7 +50,7 @@ def process_group(plan: WorkerPlan, backend: str) -> Iterator[object]:
         store=PrefixStore("group", store),
         rank=plan.rank,
         world_size=plan.world_size,
-        timeout=NCCL_TIMEOUT if backend == "nccl" else GLOO_TIMEOUT,
+        timeout=NCCL_TIMEOUT if on_device else GLOO_TIMEOUT,
         device_id=device,
     )
     yield store

@@ -41,6 +41,8 @@ def run_worker(plan: WorkerPlan, log: Connection) -> None:
     """The target of the worker process; returns (and so exits 0) whatever the user's code did."""
     _become_a_worker(log)
     os.environ.update(plan.environ)
+    for name, value in plan.defaults:
+        os.environ.setdefault(name, value)
     board = Board.attach(plan.board)
     # Mapped on both sides, the page needs no name any more; so none is left behind, however this pod ends.
     plan.board.unlink(missing_ok=True)

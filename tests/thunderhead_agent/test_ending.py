@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from thunderhead.job.board import Board
+from thunderhead.job.errors import InvalidConfiguration
 from thunderhead_agent.ending import FORKSERVER_DIED, Ending, Place, concluded, failure, from_exception, is_symptom
 from thunderhead_agent.verdict import CAUSE, SYMPTOM, UNCLEAR
 from thunderhead_api.treaty import Outcome
@@ -71,6 +74,32 @@ def test_an_exception_is_told_with_the_end_of_its_traceback_and_bounded() -> Non
     assert ending.message.startswith("ValueError: xxx")
     assert 'raise ValueError("x" * 10_000)' in ending.message
     assert len(ending.message.encode()) < 4096
+
+
+class Mute(Exception):
+    """Cannot even say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    "error", [Mute(), ValueError("\udcff broken text"), ValueError("🏖" * 5000), SystemExit("é" * 9000)]
+)
+def test_whatever_the_exception_says_it_fits_the_board(tmp_path: Path, error: BaseException) -> None:
+    ending = from_exception(error, outcome=Outcome.FAILED, step=1)
+    board = Board.create(tmp_path / "board")
+    board.publish_outcome(ending.to_json())
+    stated = board.outcome()
+    assert stated is not None
+    report = failure(Ending.from_json(stated), 0, PLACE)
+    assert report.culprit.reason == type(error).__name__
+    assert report.model_dump_json()
+
+
+def test_an_exception_of_ours_is_told_in_its_own_words() -> None:
+    ending = from_exception(InvalidConfiguration("spec.module: no"), outcome=Outcome.INVALID_CONFIGURATION, step=0)
+    assert (ending.reason, ending.message) == ("InvalidConfiguration", "spec.module: no")
 
 
 def test_a_statement_survives_the_board() -> None:

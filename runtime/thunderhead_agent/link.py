@@ -1,0 +1,86 @@
+"""The trainer's link to its job, as the agent's workers provide it: board, committed checkpoints, agreement to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from thunderhead.job.board import Board, Word
+from thunderhead.job.link import CheckpointPolicy, JobCheckpoints, StopControl
+from thunderhead.job.stop import StopAgreement
+from thunderhead.store import open_job_checkpoints
+from thunderhead_agent.plan import WorkerPlan
+from thunderhead_agent.process_group import another_client
+from thunderhead_api.messages import FrozenJob
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
+
+    from thunderhead.store.exchange import Exchange
+
+
+@dataclass(slots=True, kw_only=True)
+class AgentLink:
+    """Implements :class:`thunderhead.job.link.JobLink`."""
+
+    board: Board
+    checkpoints: JobCheckpoints
+    policy: CheckpointPolicy
+    stop: StopControl
+
+
+@contextmanager
+def job_link(job: FrozenJob, plan: WorkerPlan, board: Board, store: Store | None) -> Iterator[AgentLink]:
+    """The link of one worker; ``store`` is ``None`` for a single process."""
+    # A client that waits locks out every thread that shares it, and the process group's does wait.
+    own = another_client(plan) if store is not None else None
+    stop = StopAgreement(
+        asked=lambda: board.words[Word.STOP] != 0,
+        store=_namespace(own, "stop"),
+        rank=plan.rank,
+        world_size=plan.world_size,
+    )
+    spec = job.spec.get("checkpoint") or {}
+    link = AgentLink(
+        board=board,
+        checkpoints=_checkpoints(job, plan, board, _namespace(own, "checkpoints")),
+        policy=CheckpointPolicy(every_steps=spec.get("everySteps"), every_seconds=spec.get("everySeconds")),
+        stop=stop,
+    )
+    stop.start()
+    yield link
+    stop.close()
+
+
+def _namespace(store: Store | None, name: str) -> Store | None:
+    if store is None:
+        return None
+    from torch._C._distributed_c10d import PrefixStore
+
+    return PrefixStore(name, store)
+
+
+def _checkpoints(job: FrozenJob, plan: WorkerPlan, board: Board, store: Store | None) -> JobCheckpoints:
+    from thunderhead.store.exchange import StoreExchange
+
+    exchange: Exchange | None = StoreExchange(store) if store is not None else None
+    spec = job.spec["checkpoint"]
+    s3 = spec.get("s3") or {}
+    return open_job_checkpoints(
+        spec["uri"],
+        namespace=job.namespace,
+        job=job.name,
+        uid=job.uid,
+        attempt=plan.attempt,
+        round=plan.round,
+        rank=plan.rank,
+        world_size=plan.world_size,
+        exchange=exchange,
+        endpoint=s3.get("endpoint"),
+        region=s3.get("region"),
+        keep=spec.get("keep", 3),
+        resume=spec.get("resume", "Auto"),
+        on_commit=lambda step, uri, at: board.publish_commit(step=step, uri=uri, at=at),
+    )
