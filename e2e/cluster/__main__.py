@@ -64,9 +64,12 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     fault = commands.add_parser("fault", help="let something befall a node")
     fault.add_argument("fault", choices=_FAULTS)
     fault.add_argument("node")
-    kubectl = commands.add_parser("kubectl", help="kubectl with the cluster's own settings")
-    kubectl.add_argument("words", nargs=argparse.REMAINDER)
-    return parser.parse_args(words)
+    commands.add_parser("kubectl", help="kubectl with the cluster's own settings", add_help=False, prefix_chars="\0")
+    arguments, rest = parser.parse_known_args(words)
+    if rest and arguments.command != "kubectl":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    arguments.words = rest
+    return arguments
 
 
 if __name__ == "__main__":

@@ -10,10 +10,22 @@ from pathlib import Path
 
 from .config import ClusterError, cache_root
 from .pypi import pip_settings, uv_settings
-from .shell import CONTAINED, Argument, CommandError, run, run_logged
+from .shell import CONTAINED, Argument, CommandError, remove_empty, run, run_logged
 
 _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 """Where Debian keeps its certificate authorities, in our base image as on the host."""
+
+
+_REGISTRY_CACHE = Path("/var/lib/containers")
+# What is mounted is written down in the run directory. Both last for one command, so they cannot disagree.
+# What buildah remembers of registries has a fixed place on the host, and is not wanted there.
+_MOUNT_AND_EXEC = f"""
+set -e
+mount -n -t tmpfs tmpfs "$0"
+mkdir -p {_REGISTRY_CACHE}
+mount -n -t tmpfs tmpfs {_REGISTRY_CACHE}
+exec buildah --runroot "$0" "$@"
+"""
 
 
 class Buildah:
@@ -21,11 +33,9 @@ class Buildah:
 
     def __init__(self, home: Path) -> None:
         self.storage = home / "storage"
-        # What is mounted is written down in the run directory. Both last for one command, so they cannot disagree.
         run_root = home / "run"
-        mount_and_exec = 'mount -t tmpfs tmpfs "$0" && exec buildah --runroot "$0" "$@"'
         self._buildah: tuple[Argument, ...] = (
-            *CONTAINED, "sh", "-c", mount_and_exec, run_root, "--root", self.storage, "--storage-driver", "overlay",
+            *CONTAINED, "sh", "-c", _MOUNT_AND_EXEC, run_root, "--root", self.storage, "--storage-driver", "overlay",
         )  # fmt: skip
         self._env = {"BUILDAH_ISOLATION": "chroot", "TMPDIR": str(home / "tmp")}
         for directory in (run_root, home / "tmp"):
@@ -62,9 +72,9 @@ class Buildah:
             options = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
             if wheels is not None:
                 options += ["--build-context", f"wheels={wheels}"]
-            run_logged(
-                *self._buildah, "build", "--layers", "--pull-never", "--network", "host",
-                "--target", target, "--tag", image, *options, *mounts, context, log=log, env=self._env,
+            self._logged(
+                log, "build", "--layers", "--pull-never", "--network", "host",
+                "--target", target, "--tag", image, *options, *mounts, context,
             )  # fmt: skip
 
     def names(self) -> list[str]:
@@ -83,7 +93,16 @@ class Buildah:
             self._run("rmi", "--prune")
 
     def _run(self, *words: Argument) -> str:
-        return run(*self._buildah, *words, env=self._env)
+        try:
+            return run(*self._buildah, *words, env=self._env)
+        finally:
+            remove_empty(_REGISTRY_CACHE)
+
+    def _logged(self, log: Path, *words: Argument) -> None:
+        try:
+            run_logged(*self._buildah, *words, log=log, env=self._env)
+        finally:
+            remove_empty(_REGISTRY_CACHE)
 
 
 def _host_bundle() -> Path:

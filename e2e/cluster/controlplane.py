@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
-from . import daemon
+from . import client, daemon
 from .cgroups import Cgroup
 from .config import DNS_IP, SERVICE_RANGE, Config
-from .shell import Argument, run, succeeds, wait_until
+from .shell import Argument, succeeds, wait_until
 
 DAEMONS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "coredns")
 _CPU_SHARES = "8192"
@@ -21,14 +22,14 @@ def start_control_plane(config: Config, programs: Path, group: Cgroup) -> None:
     group.set("cpu", "cpu.shares", _CPU_SHARES)
     for name in ("etcd", "kube-apiserver"):
         start_daemon(config, programs, group, name)
-    kubectl: tuple[Argument, ...] = (programs / "kubectl", "--kubeconfig", config.kubeconfig)
-    wait_until(lambda: succeeds(*kubectl, "get", "--raw", "/readyz"), "API server ready", timeout_s=120)
+    kubectl = partial(client.kubectl, programs / "kubectl", config.kubeconfig)
+    wait_until(lambda: succeeds(kubectl, "get", "--raw", "/readyz"), "API server ready", timeout_s=120)
     # The server's own certificate may read no pod's log and open no exec session by itself.
-    run(*kubectl, "create", "clusterrolebinding", "kube-apiserver-kubelet-client",
-        "--clusterrole=system:kubelet-api-admin", "--user=kube-apiserver-kubelet-client")  # fmt: skip
+    may, user = "--clusterrole=system:kubelet-api-admin", "--user=kube-apiserver-kubelet-client"
+    kubectl("create", "clusterrolebinding", "kube-apiserver-kubelet-client", may, user)
     for name in ("kube-controller-manager", "kube-scheduler", "coredns"):
         start_daemon(config, programs, group, name)
-    run(*kubectl, "apply", "-f", "-", stdin=json.dumps(_dns_service(config)).encode())
+    kubectl("apply", "-f", "-", stdin=json.dumps(_dns_service(config)))
 
 
 def start_daemon(config: Config, programs: Path, group: Cgroup, name: str) -> None:
@@ -90,6 +91,7 @@ def _controller_manager(config: Config) -> list[Argument]:
         f"--cluster-signing-cert-file={keys / 'ca.crt'}",
         f"--cluster-signing-key-file={keys / 'ca.key'}",
         "--use-service-account-credentials=true",
+        f"--flex-volume-plugin-dir={config.state / 'volume-plugins'}",
     ]
 
 

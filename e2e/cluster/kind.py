@@ -30,7 +30,7 @@ _GATEWAY = "{{.NetworkSettings.Networks.kind.Gateway}}"
 
 
 def docker_answers() -> bool:
-    return shutil.which("docker") is not None and succeeds("docker", "version", "--format", "{{.Server.Version}}")
+    return shutil.which("docker") is not None and succeeds(run, "docker", "version", "--format", "{{.Server.Version}}")
 
 
 class KindCluster:
@@ -126,7 +126,7 @@ def down(name: str, tell: Say = say) -> None:
 def find(name: str) -> KindCluster | None:
     """The cluster `name` if its bring-up was completed."""
     record = state_dir(name) / "cluster.json"
-    if not record.exists() or not succeeds("docker", "inspect", _control_plane(name)):
+    if not record.exists() or not succeeds(run, "docker", "inspect", _control_plane(name)):
         return None
     facts = json.loads(record.read_text())
     return KindCluster(name, S3Server.of(facts["s3"]), Path(facts["helm"]))
@@ -154,7 +154,7 @@ def _remove(name: str, tell: Say) -> None:
         return
     with phase(f"removing cluster {name}", tell):
         for container in (f"{name}-s3", f"{name}-prometheus"):
-            if succeeds("docker", "inspect", container):
+            if succeeds(run, "docker", "inspect", container):
                 run("docker", "rm", "--force", "--volumes", container)
         run(_program("kind"), "delete", "cluster", "--name", name)
         shutil.rmtree(state_dir(name))
@@ -164,7 +164,7 @@ def _build_images(tell: Say) -> Images:
     with locked("images"), staged_context() as context:
         images = images_of(context, _BASE)
         for target, image in asdict(images).items():
-            if not succeeds("docker", "image", "inspect", image):
+            if not succeeds(run, "docker", "image", "inspect", image):
                 options = ("--build-context", f"wheels={wheels()}") if wheels() else ()
                 command = ("docker", "build", "--target", target, "--tag", image, "--build-arg", f"BASE={_BASE}")
                 log = cache_root() / "log" / f"image-{target}.log"

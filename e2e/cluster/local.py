@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import controlplane, network, packages, pki, prometheus, s3, store
+from . import client, controlplane, network, packages, pki, prometheus, s3, store
 from .api import Images, S3Server
 from .build import build as build_program
 from .cgroups import Cgroup
@@ -18,11 +18,13 @@ from .config import ClusterError, Config, bridge_name, state_dir
 from .images import build, storage
 from .layers import stored_image
 from .locks import locked
-from .node import Node, cluster_group
+from .node import MOUNT_POINTS, Node, any_cluster, cluster_group
 from .progress import Say, phase, say
-from .shell import run, wait_until
+from .shell import remove_empty, wait_until
 
 _RECORD = "cluster.json"
+_SHARED = "shared"
+"""Lock over what clusters share: the choice of a network, and directories of the host that each node covers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +112,8 @@ class LocalCluster:
         return all(group.pids() for group in daemons) and all(self.node(name).is_on() for name in self.node_names)
 
     def nodes_ready(self) -> bool:
-        said = run(
-            self.kubectl, "--kubeconfig", self.kubeconfig, "get", "nodes",
-            "-o", 'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}',
-        )  # fmt: skip
+        each = '{range .items[*]}{.status.conditions[?(@.type=="Ready")].status} {end}'
+        said = client.kubectl(self.kubectl, self.kubeconfig, "get", "nodes", "-o", f"jsonpath={each}")
         return said.split() == ["True"] * len(self.node_names)
 
 
@@ -174,8 +174,11 @@ def find(name: str, programs: Programs | None = None) -> LocalCluster | None:
 
 def _create(name: str, programs: Programs, images: Images, tell: Say) -> LocalCluster:
     prepared = store.prepared_store([stored_image(storage().storage, image) for image in images.names()], tell)
-    with locked("octets"):
+    with locked(_SHARED):
         config = Config(name=name, octet=network.free_octet())
+        cluster_group(name).create()
+        for directory in MOUNT_POINTS:
+            directory.mkdir(parents=True, exist_ok=True)
         config.state.mkdir(parents=True, mode=0o700)
         network.create_bridge(config)
     cluster = LocalCluster(config, programs, s3.describe(config.host_ip))
@@ -226,6 +229,10 @@ def _remove(name: str, tell: Say) -> None:
         network.remove_all(name)
         if state.exists():
             shutil.rmtree(state)
+        with locked(_SHARED):
+            if not any_cluster():
+                for directory in (*MOUNT_POINTS, state.parent):
+                    remove_empty(directory)
 
 
 def _end_processes(group: Cgroup) -> None:

@@ -48,7 +48,7 @@ def connect_node(config: Config, node: str, init_pid: int) -> None:
 
 def disconnect_node(config: Config, node: str) -> None:
     """Removes the node's cable. The kernel would too, but at a time of its own after the namespace has gone."""
-    if succeeds("ip", "link", "show", config.node_link(node)):
+    if succeeds(run, "ip", "link", "show", config.node_link(node)):
         run("ip", "link", "del", config.node_link(node))
 
 

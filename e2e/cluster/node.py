@@ -7,18 +7,20 @@ as long as the node's processes do, so killing those is a power cut that also le
 from __future__ import annotations
 
 import json
-import shutil
 import uuid
 from pathlib import Path
 
 from . import daemon, network
-from .cgroups import Cgroup
+from .cgroups import MOUNTS, Cgroup
 from .config import DNS_IP, Config
 from .shell import run, wait_until
 
 PAUSE_IMAGE = "localhost/pause:1"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 """Inside the node: its /run is its own, and as empty after each start as a machine's."""
+
+MOUNT_POINTS = (Path("/var/lib/cni"), Path("/var/lib/kubelet"))
+"""Directories at which each node sees one of its own; the host's stay empty."""
 
 _UNSHARE = (
     "unshare",
@@ -47,8 +49,8 @@ class Node:
 
     def prepare(self) -> None:
         """Writes what stays on the node's disk: its settings. The image store and identity are put there by others."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / "cni").mkdir(exist_ok=True)
+        for directory in (self.home / "kubelet", self.home / "cni"):
+            directory.mkdir(parents=True, exist_ok=True)
         (self.home / "cni" / "10-ptp.conflist").write_text(json.dumps(self._cni()))
         (self.home / "containerd.toml").write_text(containerd_settings(self.home, cni=self.home / "cni"))
         (self.home / "kubelet.json").write_text(json.dumps(self._kubelet()))
@@ -113,6 +115,8 @@ class Node:
 hostname {self.name}
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=755 tmpfs /var/log
+mount -t tmpfs -o mode=755 tmpfs /var/lib/cni
+mount --bind {home}/kubelet /var/lib/kubelet
 mount --bind {home}/boot_id /proc/sys/kernel/random/boot_id
 until ip link show eth0 >/dev/null 2>&1; do sleep 0.05; done
 ip link set lo up
@@ -125,8 +129,7 @@ containerd -c {home}/containerd.toml >>{log}/containerd.log 2>&1 &
 until ctr version >/dev/null 2>&1; do sleep 0.1; done
 keep() {{ name=$1; shift; while :; do "$@" >>{log}/$name.log 2>&1 || true; sleep 1; done; }}
 keep kubelet {self.programs}/kubelet --config={home}/kubelet.json --kubeconfig={home}/kubelet.conf \\
-  --hostname-override={self.name} --node-ip={config.node_ip(self.name)} --root-dir={home}/kubelet \\
-  --cert-dir={home}/kubelet/pki &
+  --hostname-override={self.name} --node-ip={config.node_ip(self.name)} &
 keep kube-proxy {self.programs}/kube-proxy --config={home}/kube-proxy.json &
 wait
 """
@@ -166,7 +169,7 @@ wait
             "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
             "imageGCHighThresholdPercent": 100,
             "podLogsDir": str(self.home / "pod-logs"),
-            "volumePluginDir": str(self.home / "volume-plugins"),
+            "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         }
 
     def _kube_proxy(self) -> dict[str, object]:
@@ -184,6 +187,11 @@ wait
 def cluster_group(name: str) -> Cgroup:
     """The cgroup that holds everything of the cluster `name`."""
     return Cgroup(f"thunderhead-{name}")
+
+
+def any_cluster() -> bool:
+    """Whether any cluster of this kind is on this machine."""
+    return any(path.name.startswith("thunderhead-") for path in (MOUNTS / "freezer").iterdir())
 
 
 def containerd_settings(home: Path, *, cni: Path) -> str:
@@ -206,11 +214,6 @@ state = "/run/containerd"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
 """
-
-
-def wipe(home: Path) -> None:
-    """Removes a node's disk; the node must be off."""
-    shutil.rmtree(home, ignore_errors=False)
 
 
 def _is_init(pid: int) -> bool:

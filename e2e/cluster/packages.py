@@ -16,13 +16,13 @@ OBSERVER_PACKAGES = ("prometheus",)
 
 def missing(packages: Sequence[str]) -> list[str]:
     """Those of `packages` that dpkg does not report as installed."""
-    if not succeeds("dpkg-query", "--version"):
+    if not succeeds(run, "dpkg-query", "--version"):
         raise ClusterError("dpkg-query is not here: without a docker engine the cluster needs Debian 12")
     return [name for name in packages if not _installed(name)]
 
 
 def _installed(name: str) -> bool:
-    return succeeds("sh", "-c", 'test "$(dpkg-query -W -f "\\${db:Status-Status}" "$1")" = installed', "sh", name)
+    return succeeds(run, "sh", "-c", 'test "$(dpkg-query -W -f "\\${db:Status-Status}" "$1")" = installed', "sh", name)
 
 
 def install(packages: Sequence[str], tell: Say = say) -> None:

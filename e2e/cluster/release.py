@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+from . import client
 from .api import Cluster, Images
 from .config import REPOSITORY
-from .shell import run
 
 CHART = REPOSITORY / "charts" / "thunderhead"
 _READY = "180s"
@@ -37,8 +37,8 @@ class Release:
         return self._helm("get", "manifest", self.name)
 
     def _helm(self, *words: str) -> str:
-        where = ("--namespace", self.namespace, "--kubeconfig", str(self._cluster.kubeconfig))
-        return run(self._cluster.helm, *words, *where)
+        cluster = self._cluster
+        return client.helm(cluster.helm, cluster.kubeconfig, *words, "--namespace", self.namespace)
 
 
 def restricted_namespace(cluster: Cluster, name: str) -> None:
@@ -64,4 +64,4 @@ def _image(value: str, name: str) -> dict[str, str]:
 
 
 def _kubectl(cluster: Cluster, *words: str, stdin: str = "") -> str:
-    return run(cluster.kubectl, "--kubeconfig", cluster.kubeconfig, *words, stdin=stdin.encode())
+    return client.kubectl(cluster.kubectl, cluster.kubeconfig, *words, stdin=stdin)

@@ -77,9 +77,16 @@ def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float, ev
         time.sleep(every_s)
 
 
-def succeeds(*command: Argument, env: Mapping[str, str] | None = None) -> bool:
+def remove_empty(directory: Path) -> None:
+    """Removes a directory unless there is something in it."""
+    if directory.is_dir() and not any(directory.iterdir()):
+        directory.rmdir()
+
+
+def succeeds(run_it: Callable[..., str], *words: Argument) -> bool:
+    """Whether `run_it(*words)`, which is `run` or one of its kind, exits with 0 within half a minute."""
     try:
-        run(*command, env=env, timeout_s=30)
+        run_it(*words, timeout_s=30)
     except (CommandError, subprocess.TimeoutExpired):
         return False
     return True

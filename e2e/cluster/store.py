@@ -19,7 +19,7 @@ from .shell import CONTAINED, Argument, run
 
 _IMPORT = """
 set -e
-mount -t tmpfs tmpfs /run
+mount -n -t tmpfs tmpfs /run
 containerd -c "$1" >"$2" 2>&1 &
 until ctr version >/dev/null 2>&1; do sleep 0.1; kill -0 $!; done
 ctr --namespace k8s.io images import "$3"
