@@ -79,11 +79,13 @@ class Flaky(Proxy):
     def __init__(self, api: ClusterApi, choose: Callable[[str], tuple[ApiError, bool] | None]) -> None:
         super().__init__(api)
         self.choose = choose
+        self.faults = 0
 
     async def around(self, name: str, call: Callable[[], Awaitable[Any]], args: tuple[Any, ...]) -> Any:
         fault = self.choose(name)
         if fault is None:
             return await call()
+        self.faults += 1
         error, takes_effect = fault
         if takes_effect:
             await call()
@@ -98,6 +100,10 @@ class Invariants:
     max_restarts: int
     once: bool = True
     """A pod's name is created at most once."""
+    live_phases: frozenset[str] = frozenset({"Pending", "Running"})
+    """A pod in one of these is alive: no two attempts at once."""
+    zombies: bool = False
+    """A second operator may create pods that the first one has to remove."""
     broken: list[str] = field(default_factory=list)
     attempt: int = 0
     finished: bool = False
@@ -116,7 +122,11 @@ class Invariants:
         if attempt not in (self.attempt, self.attempt + 1):
             self.broken.append(f"attempt went from {self.attempt} to {attempt}")
         self.attempt = attempt
-        ended = [c["type"] for c in status.get("conditions", []) if c["type"] in ("Complete", "Failed") and c["status"] == "True"]
+        ended = [
+            c["type"]
+            for c in status.get("conditions", [])
+            if c["type"] in ("Complete", "Failed") and c["status"] == "True"
+        ]
         if self.finished and not ended:
             self.broken.append("a finished job came back")
         if len(ended) > 1:
@@ -137,14 +147,14 @@ class Invariants:
         if event == "ADDED":
             if self.once and name in self.created:
                 self.broken.append(f"pod {name} was created twice")
-            if self.finished:
+            if self.finished and not self.zombies:
                 self.broken.append(f"pod {name} of a finished job")
             self.created.append(name)
         if event == "DELETED":
             self.pods.pop(name, None)
         else:
             self.pods[name] = attempt, pod["status"]["phase"], uid
-        live = {a for a, phase, _ in self.pods.values() if phase in ("Pending", "Running")}
+        live = {a for a, phase, _ in self.pods.values() if phase in self.live_phases}
         if len(live) > 1:
             self.broken.append(f"pods of attempts {sorted(live)} live together")
         mine = [n for n, (a, _, _) in self.pods.items() if a == attempt]

@@ -1,5 +1,5 @@
-"""Lives of jobs with a disturbance in them, each triggered by the state of the world and never by its clock, so that a run
-with crashes can be compared with one without."""
+"""Lives of jobs with a disturbance in them, each triggered by the state of the world and never by its clock, so that a
+run with crashes can be compared with one without."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""The operator dies before or after each of its mutating calls, at every stage of every scenario: same end, no rule broken."""
+"""The operator dies before or after each of its mutating calls, in every scenario: same end, no rule broken."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import pytest
 from op_faults import Counting, Crash, CrashAt, Invariants
@@ -49,7 +51,7 @@ async def test_every_crash_point(scenario: Scenario, pause: int) -> None:
     reference, calls = await undisturbed(scenario)
     for number in range(1, calls + 1):
         for after in (False, True):
-            world = CrashingWorld(scenario.script(), wrap=lambda api: CrashAt(api, number, after=after))
+            world = CrashingWorld(scenario.script(), wrap=partial(CrashAt, number=number, after=after))
             world.pause = pause
             invariants = watched(world, scenario)
             await live(world, scenario)

@@ -6,10 +6,9 @@ Resource versions and uids, preconditions, 404/409/422, garbage collection by ow
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from thunderhead_api.treaty import KIND, Label
 from thunderhead_operator.cluster.api import Children
@@ -21,6 +20,7 @@ from thunderhead_operator.plan.objects import Manifest, Obj
 Watcher = Callable[[str, str, Obj], None]
 """Called with ``ADDED``, ``MODIFIED`` or ``DELETED``, the kind, and the object (the caller's own copy)."""
 
+T = TypeVar("T")
 _Key = tuple[str, str, str]
 _EVENT, _LEASE = "Event", "Lease"
 
@@ -58,7 +58,7 @@ class MemoryCluster:
         found = self._find(KIND, namespace, name)
         if found["metadata"]["resourceVersion"] != resource_version:
             raise Conflict(f"{KIND} {name} has changed since version {resource_version}")
-        changed = copy.deepcopy(found)
+        changed = copied(found)
         changed["status"] = merged(changed.get("status", {}), patch)
         return self._store("MODIFIED", changed)
 
@@ -116,7 +116,7 @@ class MemoryCluster:
         found = self._find(_LEASE, namespace, name)
         if found["metadata"]["resourceVersion"] != lease["metadata"].get("resourceVersion"):
             raise Conflict(f"Lease {name} has changed")
-        changed = {**copy.deepcopy(found), "spec": copy.deepcopy(lease["spec"])}
+        changed = {**copied(found), "spec": copied(lease["spec"])}
         return self._store("MODIFIED", changed)
 
     # --- users, kubelets, tests
@@ -131,12 +131,12 @@ class MemoryCluster:
         Raises:
             NotFound: there is none.
         """
-        return copy.deepcopy(self._find(kind, namespace, name))
+        return copied(self._find(kind, namespace, name))
 
     def all(self, kind: str, namespace: str | None = None) -> list[Manifest]:
         """Copies of all objects of a kind, by namespace and name."""
         keys = sorted(key for key in self._objects if key[0] == kind and namespace in (None, key[1]))
-        return [copy.deepcopy(self._objects[key]) for key in keys]
+        return [copied(self._objects[key]) for key in keys]
 
     def create(self, manifest: Obj, namespace: str | None = None) -> Manifest:
         """Create an object of any kind.
@@ -145,7 +145,7 @@ class MemoryCluster:
             AlreadyExists: the name is taken.
             Invalid: it has no kind, no name, or an owner that is gone.
         """
-        created: Manifest = copy.deepcopy(dict(manifest))
+        created: Manifest = copied(dict(manifest))
         meta = created.setdefault("metadata", {})
         if namespace:
             meta["namespace"] = namespace
@@ -165,8 +165,8 @@ class MemoryCluster:
 
     def edit(self, kind: str, namespace: str, name: str, change: Callable[[Manifest], None]) -> Manifest:
         """Change an object in place as a user, scheduler or kubelet would; a changed spec raises the generation."""
-        changed = copy.deepcopy(self._find(kind, namespace, name))
-        before = copy.deepcopy(changed.get("spec"))
+        changed = copied(self._find(kind, namespace, name))
+        before = copied(changed.get("spec"))
         change(changed)
         if changed.get("spec") != before:
             changed["metadata"]["generation"] += 1
@@ -203,7 +203,7 @@ class MemoryCluster:
         if given is not None and given <= wanted:
             return
         asked = self._now() if given is None else _deleted_at(meta)
-        changed = copy.deepcopy(pod)
+        changed = copied(pod)
         changed["metadata"]["deletionTimestamp"] = stamp(asked + timedelta(seconds=wanted))
         changed["metadata"]["deletionGracePeriodSeconds"] = wanted
         self._store("MODIFIED", changed)
@@ -248,7 +248,7 @@ class MemoryCluster:
         obj["metadata"]["resourceVersion"] = str(self._version)
         self._objects[self._key(obj)] = obj
         self._tell(event, obj)
-        return copy.deepcopy(obj)
+        return copied(obj)
 
     def _delete(self, key: _Key) -> None:
         obj = self._objects.pop(key)
@@ -259,7 +259,7 @@ class MemoryCluster:
 
     def _tell(self, event: str, obj: Manifest) -> None:
         for watcher in self._watchers:
-            watcher(event, str(obj["kind"]), copy.deepcopy(obj))
+            watcher(event, str(obj["kind"]), copied(obj))
 
     def _collect(self, owner: str) -> None:
         """Garbage collection, at once: dependents of an owner that is gone go; pods with their grace."""
@@ -277,10 +277,20 @@ class MemoryCluster:
             self._collect(owners[0]["uid"])
 
 
+def copied(value: T) -> T:
+    """A copy of JSON that shares nothing with it; several times as fast as :func:`copy.deepcopy`."""
+    copy: Any = value
+    if isinstance(value, dict):
+        copy = {key: copied(item) for key, item in value.items()}
+    elif isinstance(value, list):
+        copy = [copied(item) for item in value]
+    return copy  # type: ignore[no-any-return]  # of the same shape
+
+
 def merged(target: Any, patch: Any) -> Any:
     """``target`` with a JSON merge patch (RFC 7386) applied."""
     if not isinstance(patch, Mapping):
-        return copy.deepcopy(patch)
+        return copied(patch)
     result = dict(target) if isinstance(target, Mapping) else {}
     for key, value in patch.items():
         if value is None:

@@ -28,7 +28,9 @@ def idle(ctx: Context) -> Step:
     if spec is None:
         return Step(ctx.status, failure=Reason.INVALID_SPEC, message=ctx.job.problem or "")
     if spec.suspend:
-        return Step(ctx.status, suspended=True)
+        live = [pod for pod in ctx.pods if not pod.stopped]
+        stops = tuple(a for pod in live if (a := stop_pod(ctx, pod, ctx.config.survivor_grace_s)))
+        return Step(ctx.status, stops, tuple(wake_times(ctx, live)), suspended=True)
     return Step(next_attempt(ctx, ctx.status), suspended=False)
 
 
