@@ -25,7 +25,7 @@ def test_columns_tell_the_state_while_it_runs(baseline: Run, kubectl: Kubectl) -
     assert {"NAME", "PHASE", "NODES", "STEP", "PROGRESS", "RESTARTS", "AGE"} <= row.keys()
     assert (row["NAME"], row["PHASE"], row["NODES"], row["RESTARTS"]) == (baseline.name, "Running", "3/3", "0")
     assert 0 < int(row["STEP"]) <= _step(baseline.job())
-    assert int(row["PROGRESS"].rstrip("%")) == round(100 * int(row["STEP"]) / baseline.wanted_steps)
+    assert int(row["PROGRESS"].rstrip("%")) == 100 * int(row["STEP"]) // baseline.wanted_steps
     assert condition(baseline.job(), "Running"), status
     assert kubectl("get", "tj", "-n", baseline.namespace), "the short name"
 

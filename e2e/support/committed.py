@@ -33,7 +33,7 @@ class Checkpoint:
     @property
     def losses(self) -> dict[int, list[str]]:
         """The loss of every rank at every step, as `float.hex`, as `workloads/probe.py` keeps it."""
-        return next(tree["by_step"] for tree in _dicts(self.replicated) if "by_step" in tree)
+        return next(tree["by_step"] for tree in _dicts([self.replicated, *self.local]) if "by_step" in tree)
 
     def differences(self, other: Checkpoint) -> list[str]:
         """Paths of all values that are not bit for bit those of another checkpoint."""
