@@ -190,11 +190,13 @@ class Peers:
 
     def _wait(self, key: str, who: str) -> Any:
         deadline = self._monotonic() + self._timeout_s
+        slice_s = 0.0
         while True:
-            value = self._exchange.get(key, _SLICE_S)
+            value = self._exchange.get(key, slice_s)
             if value is not None:
                 return json.loads(value)
             self._raise_failure()
+            slice_s = _SLICE_S
             if self._monotonic() > deadline:
                 raise PeerFailed(f"{who} did not answer within {self._timeout_s:g} s ({key})")
 

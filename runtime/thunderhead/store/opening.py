@@ -137,11 +137,12 @@ class Opening:
         counting = read_lineage(store, listing).counting(listing.commits)
         if counting:
             return [Candidate(root, commit.key) for commit in counting]
-        jobs = [] if listing.claims else job_roots(store)
-        if jobs:
+        jobs = [] if listing.claims else [f"{root}/{job}" for job in job_roots(store)]
+        others = [job for job in jobs if job != self._log.store.uri()]
+        if others:
             raise InvalidConfiguration(
-                f"checkpoint.resume: {root} holds the checkpoints of {len(jobs)} jobs; name one of them: "
-                + ", ".join(f"{root}/{job}" for job in jobs[:5])
+                f"checkpoint.resume: {root} holds the checkpoints of {len(others)} jobs; name one of them: "
+                + ", ".join(others[:5])
             )
         raise NothingRestorable(f"checkpoint.resume: {root} holds no committed checkpoint")
 

@@ -5,28 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from store_samples import manifest
 
-from thunderhead.store.checksums import Checksums, checksums_of, crc64nvme
+from thunderhead.store.checksums import checksums_of, crc64nvme
 from thunderhead.store.documents import seal, unseal
-from thunderhead.store.epochs import Commit, Epoch
-from thunderhead.store.lineage import Lineage, Segment
-from thunderhead.store.manifest import Environment, Manifest, Shard
+from thunderhead.store.manifest import Environment, Manifest
 from thunderhead.store.objects import Corrupt
 
 DOCUMENT = {"epoch": "000001-0000", "nonce": "ü", "list": [1, 2.5, None], "sha256": "a member of that name"}
-
-
-def manifest() -> Manifest:
-    return Manifest(
-        commit=Commit(Epoch(3, 1), 120),
-        nonce="n",
-        world_size=2,
-        position={"epoch": 1},
-        lineage=Lineage((Segment(Epoch(3, 1)), Segment(Epoch(1), 80)), "s3://other/steps/1.json"),
-        shards=(Shard("shards/x", "local", 1, 20, Checksums(2**64 - 1, (0, 5), 16)),),
-        environment=Environment(torch="2", numpy="2", python="3", cpu="AVX2", threads=1),
-        at=1.5,
-    )
 
 
 def test_a_sealed_document_is_plain_json() -> None:
