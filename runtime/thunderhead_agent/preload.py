@@ -12,7 +12,7 @@ import importlib.util
 import numpy
 import safetensors.torch
 import torch
-import torch._dynamo  # the first optimizer of a process imports it: as dear as torch itself, so once per pod, not per rank
+import torch._dynamo  # the first optimizer of a process imports it: as dear as torch, so once per pod
 import torch.distributed
 
 import thunderhead.callbacks
