@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from thunderhead_api.hints import Says, obeys
-from thunderhead_api.trainer import ClassSpec, TrainerSpec
+from thunderhead_api.trainer import INT53_MAX, ClassSpec, TrainerSpec
 
 DnsLabel = Annotated[
     str,
@@ -35,7 +35,7 @@ ResourceName = Annotated[
     Says("must be resource names like cpu, memory or nvidia.com/gpu"),
 ]
 Quantity = (
-    Annotated[int, Field(ge=0)]
+    Annotated[int, Field(ge=0, le=INT53_MAX)]
     | Annotated[
         str,
         StringConstraints(

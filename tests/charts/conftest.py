@@ -46,7 +46,9 @@ def render(chart: Chart, monitored_chart: Chart) -> Render:
     def rendered(values: Manifest, *, monitored: bool = False, name: str = "thunderhead") -> list[Manifest]:
         source = monitored_chart if monitored else chart
         texts = source.render(values, name=name, namespace="training")
-        found = [yaml.safe_load_all(text) for file, text in sorted(texts.items()) if not file.endswith(".txt")]
+        found = [
+            yaml.load_all(text, yaml.CSafeLoader) for file, text in sorted(texts.items()) if not file.endswith(".txt")
+        ]
         return [manifest for manifests in found for manifest in manifests if manifest]
 
     return rendered
