@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .config import KUBE_MODULE, REPOSITORY, ClusterError, cache_root, kubernetes_version
 from .locks import locked
 from .progress import Say, phase, say
-from .shell import run, run_logged
+from .shell import MORTAL, run, run_logged
 
 COMPONENTS = (
     "etcd",
@@ -86,7 +86,7 @@ def _compile(program: GoProgram, target: Path) -> None:
     unfinished.mkdir(parents=True)
     binary = unfinished / program.name
     run_logged(
-        _go(), "build", "-trimpath", "-ldflags", _ldflags(program), "-o", binary, program.package,
+        *MORTAL, _go(), "build", "-trimpath", "-ldflags", _ldflags(program), "-o", binary, program.package,
         log=cache_root() / "log" / f"build-{program.name}.log", cwd=program.module, env=_GO_ENV,
     )  # fmt: skip
     for name in program.names:
@@ -125,8 +125,9 @@ def digest(parts: Iterable[str | bytes]) -> str:
     return state.hexdigest()[:16]
 
 
-def prune(directory: Path, prefix: str, *, keep: int) -> None:
-    """Removes all but the `keep` entries used last."""
+def prune(directory: Path, prefix: str, *, keep: int, spared: Collection[Path] = ()) -> None:
+    """Removes all but the `keep` entries used last and those that are spared."""
     entries = sorted(directory.glob(f"{prefix}*"), key=lambda p: p.stat().st_mtime, reverse=True)
     for entry in entries[keep:]:
-        shutil.rmtree(entry)
+        if entry.resolve() not in spared:
+            shutil.rmtree(entry)

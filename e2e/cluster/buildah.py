@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import ssl
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .config import ClusterError, cache_root
+from .config import ClusterError
 from .pypi import pip_settings, uv_settings
+from .scratch import scratch
 from .shell import CONTAINED, Argument, CommandError, remove_empty, run, run_logged
 
 _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -62,11 +62,11 @@ class Buildah:
         self, context: Path, target: str, image: str, *, arguments: Mapping[str, str], wheels: Path | None, log: Path
     ) -> None:
         """Builds one target of the Dockerfile in `context`, with the package index and the authorities of the host."""
-        with tempfile.TemporaryDirectory(dir=cache_root()) as scratch:
+        with scratch("settings") as directory:
             settings = {"/etc/pip.conf": pip_settings(_BUNDLE), "/etc/uv/uv.toml": uv_settings()}
             mounts: list[Argument] = ["--volume", f"{_host_bundle()}:{_BUNDLE}:ro"]
             for index, (place, text) in enumerate(settings.items()):
-                file = Path(scratch) / str(index)
+                file = directory / str(index)
                 file.write_text(text)
                 mounts += ["--volume", f"{file}:{place}:ro"]
             options = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
@@ -76,6 +76,10 @@ class Buildah:
                 log, "build", "--layers", "--pull-never", "--network", "host",
                 "--target", target, "--tag", image, *options, *mounts, context,
             )  # fmt: skip
+
+    def remove_unfinished(self) -> None:
+        """Removes what builds left that were killed."""
+        self._run("rm", "--all")
 
     def names(self) -> list[str]:
         """Every named image, newest first."""

@@ -39,6 +39,11 @@ def find(name: str) -> Cluster | None:
     return kind.find(name) if maker() == "kind" else local.find(name)
 
 
+def traces(name: str) -> list[str]:
+    """What is left of the cluster `name` on this machine; empty after `down`."""
+    return kind.traces(name) if maker() == "kind" else local.traces(name)
+
+
 def required(name: str) -> Cluster:
     """The running cluster `name`. Raises ClusterError where it does not run."""
     cluster = find(name)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+STATE_ROOT = Path("/var/lib/thunderhead")
+"""Running clusters by name."""
 KUBE_MODULE = Path(__file__).resolve().parent / "kube"
 
 DEFAULT_NAME = "local"
@@ -39,7 +41,6 @@ class Config:
     name: str
     octet: int
     nodes: int = 3
-    root: Path = Path("/var/lib/thunderhead")
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -49,7 +50,7 @@ class Config:
     @property
     def state(self) -> Path:
         """Everything of this cluster on disk: keys, logs, the nodes' disks, buckets."""
-        return state_dir(self.name, self.root)
+        return state_dir(self.name)
 
     @property
     def pod_range(self) -> str:
@@ -105,8 +106,8 @@ def check_name(name: str) -> str:
     return name
 
 
-def state_dir(name: str, root: Path = Path("/var/lib/thunderhead")) -> Path:
-    return root / check_name(name)
+def state_dir(name: str) -> Path:
+    return STATE_ROOT / check_name(name)
 
 
 def bridge_name(name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from .config import REPOSITORY, cache_root
 from .locks import locked
 from .progress import Say, phase, say
 from .rootfs import base_image
+from .scratch import scratch
 
 CONTEXT = ("Dockerfile", "pyproject.toml", "README.md", "LICENSE", "requirements", "crds", "operator", "runtime")
 """What the Dockerfile reads; `.dockerignore` says the same to docker."""
@@ -38,6 +38,7 @@ def build(tell: Say = say) -> Images:
     with locked("images"), staged_context() as context:
         base = base_image(tools, tell)
         images = images_of(context, base)
+        tools.remove_unfinished()
         missing = {name: target for target, name in asdict(images).items() if not tools.has(name)}
         for name, target in missing.items():
             log = cache_root() / "log" / f"image-{target}.log"
@@ -61,9 +62,7 @@ def images_of(context: Path, base: str) -> Images:
 @contextmanager
 def staged_context(repository: Path = REPOSITORY) -> Iterator[Path]:
     """A copy of what the build reads, taken at one moment, with times that say nothing."""
-    cache_root().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_root()) as scratch:
-        context = Path(scratch)
+    with scratch("context") as context:
         for name in CONTEXT:
             source = repository / name
             if source.is_dir():

@@ -132,6 +132,12 @@ def find(name: str) -> KindCluster | None:
     return KindCluster(name, S3Server.of(facts["s3"]), Path(facts["helm"]))
 
 
+def traces(name: str) -> list[str]:
+    """Everything on this machine that is the cluster's `name`, be it whole or the rest of one."""
+    named = ("--filter", f"name=^{check_name(name)}-", "--format", "{{.Names}}")
+    return [*run("docker", "ps", "--all", *named).split(), *map(str, state_dir(name).parent.glob(name))]
+
+
 def state_dir(name: str) -> Path:
     return cache_root() / "kind" / check_name(name)
 
@@ -150,14 +156,15 @@ def _create(name: str, helm: Path, tell: Say) -> KindCluster:
 
 
 def _remove(name: str, tell: Say) -> None:
-    if not state_dir(name).exists():
+    if not traces(name):
         return
     with phase(f"removing cluster {name}", tell):
         for container in (f"{name}-s3", f"{name}-prometheus"):
             if succeeds(run, "docker", "inspect", container):
                 run("docker", "rm", "--force", "--volumes", container)
         run(_program("kind"), "delete", "cluster", "--name", name)
-        shutil.rmtree(state_dir(name))
+        if state_dir(name).exists():
+            shutil.rmtree(state_dir(name))
 
 
 def _build_images(tell: Say) -> Images:

@@ -14,7 +14,7 @@ from . import client, controlplane, network, packages, pki, prometheus, s3, stor
 from .api import Images, S3Server
 from .build import build as build_program
 from .cgroups import Cgroup
-from .config import ClusterError, Config, bridge_name, state_dir
+from .config import STATE_ROOT, ClusterError, Config, bridge_name, state_dir
 from .images import build, storage
 from .layers import stored_image
 from .locks import locked
@@ -174,7 +174,8 @@ def find(name: str, programs: Programs | None = None) -> LocalCluster | None:
 
 
 def _create(name: str, programs: Programs, images: Images, tell: Say) -> LocalCluster:
-    prepared = store.prepared_store([stored_image(storage().storage, image) for image in images.names()], tell)
+    stored = [stored_image(storage().storage, image) for image in images.names()]
+    prepared = store.prepared_store(stored, STATE_ROOT, tell)
     with locked(_SHARED):
         config = Config(name=name, octet=network.free_octet())
         cluster_group(name).create()
@@ -219,11 +220,19 @@ def _record(cluster: LocalCluster) -> None:
     unfinished.rename(cluster.config.state / _RECORD)
 
 
+def traces(name: str) -> list[str]:
+    """Everything on this machine that is the cluster's `name`, be it whole or the rest of one."""
+    links = Path("/sys/class/net").glob(f"{bridge_name(name)}*")
+    directories = [state_dir(name), *cluster_group(name).directories(), *links]
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    left = [str(path) for path in directories if path.exists()]
+    return left + [place for place in mounts if place.startswith(f"{state_dir(name)}/")]
+
+
 def _remove(name: str, tell: Say) -> None:
     """Works from the name alone, so it also clears what a bring-up left that was killed half way."""
     state, group = state_dir(name), cluster_group(name)
-    bridge_there = Path("/sys/class/net", bridge_name(name)).exists()
-    if not state.exists() and not group.exists() and not bridge_there:
+    if not traces(name):
         return
     with phase(f"removing cluster {name}", tell):
         _end_processes(group)

@@ -6,13 +6,12 @@ It stands in for `python:3.11-slim`, the Dockerfile's default.
 from __future__ import annotations
 
 import shutil
-import tempfile
-from pathlib import Path
 
 from .build import digest
 from .buildah import Buildah
 from .config import cache_root
 from .progress import Say, phase, say
+from .scratch import scratch
 from .shell import CONTAINED, run, run_logged
 
 SUITE = "bookworm"
@@ -38,8 +37,8 @@ def base_image(tools: Buildah, tell: Say = say) -> str:
 
 
 def _make(tools: Buildah, name: str) -> None:
-    with tempfile.TemporaryDirectory(dir=cache_root()) as scratch:
-        root = Path(scratch) / "root"
+    with scratch("base") as home:
+        root = home / "root"
         run_logged(
             *CONTAINED, "debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, root, _mirror(),
             log=cache_root() / "log" / "debootstrap.log",

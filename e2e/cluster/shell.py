@@ -13,10 +13,13 @@ from .config import ClusterError
 
 Argument = str | Path
 
+MORTAL: tuple[Argument, ...] = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command: it ends with us, even if we are killed."""
+
 CONTAINED: tuple[Argument, ...] = (
-    "setpriv", "--pdeathsig", "KILL", "unshare", "--fork", "--kill-child", "--pid", "--mount-proc", "--mount", "--",
+    *MORTAL, "unshare", "--fork", "--kill-child", "--pid", "--mount-proc", "--mount", "--",
 )  # fmt: skip
-"""Before a command: whatever it starts and mounts ends with it, and it ends with us, even if we are killed."""
+"""Before a command: like MORTAL, and whatever the command starts and mounts ends with it."""
 
 
 class CommandError(ClusterError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -29,7 +30,12 @@ wait $! || true
 """
 
 
-def prepared_store(images: Sequence[StoredImage], tell: Say = say) -> Path:
+_SNAPSHOTTER = "io.containerd.snapshotter.v1.overlayfs"
+_BLOBS = "io.containerd.content.v1.content/blobs/sha256"
+_ORIGIN = "store"
+
+
+def prepared_store(images: Sequence[StoredImage], clusters: Path, tell: Say = say) -> Path:
     """A containerd root that has these images' layers unpacked; made first unless one with all but the last layers is
     in the cache, for the last ones hold our own code and are small enough to be sent to each node."""
     key = digest([run("containerd", "--version"), *(layer.chain for image in images for layer in image.layers[:-1])])
@@ -38,20 +44,33 @@ def prepared_store(images: Sequence[StoredImage], tell: Say = say) -> Path:
         if not home.exists():
             with phase("image store", tell):
                 _fill(home, images)
-            prune(home.parent, "store-", keep=KEPT_BUILDS)
+            prune(home.parent, "store-", keep=KEPT_BUILDS, spared=stores_in_use(clusters))
         os.utime(home)
     return home / "containerd"
 
 
 def clone(store: Path, node_home: Path) -> None:
-    """Gives a node a store of its own that shares the prepared one's files, which neither ever writes to again."""
+    """Gives a node a store of its own that begins with the images of the prepared one.
+
+    The unpacked layers, which nothing ever writes to, are not copied: the node's snapshots lead to the prepared ones.
+    """
     target = node_home / "containerd"
-    same_disk = store.stat().st_dev == node_home.stat().st_dev
-    run("cp", "--archive", *(["--link"] if same_disk else []), store, target)
-    for database in target.glob("*/*.db"):  # written in place, so a link would be written to by every node
-        original = store / database.relative_to(target)
-        database.unlink()
-        shutil.copyfile(original, database)
+    (node_home / _ORIGIN).symlink_to(store.parent)
+    for source in store.glob("*/*.db"):
+        database = target / source.relative_to(store)
+        database.parent.mkdir(parents=True)
+        shutil.copyfile(source, database)
+    for source in (store / _BLOBS).iterdir():
+        _link_or_copy(source, target / _BLOBS / source.name)
+    for source in (store / _SNAPSHOTTER / "snapshots").iterdir():
+        snapshot = target / _SNAPSHOTTER / "snapshots" / source.name
+        (snapshot / "work").mkdir(parents=True)
+        (snapshot / "fs").symlink_to(source / "fs")
+
+
+def stores_in_use(clusters: Path) -> set[Path]:
+    """Prepared stores that nodes of some cluster lead to."""
+    return {link.resolve() for link in clusters.glob(f"*/*/{_ORIGIN}")}
 
 
 def load(node: Node, images: Sequence[StoredImage]) -> None:
@@ -63,6 +82,17 @@ def load(node: Node, images: Sequence[StoredImage]) -> None:
         known = {line.split()[0] for line in node.enter(*ctr, "snapshots", "list").splitlines()[1:]}
         command = [*node.entering(), *ctr, "images", "import", "-"]
         _feed(command, write_archive(wanted, known))
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Blobs are never written to, so a link is as good, where both are on one disk."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copyfile(source, target)
 
 
 def _fill(home: Path, images: Sequence[StoredImage]) -> None:
