@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -19,6 +20,11 @@ def die_with_parent(parent_pid: int | None = None) -> None:
     _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if parent_pid is not None and os.getppid() != parent_pid:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def name_process(name: str) -> None:
+    """What ``top`` and ``/proc/<pid>/comm`` call this process; at most 15 bytes."""
+    _prctl(_PR_SET_NAME, name.encode()[:15] + b"\0")
 
 
 def adopt_orphans() -> None:
@@ -108,8 +114,8 @@ def _candidates(cgroup_dir: Path, own: str) -> list[Path]:
     ]
 
 
-def _prctl(option: int, value: int) -> None:
+def _prctl(option: int, value: int | bytes) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, value, 0, 0, 0) != 0:
         code = ctypes.get_errno()
-        raise OSError(code, f"prctl({option}, {value}): {os.strerror(code)}")
+        raise OSError(code, f"prctl({option}, {value!r}): {os.strerror(code)}")

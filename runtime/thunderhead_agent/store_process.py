@@ -12,13 +12,14 @@ import signal
 import socket
 import threading
 
-from thunderhead_agent.linux import die_with_parent
+from thunderhead_agent.linux import die_with_parent, name_process
 
 
 def keep_store(listener: socket.socket) -> None:
     """Serve until killed."""
     die_with_parent()
     os.setpgid(0, 0)
+    name_process("store")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from torch._C._distributed_c10d import TCPStore
 

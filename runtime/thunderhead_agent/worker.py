@@ -21,7 +21,7 @@ from thunderhead.exceptions import MisconfigurationException
 from thunderhead.job.board import Board, Word
 from thunderhead.job.errors import InvalidConfiguration, NothingRestorable, Stopped, StorageRefused, Superseded
 from thunderhead_agent.ending import Ending, from_exception
-from thunderhead_agent.linux import die_with_parent, prefer_as_oom_victim
+from thunderhead_agent.linux import die_with_parent, name_process, prefer_as_oom_victim
 from thunderhead_agent.plan import WorkerPlan
 from thunderhead_api.treaty import Outcome
 
@@ -39,7 +39,7 @@ _OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
 
 def run_worker(plan: WorkerPlan, log: Connection) -> None:
     """The target of the worker process; returns (and so exits 0) whatever the user's code did."""
-    _become_a_worker(log)
+    _become_a_worker(plan, log)
     os.environ.update(plan.environ)
     for name, value in plan.defaults:
         os.environ.setdefault(name, value)
@@ -80,13 +80,14 @@ def _entry(name: str) -> Entry:
     return entry
 
 
-def _become_a_worker(log: Connection) -> None:
+def _become_a_worker(plan: WorkerPlan, log: Connection) -> None:
     """Own process group (killed as a whole, deaf to the terminal's Ctrl-C), own log pipe, no life after the agent."""
     die_with_parent()
     parent = multiprocessing.parent_process()
     if parent is None or not parent.is_alive():
         os._exit(1)
     os.setpgid(0, 0)
+    name_process(f"rank-{plan.rank}")
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     prefer_as_oom_victim()
     os.dup2(log.fileno(), 1)

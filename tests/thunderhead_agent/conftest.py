@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +14,22 @@ from thunderhead_agent.reading import Reading
 from thunderhead_agent.snapshot import Snapshot
 from thunderhead_api.messages import CommittedCheckpoint, FrozenJob
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from agent_attempts import Start
+
 NOW = 1_800_000_000.0
 
 MakeReading = Callable[..., Reading]
 MakeSnapshot = Callable[..., Snapshot]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts attempts; whatever of them still runs at the end of the test is killed."""
+    starter = Start(tmp_path)
+    yield starter
+    starter.close()
 
 
 @pytest.fixture

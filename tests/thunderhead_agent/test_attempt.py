@@ -8,172 +8,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_attempts import Start, alive
 
-from thunderhead_api.messages import FrozenJob, StatusReply, TerminationRecord
 from thunderhead_api.treaty import Env, ExitCode, Outcome
 
-HERE = Path(__file__).parent
-LIMIT_SECONDS = 90.0
-
-pytestmark = pytest.mark.timeout(240)
-
-
-@dataclass
-class Node:
-    """One agent process and where it leaves things."""
-
-    process: subprocess.Popen[bytes]
-    directory: Path
-
-    @property
-    def log(self) -> str:
-        return (self.directory / "log").read_text()
-
-    @property
-    def record(self) -> TerminationRecord:
-        return TerminationRecord.model_validate_json((self.directory / "termination").read_bytes())
-
-    def get(self, path: str) -> bytes:
-        port = (self.directory / "run" / "agent.port").read_text()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            body: bytes = answer.read()
-        return body
-
-    def status(self) -> StatusReply:
-        return StatusReply.model_validate_json(self.get("/status"))
-
-    def descendants(self) -> set[int]:
-        """Every process below the agent, from ``/proc``."""
-        return _below(self.process.pid)
-
-
-@dataclass
-class Attempt:
-    """All agents of one attempt."""
-
-    nodes: list[Node]
-    directory: Path
-
-    def wait(self) -> list[int]:
-        """Exit codes, in the order of nodes; a negative one for an agent that a signal killed."""
-        return [node.process.wait(LIMIT_SECONDS) for node in self.nodes]
-
-    def logs(self) -> str:
-        return "".join(f"--- node {i}\n{node.log}" for i, node in enumerate(self.nodes))
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that other processes do; their logs are the message if they do not."""
-        end = time.monotonic() + LIMIT_SECONDS
-        while not condition():
-            assert time.monotonic() < end, self.logs()
-            time.sleep(0.05)
-
-    def is_training(self) -> bool:
-        """Every rank has made a step."""
-        try:
-            ranks = self.nodes[0].status().ranks
-        except (OSError, ValueError):
-            return False
-        return len(ranks) == 2 * len(self.nodes) and all(rank.step > 0 for rank in ranks)
-
-
-Start = Callable[..., Attempt]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts an attempt; whatever of it still runs at the end of the test is killed."""
-    started: list[Attempt] = []
-
-    def begin(entry: str, *, fault: str = "", nodes: int = 2, grace: int = 60, **spec: Any) -> Attempt:
-        job = FrozenJob(
-            namespace="team",
-            name="digits",
-            uid=f"u-{os.getpid()}",
-            attempt=3,
-            nodes=nodes,
-            processes_per_node=2,
-            spec_hash="h",
-            spec={"terminationGracePeriodSeconds": grace, "checkpoint": {"uri": f"file://{tmp_path}/store"}, **spec},
-        )
-        job_file = tmp_path / "job.json"
-        job_file.write_text(job.model_dump_json(by_alias=True))
-        port = _free_port()
-        attempt = Attempt([_begin(entry, fault, tmp_path, job_file, rank, port) for rank in range(nodes)], tmp_path)
-        started.append(attempt)
-        return attempt
-
-    yield begin
-    for attempt in started:
-        for node in attempt.nodes:
-            node.process.kill()
-            node.process.wait(LIMIT_SECONDS)
-
-
-def _begin(entry: str, fault: str, tmp_path: Path, job_file: Path, rank: int, port: int) -> Node:
-    directory = tmp_path / f"node-{rank}"
-    (directory / "cgroup").mkdir(parents=True)
-    environ = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(HERE),
-        "TEST_FAULT": fault,
-        "TEST_ORPHAN_FILE": str(directory / "orphan"),
-        "TEST_OOM_FILE": str(directory / "cgroup" / "memory.events"),
-        Env.JOB_FILE: str(job_file),
-        Env.NODE_RANK: str(rank),
-        Env.RENDEZVOUS_HOST: "127.0.0.1",
-        Env.RENDEZVOUS_PORT: str(port),
-        Env.AGENT_HOST: "127.0.0.1",
-        Env.AGENT_PORT: "0",
-        Env.RUN_DIR: str(directory / "run"),
-        Env.CODE_DIR: str(tmp_path / "code"),
-        Env.TERMINATION_FILE: str(directory / "termination"),
-        Env.CGROUP_DIR: str(directory / "cgroup"),
-        Env.POD: f"digits-3-{rank}",
-        Env.NODE: f"worker-{rank}",
-    }
-    command = [sys.executable, str(HERE / "agent_process.py"), entry]
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=environ, stdout=log, stderr=subprocess.STDOUT)
-    return Node(process, directory)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
-
-
-def _below(pid: int) -> set[int]:
-    found: set[int] = set()
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            direct = {int(child) for child in path.read_text().split()}
-        except OSError:
-            continue
-        found |= direct.union(*(_below(child) for child in direct))
-    return found
-
-
-def _alive(pid: int) -> bool:
-    """A zombie that only waits for its parent is dead."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
+pytestmark = pytest.mark.timeout(400)
 
 
 def test_success_and_what_is_told_meanwhile(start: Start) -> None:
@@ -268,18 +113,18 @@ def test_a_killed_agent_takes_its_workers_with_it_and_its_peers_name_it(start: S
     assert record.culprit is not None
     assert (record.culprit.node_rank, record.culprit.pod) == (killed, f"digits-3-{killed}"), attempt.logs()
     assert record.culprit.reason == "AgentLost"
-    attempt.until(lambda: not any(_alive(pid) for pid in orphans))
+    attempt.until(lambda: not any(alive(pid) for pid in orphans))
 
 
 def test_nothing_that_a_failed_rank_started_outlives_the_agent(start: Start) -> None:
     attempt = start("entries:endless", fault="orphan@1", nodes=1)
     assert attempt.wait() == [ExitCode.FAILED], attempt.logs()
     pid = int((attempt.nodes[0].directory / "orphan").read_text())
-    attempt.until(lambda: not _alive(pid))
+    attempt.until(lambda: not alive(pid))
 
 
 def test_workers_that_do_not_stop_in_time_are_ended(start: Start) -> None:
-    attempt = start("entries:deaf", nodes=1, grace=4)
+    attempt = start("entries:deaf", nodes=1, terminationGracePeriodSeconds=4)
     attempt.until(lambda: "starting 2 workers" in attempt.nodes[0].log)
     attempt.until(lambda: [r.phase for r in attempt.nodes[0].status().ranks] == ["Train", "Train"])
     attempt.nodes[0].process.send_signal(signal.SIGINT)

@@ -1,0 +1,181 @@
+"""From the frozen job to a trained module: the real Trainer, store and agreement behind real agents."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agent_attempts import Attempt, Start
+
+from thunderhead.job.errors import InvalidConfiguration
+from thunderhead_agent.plan import WorkerPlan
+from thunderhead_agent.train import trainer_arguments
+from thunderhead_api.treaty import ExitCode, Outcome
+
+pytestmark = pytest.mark.timeout(600)
+
+CODE = """
+import os, signal, time
+import torch
+import thunderhead as th
+
+class Data(th.LightningDataModule):
+    def __init__(self, batch_size: int = 4):
+        super().__init__()
+        self.batch_size = batch_size
+
+    def train_dataloader(self):
+        generator = torch.Generator().manual_seed(1)
+        x = torch.randn(96, 6, generator=generator)
+        data = torch.utils.data.TensorDataset(x, x.sum(1, keepdim=True))
+        return torch.utils.data.DataLoader(data, batch_size=self.batch_size, shuffle=True)
+
+class Regression(th.LightningModule):
+    def __init__(self, lr: float = 0.01, pause: float = 0.0):
+        super().__init__()
+        self.lr, self.pause = lr, pause
+        nn = torch.nn
+        self.net = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.2), nn.ReLU(), nn.Linear(16, 1))
+
+    def training_step(self, batch, index):
+        time.sleep(self.pause)
+        x, y = batch
+        loss = torch.nn.functional.mse_loss(self.net(x), y)
+        self.log("loss", loss)
+        return loss
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=self.lr)
+"""
+
+
+def a_plan(**changes: Any) -> WorkerPlan:
+    fields: dict[str, Any] = {
+        "rank": 0,
+        "local_rank": 0,
+        "world_size": 4,
+        "local_world_size": 2,
+        "node_rank": 0,
+        "nodes": 2,
+        "attempt": 1,
+        "round": 0,
+        "master_addr": "127.0.0.1",
+        "master_port": 1,
+        "threads": 1,
+        "job_file": Path("/job.json"),
+        "board": Path("/board"),
+        "code_dir": Path("/code"),
+        "run_dir": Path("/run/thunderhead"),
+    }
+    return WorkerPlan(**(fields | changes))
+
+
+def test_the_trainer_gets_what_is_written_and_its_own_defaults_else() -> None:
+    spec = {
+        "max_epochs": 3,
+        "precision": None,
+        "limit_val_batches": "1 batch",
+        "gradient_clip_val": "0.5",
+        "logger": [],
+        "callbacks": [{"class_path": "collections.Counter", "init_args": {}}],
+    }
+    assert trainer_arguments(spec, a_plan()) == {
+        "max_epochs": 3,
+        "limit_val_batches": "1 batch",
+        "gradient_clip_val": 0.5,
+        "logger": False,
+        "callbacks": [{}],
+        "default_root_dir": "/run/thunderhead",
+        "enable_progress_bar": False,
+        "devices": 2,
+        "num_nodes": 2,
+    }
+
+
+def test_a_callback_that_cannot_be_built_is_named_by_its_place() -> None:
+    spec = {"callbacks": [{"class_path": "collections.Counter"}, {"class_path": "collections.Kounter"}]}
+    with pytest.raises(InvalidConfiguration, match=r"spec\.trainer\.callbacks\[1\].*Did you mean 'Counter'"):
+        trainer_arguments(spec, a_plan())
+
+
+@pytest.fixture
+def job(start: Start) -> Any:
+    """Starts attempts of one job of two processes; keyword arguments replace parts of its spec."""
+    code = start.directory / "code"
+    code.mkdir()
+    (code / "regression.py").write_text(CODE)
+
+    def begin(attempt: int, *, store: str = "store", **changes: Any) -> Attempt:
+        spec = {
+            "command": "fit",
+            "module": {"class_path": "regression.Regression", "init_args": {"pause": 0.02}},
+            "datamodule": {"class_path": "regression.Data", "init_args": {}},
+            # A ModelCheckpoint would remember its directory, which is another in each attempt here.
+            "trainer": {"max_epochs": 3, "logger": [], "enable_checkpointing": False},
+            "seed": 7,
+            "checkpoint": {"uri": f"file://{start.directory}/{store}", "everySteps": 5},
+        }
+        return start(nodes=1, processes=2, attempt=attempt, **(spec | changes))
+
+    return begin
+
+
+def newest_bits(directory: Path, store: str) -> dict[str, str]:
+    """Content of the newest commit's shards; the names hold nonces, the contents do not."""
+    newest = max((directory / store).glob("team/digits/*/shards/*/*"), key=lambda path: int(path.name))
+    return {
+        path.name.split("-", 1)[1]: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(newest.iterdir())
+    }
+
+
+def test_stopped_and_killed_attempts_end_in_the_bits_of_an_undisturbed_run(job: Any, start: Start) -> None:
+    undisturbed = job(1, store="straight")
+    assert undisturbed.wait() == [ExitCode.DONE], undisturbed.logs()
+
+    stopped = job(2)
+    stopped.until(lambda: stopped.is_training() and stopped.nodes[0].status().step >= 3)
+    stopped.nodes[0].process.send_signal(signal.SIGTERM)
+    assert stopped.wait() == [ExitCode.STOPPED], stopped.logs()
+    record = stopped.nodes[0].record
+    assert record.checkpoint is not None
+    assert record.checkpoint.step == record.last_step
+    assert record.checkpoint.uri.startswith(f"file://{start.directory}/store/team/digits/")
+
+    killed = job(3)
+    killed.until(lambda: killed.is_training() and killed.nodes[0].status().step > (record.last_step or 0) + 6)
+    status = killed.nodes[0].status()
+    assert status.first_step == record.last_step
+    os.kill(killed.nodes[0].worker(1), signal.SIGKILL)
+    assert killed.wait() == [ExitCode.FAILED], killed.logs()
+
+    finished = job(4)
+    assert finished.wait() == [ExitCode.DONE], finished.logs()
+    record = finished.nodes[0].record
+    assert (record.outcome, record.last_step) == (Outcome.DONE, 36)
+    assert record.first_step is not None
+    assert record.first_step > 5
+    assert newest_bits(start.directory, "store") == newest_bits(start.directory, "straight")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"module": {"class_path": "regression.Regression", "init_args": {"learning_rate": 1}}},
+            "spec.module.init_args.learning_rate: Regression takes no argument 'learning_rate'",
+        ),
+        ({"trainer": {"max_epochs": 1, "precision": "bf17-mixed"}}, "bf17-mixed"),
+    ],
+)
+def test_a_job_that_can_never_run_ends_with_the_reason(job: Any, changes: dict[str, Any], said: str) -> None:
+    attempt = job(1, **changes)
+    assert attempt.wait() == [ExitCode.INVALID_CONFIGURATION], attempt.logs()
+    record = attempt.nodes[0].record
+    assert record.outcome is Outcome.INVALID_CONFIGURATION
+    assert record.culprit is not None
+    assert said in (record.culprit.message or "")
+    assert record.checkpoint is None
