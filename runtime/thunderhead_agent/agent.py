@@ -18,7 +18,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from thunderhead.job.board import Board, Word
 from thunderhead_agent import linux
@@ -50,6 +50,16 @@ GRACE_MARGIN_SECONDS = 5.0
 """What of the grace period is kept for the verdict and the record."""
 
 T = TypeVar("T")
+
+
+async def _first(verdict: asyncio.Future[Verdict], *tasks: asyncio.Task[None]) -> Verdict:
+    """The verdict; or what went wrong in a task of ours, without which nobody would watch the workers."""
+    running: set[asyncio.Future[Any]] = {verdict, *tasks}
+    while not verdict.done():
+        done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    return verdict.result()
 
 
 def _wait_all(sentinels: list[int], timeout_s: float) -> None:
@@ -93,7 +103,7 @@ class Agent:
         self._session = await self._open_session()
         turning = loop.create_task(self._turn())
         going = loop.create_task(self._begin())
-        verdict = await self._session.verdict
+        verdict = await _first(self._session.verdict, turning, going)
         outcome = outcome_for(verdict, self._settings.node_rank, [e.outcome for e in self._endings.values()])
         self._say(_verdict_line(outcome, verdict))
         going.cancel()

@@ -74,14 +74,10 @@ class Hub:
         return self._go
 
     @property
-    def others(self) -> list[RankStatus]:
-        """The ranks of the other nodes; a node that stopped reporting grows old."""
+    def others(self) -> list[tuple[float, list[RankStatus]]]:
+        """What the other nodes reported, each with its age in seconds: a node that falls silent grows old."""
         now = self._loop.time()
-        return [
-            rank.model_copy(update={"age_seconds": round(rank.age_seconds + now - heard_at, 3)})
-            for heard_at, ranks in self._reports.values()
-            for rank in ranks
-        ]
+        return [(now - heard_at, ranks) for heard_at, ranks in self._reports.values()]
 
     def report(self, ranks: Sequence[RankStatus]) -> None:
         """Node 0 answers for its own ranks itself."""

@@ -45,13 +45,14 @@ class PeerSession:
         self._go: asyncio.Future[Go] = self._loop.create_future()
         self._writer: asyncio.StreamWriter | None = None
         self._own: list[Failure] = []
-        self._refusal = ""
+        self._said = ""
         self._task: asyncio.Task[None] | None = None
         self.verdict: asyncio.Future[Verdict] = self._loop.create_future()
 
     def start(self) -> None:
         """Begin to look for node 0."""
         self._task = self._loop.create_task(self._run())
+        self._task.add_done_callback(self._ended)
 
     async def meet(self) -> Go:
         """Wait until node 0 has heard all nodes."""
@@ -95,6 +96,17 @@ class PeerSession:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(wire.encode(message))
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self.verdict.done():
+            self.verdict.set_exception(error)
+
+    def _say_once(self, line: str) -> None:
+        """Tries are many and their troubles mostly the same."""
+        if line != self._said:
+            self._said = line
+            self._say(line)
+
     def _hang_up(self) -> None:
         if self._writer is not None:
             self._writer.close()
@@ -124,7 +136,8 @@ class PeerSession:
             try:
                 opening = asyncio.open_connection(name, self._port, limit=wire.MAX_LINE_BYTES)
                 reader, writer = await asyncio.wait_for(opening, CONNECT_TIMEOUT_SECONDS)
-            except (OSError, TimeoutError):
+            except (OSError, TimeoutError, UnicodeError) as error:
+                self._say_once(f"cannot reach node 0 at {self._host}, port {self._port}, yet: {_why(error)}")
                 continue
             keep_alive(writer.get_extra_info("socket"))
             writer.write(wire.encode(self._me))
@@ -140,9 +153,7 @@ class PeerSession:
                 if isinstance(message, Verdict):
                     self._conclude(message)
                 elif isinstance(message, Refused):
-                    if message.reason != self._refusal:
-                        self._say(f"node 0 refused us: {message.reason}")
-                    self._refusal = message.reason
+                    self._say_once(f"node 0 refused us: {message.reason}")
                 elif not self._go.done():
                     self._go.set_result(message)
         except (OSError, ValueError) as error:
@@ -153,3 +164,7 @@ class PeerSession:
         lost = lost_agent(0, self._name_of_node_0, None, detail)
         found = choose([*self._own, lost])
         return Verdict(outcome=found.outcome, culprit=found.culprit)
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

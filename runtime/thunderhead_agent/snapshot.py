@@ -21,7 +21,7 @@ class Snapshot:
 
     Attributes:
         readings: this node's workers, by rank.
-        others: ranks that other nodes report (node 0 only).
+        others: what other nodes reported of their ranks, each with its age in seconds (node 0 only).
         missing_nodes: nodes that have not come to the rendezvous (node 0 only, before the start).
         started: workers run, or have run.
         taken_at: Unix time in seconds; ``uptime_s`` since the agent started.
@@ -31,7 +31,7 @@ class Snapshot:
     node_rank: int
     round: int = 0
     readings: Sequence[Reading] = ()
-    others: Sequence[RankStatus] = ()
+    others: Sequence[tuple[float, Sequence[RankStatus]]] = ()
     missing_nodes: Sequence[int] = ()
     started: bool = False
     stopping: bool = False
@@ -48,7 +48,12 @@ class Snapshot:
     def ranks(self) -> list[RankStatus]:
         """Every known rank, ordered; beyond the bound, those silent for longest."""
         own = [reading.status(self.node_rank) for reading in self.readings] if self.started else []
-        known = sorted([*own, *self.others], key=lambda r: r.rank)
+        others = [
+            rank.model_copy(update={"age_seconds": round(rank.age_seconds + age_s, 3)})
+            for age_s, ranks in self.others
+            for rank in ranks
+        ]
+        known = sorted([*own, *others], key=lambda r: r.rank)
         if len(known) <= STATUS_MAX_RANKS:
             return known
         silent = sorted(known, key=lambda r: -r.age_seconds)[:STATUS_MAX_RANKS]
@@ -58,8 +63,8 @@ class Snapshot:
     def ranks_met(self) -> int:
         """Ranks past their process group's rendezvous, of those this agent hears of."""
         before = (phase_name(Phase.STARTING), phase_name(Phase.RENDEZVOUS))
-        own = [reading.status(self.node_rank) for reading in self.readings] if self.started else []
-        return sum(rank.phase not in before for rank in [*own, *self.others])
+        own = sum(phase_name(reading.phase) not in before for reading in self.readings) if self.started else 0
+        return own + sum(rank.phase not in before for _, ranks in self.others for rank in ranks)
 
     @property
     def phase(self) -> str:

@@ -24,8 +24,9 @@ def other(rank: int, *, age: float = 0.1, phase: str = "Train") -> RankStatus:
 
 
 def test_node_0_speaks_for_every_rank(make_snapshot: MakeSnapshot) -> None:
-    reply = status_reply(make_snapshot(others=[other(3), other(2, phase="Rendezvous")]))
+    reply = status_reply(make_snapshot(others=[(0.5, [other(2, phase="Rendezvous"), other(3)])]))
     assert [rank.rank for rank in reply.ranks] == [0, 1, 2, 3]
+    assert [rank.age_seconds for rank in reply.ranks] == [0.25, 0.25, 0.6, 0.6]
     assert (reply.world_size, reply.ranks_met, reply.missing_nodes) == (4, 3, [])
     assert (reply.phase, reply.epoch, reply.step, reply.first_step) == ("Train", 1, 150, 100)
     assert (reply.max_steps, reply.percent, reply.training_seconds) == (200, 75, 6.25)
@@ -51,7 +52,9 @@ def test_the_largest_reply_fits_and_keeps_the_silent_ranks(
 ) -> None:
     others = [other(rank, age=500.0 if rank == 7777 else 0.1, phase="P" * 60) for rank in range(2, 8000)]
     metrics = {f"{i:03}" + "m" * 500: math.inf for i in range(100)}
-    snapshot = make_snapshot(job=make_job(nodes=4000), others=others, metrics=metrics, missing_nodes=range(4000))
+    snapshot = make_snapshot(
+        job=make_job(nodes=4000), others=[(0.0, others)], metrics=metrics, missing_nodes=range(4000)
+    )
     body = status_reply(snapshot).model_dump_json(by_alias=True).encode()
     reply = StatusReply.model_validate_json(body)
     assert len(body) <= STATUS_MAX_BYTES
