@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
@@ -71,6 +71,7 @@ class Reconciler:
                 forgotten.gone = True
             return None
         memory = self._memory_of(key, job)
+        _keep_last_sight(memory, children.pods)
         observed = Observed(
             pods=children.pods,
             config_maps=children.config_maps,
@@ -179,6 +180,15 @@ class Reconciler:
             memory.busy_passes,
         )
         return True
+
+
+def _keep_last_sight(memory: Memory, pods: Sequence[Obj]) -> None:
+    """Pods that the pass before read and this one does not are ghosts too: a read may be ahead of the watch."""
+    there = {name_of(pod) for pod in pods}
+    for pod in memory.pods:
+        name = name_of(pod)
+        if name not in there and name not in memory.ghosts and len(memory.ghosts) < _GHOSTS_MAX:
+            memory.ghosts[name] = _slim(pod)
 
 
 def _slim(pod: Obj) -> Manifest:

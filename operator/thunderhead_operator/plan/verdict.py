@@ -44,6 +44,7 @@ _WRONG_JOB: Final = {
     Outcome.STORAGE_REFUSED: Cause.STORAGE_REFUSED,
 }
 _SIGKILL: Final = 137
+_RAN_OUT_OF_GRACE: Final = "GracePeriodExceeded"  # the agent ended ranks that would not stop: that follows a deletion
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,11 @@ def _wrong_job(pods: Iterable[PodView]) -> Verdict | None:
 def _disruptions(ctx: Context, pods: Mapping[int, PodView]) -> dict[int, Cause]:
     found: dict[int, Cause] = {}
     if ctx.job.stage is not Stage.CREATING:
-        gone = [rank for rank in ctx.missing if rank not in pods or not is_done(pods[rank])]
-        found |= dict.fromkeys(gone, Cause.POD_DELETED)
+        found |= dict.fromkeys(ctx.missing, Cause.POD_DELETED)
     for rank, pod in pods.items():
-        cause = _disruption(pod)
-        if cause and not is_done(pod) and not _failed_by_itself(pod):
+        if is_done(pod) or _failed_by_itself(pod):
+            found.pop(rank, None)
+        elif cause := _disruption(pod):
             found[rank] = cause
     return found
 
@@ -135,7 +136,7 @@ def _failed_by_itself(pod: PodView) -> bool:
     record = pod.record
     if record is None or record.outcome not in (Outcome.FAILED, Outcome.HUNG) or record.culprit is None:
         return False
-    return record.culprit.node_rank == pod.node_rank and record.culprit.signal not in ("SIGTERM", "SIGKILL")
+    return record.culprit.node_rank == pod.node_rank and record.culprit.reason != _RAN_OUT_OF_GRACE
 
 
 def _first_disruption(ctx: Context, found: Mapping[int, Cause], pods: Mapping[int, PodView]) -> Verdict | None:
@@ -184,8 +185,8 @@ def _cause_of_record(record: TerminationRecord) -> Cause | None:
         return Cause.OUT_OF_MEMORY
     if culprit.signal:
         return Cause.PROCESS_KILLED
-    if record.outcome is Outcome.PEER_FAILED and culprit.exit_code is None:
-        return None  # a peer fell silent: that says nothing about why
+    if record.outcome is Outcome.PEER_FAILED and culprit.rank is None and culprit.exit_code is None:
+        return None  # no rank of a peer failed, its agent fell silent: that says nothing about why
     return Cause.PROCESS_FAILED
 
 
