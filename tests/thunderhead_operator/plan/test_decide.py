@@ -1,0 +1,185 @@
+"""The machine as a whole: when it writes, when it acts, and when it keeps its hands off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from op_build import at, pod, record, reply, running_status, stored
+
+from thunderhead_api.treaty import MANAGED_BY, Outcome
+from thunderhead_operator.cluster.memory import merged
+from thunderhead_operator.plan.actions import CreateChild, DeleteChild, DeleteJob, Kind, Notice, WriteStatus
+from thunderhead_operator.plan.decide import decide
+from thunderhead_operator.plan.observed import Observed, Sample
+
+Manifest = dict[str, Any]
+
+
+def finished(type_: str = "Complete", **changes: Any) -> dict[str, Any]:
+    condition = {
+        "type": type_,
+        "status": "True",
+        "observedGeneration": 1,
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+        "reason": "Completed",
+        "message": "",
+    }
+    return running_status(conditions=[condition], finishedAt="2026-01-01T00:00:00Z", phase=type_) | changes
+
+
+def test_another_controllers_job_is_left_alone() -> None:
+    assert decide(stored(managedBy="kueue.x-k8s.io/multikueue"), Observed(), at(0)).actions == ()
+    assert decide(stored(managedBy=MANAGED_BY), Observed(), at(0)).actions != ()
+
+
+def test_a_job_that_is_being_deleted_is_left_alone() -> None:
+    job = stored(running_status())
+    job["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert decide(job, Observed(), at(0)).actions == ()
+
+
+def test_the_first_pass_promises_and_touches_nothing() -> None:
+    write, *notices = decide(stored(), Observed(), at(0)).actions
+    assert isinstance(write, WriteStatus)
+    assert write.resource_version == "7"
+    assert write.patch["attempt"] == 1
+    assert write.patch["restarts"] == {"charged": 0, "free": 0, "total": 0}, "counters are there from the first write"
+    assert [n.reason for n in notices if isinstance(n, Notice)] == ["AttemptStarted"]
+
+
+@pytest.mark.parametrize("where", ["fresh", "running"])
+def test_a_spec_that_predates_the_schema_fails_and_says_how(where: str) -> None:
+    job = stored(running_status() if where == "running" else None, nodes=0)
+    write = decide(job, Observed(), at(0)).actions[0]
+    assert isinstance(write, WriteStatus)
+    if where == "fresh":
+        failed = next(c for c in write.patch["conditions"] if c["type"] == "Failed")
+        assert failed["reason"] == "InvalidSpec"
+        assert "spec.nodes" in failed["message"]
+    else:
+        assert write.patch["ending"]["reason"] == "InvalidSpec"
+
+
+def test_children_are_made_by_the_pass_that_finds_the_promise() -> None:
+    creating = {k: v for k, v in running_status().items() if k != "podsCreatedAt"}
+    settled = stored(settle(creating, Observed(), 0))
+    actions = decide(settled, Observed(), at(0)).actions
+    kinds = [a.kind for a in actions if isinstance(a, CreateChild)]
+    assert kinds == [Kind.SERVICE, Kind.NETWORK_POLICY, Kind.CONFIG_MAP, Kind.POD, Kind.POD]
+    assert len(actions) == len(kinds)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [{"suspend": True}, {"seed": 1}, {"nodes": 3}, {"image": "other:2"}, {"terminationGracePeriodSeconds": 31}],
+    ids=str,
+)
+def test_edits_that_end_an_attempt(edit: Manifest) -> None:
+    write = decide(stored(running_status(), **edit), Observed(pods=(pod(0), pod(1))), at(0)).actions[0]
+    assert isinstance(write, WriteStatus)
+    assert write.patch["ending"]["graceful"] is True
+    assert write.patch["ending"]["free"] is True
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [{"restarts": {"maxRestarts": 9}}, {"activeDeadlineSeconds": 9999}, {"ttlSecondsAfterFinished": 1}],
+    ids=str,
+)
+def test_edits_that_disturb_no_pod(edit: Manifest) -> None:
+    actions = decide(stored(running_status(), **edit), Observed(pods=(pod(0), pod(1))), at(0)).actions
+    assert all("ending" not in a.patch for a in actions if isinstance(a, WriteStatus))
+
+
+def settle(status: Manifest, observed: Observed, now: float) -> Manifest:
+    """The status after all that a pass at this moment wants to write."""
+    job = stored(status)
+    for _ in range(5):
+        actions = decide(job, observed, at(now)).actions
+        if not actions or not isinstance(actions[0], WriteStatus):
+            return dict(job["status"])
+        job["status"] = merged(job["status"], actions[0].patch)
+    raise AssertionError("it writes for ever")
+
+
+def test_time_alone_writes_nothing() -> None:
+    observed = Observed(pods=(pod(0), pod(1)), sample=Sample(reply(first_step=0, step=3), at(1)))
+    status = settle(running_status(), observed, 1)
+    for later in (2, 30, 3000):
+        decision = decide(stored(status, startupDeadlineSeconds=9999), observed, at(later))
+        assert not any(isinstance(a, WriteStatus) for a in decision.actions)
+
+
+def test_progress_waits_for_its_turn_and_rides_along() -> None:
+    first = Observed(pods=(pod(0), pod(1)), sample=Sample(reply(first_step=0, step=3), at(1)))
+    job = stored(settle(running_status(), first, 1))
+    step = Sample(reply(first_step=0, step=4), at(3))
+    soon = decide(job, Observed(pods=(pod(0), pod(1)), sample=step, quiet_s=2), at(3))
+    assert not any(isinstance(a, WriteStatus) for a in soon.actions)
+    assert soon.requeue_after == pytest.approx(8)
+    due = decide(job, Observed(pods=(pod(0), pod(1)), sample=step, quiet_s=10), at(11)).actions[0]
+    assert isinstance(due, WriteStatus)
+    assert set(due.patch) == {"progress"} or set(due.patch) == {"progress", "goodput"}
+    rides = decide(job, Observed(pods=(pod(0),), sample=step, quiet_s=2), at(3)).actions[0]
+    assert isinstance(rides, WriteStatus)
+    assert {"ending", "progress"} <= set(rides.patch)
+
+
+def test_running_begins_when_all_ranks_have_met_and_is_not_taken_back() -> None:
+    pods = (pod(0), pod(1))
+    partly = settle(running_status(), Observed(pods=pods, sample=Sample(reply(ranks_met=1), at(1))), 1)
+    assert condition(partly, "Running") == "False"
+    status = settle(partly, Observed(pods=pods, sample=Sample(reply(), at(2))), 2)
+    assert condition(status, "Running") == "True"
+    assert condition(settle(status, Observed(pods=pods), 50), "Running") == "True", "silence takes nothing back"
+
+
+def test_pods_that_run_long_without_a_word_count_as_running() -> None:
+    pods = (pod(0), pod(1))
+    status = settle(running_status(), Observed(pods=pods), 59)
+    assert condition(status, "Running") == "False"
+    assert decide(stored(status), Observed(pods=pods), at(59)).requeue_after == pytest.approx(1)
+    assert condition(settle(status, Observed(pods=pods), 60), "Running") == "True"
+
+
+def condition(status: Manifest, type_: str) -> str | None:
+    return next((c["status"] for c in status["conditions"] if c["type"] == type_), None)
+
+
+def test_a_finished_job_is_not_revived() -> None:
+    for type_ in ("Complete", "Failed"):
+        assert decide(stored(finished(type_), nodes=7, suspend=True), Observed(), at(0)).actions == ()
+
+
+def test_a_finished_job_stops_what_still_runs_and_keeps_what_has_stopped() -> None:
+    sidecar = pod(0, record=record(0, Outcome.DONE))
+    done = pod(1, record=record(1, Outcome.DONE), phase="Succeeded")
+    actions = decide(stored(finished()), Observed(pods=(sidecar, done)), at(0)).actions
+    assert [(a.name, a.grace_s) for a in actions if isinstance(a, DeleteChild)] == [("digits-1-0", 5)]
+
+
+def test_time_to_live() -> None:
+    job = stored(finished(), ttlSecondsAfterFinished=60)
+    early = decide(job, Observed(), at(59))
+    assert (early.actions, early.requeue_after) == ((), 1)
+    assert decide(job, Observed(), at(60)).actions == (DeleteJob("uid-job"),)
+
+
+def test_a_pod_of_another_owner_is_not_ours() -> None:
+    stranger = pod(1, exit_code=1)
+    stranger["metadata"]["ownerReferences"] = [{"uid": "another", "controller": True}]
+    creating = {k: v for k, v in running_status().items() if k != "podsCreatedAt"}
+    actions = decide(stored(settle(creating, Observed(), 0)), Observed(pods=(stranger,)), at(0)).actions
+    assert not any(isinstance(a, WriteStatus | DeleteChild) for a in actions)
+
+
+def test_lost_service_and_policy_are_put_back_while_it_runs() -> None:
+    status = settle(running_status(), Observed(pods=(pod(0), pod(1))), 0)
+    actions = decide(stored(status), Observed(pods=(pod(0), pod(1))), at(0)).actions
+    assert [a.kind for a in actions if isinstance(a, CreateChild)] == [Kind.SERVICE, Kind.NETWORK_POLICY]
+
+
+def test_a_status_of_a_newer_version_is_refused_loudly() -> None:
+    with pytest.raises(ValueError, match="team/digits was not written by this version"):
+        decide(stored(running_status(attempt="first")), Observed(), at(0))

@@ -1,0 +1,195 @@
+"""What is made for a job: restricted, owned, immutable, and with every name of the treaty."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import kubernetes_validate
+import pytest
+from op_build import UID, context, pod, running_status
+
+from thunderhead_api.messages import FrozenJob
+from thunderhead_api.spec import TrainingJobSpec
+from thunderhead_api.treaty import Env, Label
+from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.render import (
+    attempt_children,
+    frozen_job,
+    is_accelerator,
+    job_children,
+    processes_per_node,
+)
+from thunderhead_operator.plan.render_pod import render_pod
+
+Manifest = dict[str, Any]
+FULL: Manifest = {
+    "code": {"inline": {"files": {"digits.py": "x = 1\n"}}},
+    "checkpoint": {"uri": "s3://bucket/p", "s3": {"credentialsSecretName": "digits-s3"}},
+    "resources": {"limits": {"nvidia.com/gpu": 4, "memory": "8Gi"}, "requests": {"cpu": 2}},
+    "podTemplate": {
+        "metadata": {"labels": {"team": "vision", Label.JOB.value: "stolen"}, "annotations": {"a": "b"}},
+        "spec": {
+            "nodeSelector": {"pool": "gpu"},
+            "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+            "containers": [
+                {
+                    "name": "trainer",
+                    "env": [{"name": "OMP_NUM_THREADS", "value": "4"}],
+                    "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                },
+                {"name": "sidecar", "image": "proxy:1"},
+            ],
+        },
+    },
+}
+
+
+def rendered(rank: int = 1, spec: Manifest | None = None, status: Manifest | None = None) -> Manifest:
+    return render_pod(context(status, spec=spec, config=Config(runtime_image="runtime:1")), rank)
+
+
+def trainer(manifest: Manifest) -> Manifest:
+    return next(c for c in manifest["spec"]["containers"] if c["name"] == "trainer")
+
+
+def env(manifest: Manifest) -> dict[str, str]:
+    return {e["name"]: e.get("value", "") for e in trainer(manifest)["env"]}
+
+
+@pytest.mark.parametrize("spec", [None, FULL], ids=["small", "full"])
+def test_kubernetes_takes_all_of_it(spec: Manifest | None) -> None:
+    ctx = context(None, spec=spec)
+    for manifest in [rendered(spec=spec), *(c.manifest for c in (*job_children(ctx), *attempt_children(ctx)))]:
+        kubernetes_validate.validate(manifest, "1.36", strict=True)
+
+
+def test_a_pod_is_restricted() -> None:
+    made = rendered(spec=FULL)
+    assert made["spec"]["automountServiceAccountToken"] is False
+    assert made["spec"]["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    for container in made["spec"]["containers"]:
+        context_ = container["securityContext"]
+        assert context_["allowPrivilegeEscalation"] is False
+        assert context_["capabilities"] == {"drop": ["ALL"]}
+        assert context_["readOnlyRootFilesystem"] is True
+
+
+def test_names_say_who_it_is() -> None:
+    made = rendered(rank=1)
+    assert made["metadata"]["name"] == made["spec"]["hostname"] == "digits-1-1"
+    assert made["spec"]["subdomain"] == "digits"
+    assert (
+        made["metadata"]["labels"] | {Label.ATTEMPT: "1", Label.NODE_RANK: "1", Label.JOB: "digits"}
+        == made["metadata"]["labels"]
+    )
+    assert made["metadata"]["ownerReferences"][0]["uid"] == UID
+    said = env(made)
+    assert (said[Env.ATTEMPT], said[Env.NODE_RANK], said[Env.NODES], said[Env.UID]) == ("1", "1", "2", UID)
+    assert said[Env.RENDEZVOUS_HOST] == "digits-1-0.digits.team.svc"
+    assert said.keys() >= {v.value for v in Env} - {Env.AGENT_HOST, Env.CGROUP_DIR, Env.CODE_DIR}
+
+
+def test_dead_nodes_are_left_soon() -> None:
+    seconds = {t["key"]: t["tolerationSeconds"] for t in rendered()["spec"]["tolerations"]}
+    assert seconds == {"node.kubernetes.io/not-ready": 5, "node.kubernetes.io/unreachable": 5}
+
+
+def test_a_template_is_laid_over_and_changes_no_identity() -> None:
+    made = rendered(spec=FULL)
+    assert (made["spec"]["restartPolicy"], made["spec"]["hostname"]) == ("Never", "digits-1-1")
+    assert made["metadata"]["labels"]["team"] == "vision"
+    assert made["metadata"]["labels"][Label.JOB] == "digits"
+    assert made["metadata"]["annotations"] == {"a": "b"}
+    assert made["spec"]["nodeSelector"] == {"pool": "gpu"}
+    assert {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"} in made["spec"]["tolerations"]
+    assert len(made["spec"]["tolerations"]) == 3
+    mine = trainer(made)
+    assert mine["image"] == "runtime:1"
+    assert env(made)["OMP_NUM_THREADS"] == "4"
+    assert {m["mountPath"] for m in mine["volumeMounts"]} >= {"/data", "/dev/shm", "/tmp", "/run/thunderhead"}
+
+
+def test_credentials_are_references() -> None:
+    variables = {
+        e["name"]: e["valueFrom"]["secretKeyRef"]
+        for e in trainer(rendered(spec=FULL))["env"]
+        if e["name"].startswith("AWS")
+    }
+    assert {r["name"] for r in variables.values()} == {"digits-s3"}
+    assert [name for name, r in variables.items() if r["optional"]] == ["AWS_SESSION_TOKEN"]
+    assert not any(e["name"].startswith("AWS") for e in trainer(rendered())["env"])
+
+
+def test_the_frozen_job_is_resolved_and_says_nothing_twice() -> None:
+    frozen = frozen_job(context(None, spec=FULL))
+    again = FrozenJob.model_validate_json(frozen.model_dump_json())
+    assert again == frozen
+    assert (frozen.processes_per_node, frozen.world_size, frozen.spec["processesPerNode"]) == (4, 8, 4)
+    assert not {"code", "podTemplate"} & frozen.spec.keys()
+    TrainingJobSpec.model_validate(frozen.spec)
+
+
+def test_config_maps_are_immutable_and_bear_their_attempt() -> None:
+    maps = {c.manifest["metadata"]["name"]: c.manifest for c in attempt_children(context(None, spec=FULL))}
+    assert set(maps) == {"digits-1", "digits-1-code"}
+    assert all(m["immutable"] for m in maps.values())
+    assert maps["digits-1-code"]["data"] == {"digits.py": "x = 1\n"}
+    assert json.loads(maps["digits-1"]["data"]["job.json"])["attempt"] == 1
+
+
+def test_a_users_config_map_is_copied_binary_data_too() -> None:
+    spec = {"code": {"configMap": {"name": "mine"}}}
+    found = {"data": {"a.py": "1"}, "binaryData": {"b.bin": "AA=="}}
+    made = attempt_children(context(None, spec=spec, code=found))[1].manifest
+    assert (made["data"], made["binaryData"]) == ({"a.py": "1"}, {"b.bin": "AA=="})
+
+
+def test_the_policy_lets_in_only_its_own_and_who_asks_agents() -> None:
+    policy = next(c.manifest for c in job_children(context(None)) if c.manifest["kind"] == "NetworkPolicy")
+    own, agents = policy["spec"]["ingress"]
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    assert own == {"from": [{"podSelector": {"matchLabels": {Label.JOB.value: "digits"}}}]}
+    assert agents["ports"] == [{"port": 9400, "protocol": "TCP"}]
+
+
+def test_a_node_that_was_just_lost_is_avoided() -> None:
+    entry = {
+        "attempt": 1,
+        "cause": "NodeLost",
+        "free": True,
+        "culprit": {"node": "node-1"},
+        "startedAt": "",
+        "endedAt": "",
+    }
+    affinity = rendered(status=running_status(attempt=2, ledger=[entry]))["spec"]["affinity"]
+    wish = affinity["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0]["preference"]
+    assert wish["matchExpressions"][0]["values"] == ["node-1"]
+    assert "nodeAffinity" not in rendered()["spec"]["affinity"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "processes"),
+    [
+        ({}, 1),
+        ({"resources": {"limits": {"nvidia.com/gpu": 8}}}, 8),
+        ({"resources": {"limits": {"nvidia.com/gpu": "8"}}}, 8),
+        ({"resources": {"limits": {"nvidia.com/mig-1g.10gb": 2}}}, 2),
+        ({"resources": {"limits": {"google.com/tpu": 4}}}, 4),
+        ({"resources": {"limits": {"cpu": 8, "memory": "8Gi", "hugepages-2Mi": "1Gi"}}}, 1),
+        ({"resources": {"limits": {"rdma/hca": 1}}}, 1),
+        ({"resources": {"limits": {"nvidia.com/gpu": 8}}, "processesPerNode": 2}, 2),
+    ],
+)
+def test_processes_follow_the_accelerators(spec: Manifest, processes: int) -> None:
+    job = context(None, pod(0), spec=spec).job
+    assert job.spec is not None
+    assert processes_per_node(job.spec) == processes
+
+
+@pytest.mark.parametrize(
+    ("name", "amount", "expected"), [("amd.com/gpu", 1, True), ("gpu", 1, False), ("x/gpu", "500m", False)]
+)
+def test_what_is_an_accelerator(name: str, amount: int | str, expected: bool) -> None:
+    assert is_accelerator(name, amount) is expected
