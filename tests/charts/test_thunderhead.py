@@ -171,7 +171,6 @@ async def rights_in_use() -> Rights:
         await client.delete_child(kind, "n", "c", "u", None)
     await client.post_event("n", {})
     await client.get_lease("n", "l")
-    await client.create_lease("n", {})
     await client.replace_lease("n", "l", {})
     for selector in shell_registry(Deaf(), on_start=nothing, on_stop=nothing)._watching.get_all_selectors():
         client.needed.setdefault((selector.group or "", str(selector.plural or selector.any_name)), set()).update(
@@ -215,6 +214,17 @@ async def test_cluster_scope_grants_exactly_what_is_used(render: Render) -> None
     assert granted(lease["rules"]) == {AT_HOME: needed.pop(AT_HOME)}
     assert granted(role["rules"]) == needed
     assert bound_roles(manifests) == {role["metadata"]["name"], lease["metadata"]["name"]}
+
+
+def test_the_lease_goes_with_the_release(render: Render) -> None:
+    manifests = render({})
+    (lease,) = of_kind(manifests, "Lease")
+    (role,) = (role for role in of_kind(manifests, "Role") if role["metadata"]["name"].endswith("-lease"))
+    (deployment,) = of_kind(manifests, "Deployment")
+    name = lease["metadata"]["name"]
+    assert role["rules"][0]["resourceNames"] == [name]
+    assert f"--lease-name={name}" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "spec" not in lease, "an upgrade must not take the lease from its holder"
 
 
 @pytest.mark.parametrize(

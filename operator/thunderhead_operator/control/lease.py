@@ -94,6 +94,7 @@ class Lease:
         return True
 
     async def _create(self) -> bool:
+        """For an operator started by hand: the chart brings the Lease along and grants no right to create one."""
         empty: Manifest = {"metadata": {"name": self._name, "namespace": self._namespace}}
         try:
             self._record = await self._api.create_lease(self._namespace, self._claim(empty))
@@ -117,7 +118,8 @@ class Lease:
         holder = self._identity if holder is None else holder
         moment = self._now().isoformat(timespec="microseconds").replace("+00:00", "Z")
         changes = spec.get("holderIdentity") != holder
-        kept = {key: meta[key] for key in ("name", "namespace", "resourceVersion") if key in meta}
+        known = ("name", "namespace", "resourceVersion", "labels", "annotations")  # the last two are the chart's
+        kept = {key: meta[key] for key in known if key in meta}
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
