@@ -7,6 +7,9 @@ import os
 import signal
 from pathlib import Path
 
+AGENT_PID = "THUNDERHEAD_AGENT_PID"
+"""Variable that tells the fork server whose child it is."""
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36

@@ -8,6 +8,7 @@ not: workers hold the server's "alive" pipe too, so it would outlive a killed ag
 from __future__ import annotations
 
 import importlib.util
+import os
 
 import numpy
 import safetensors.torch
@@ -21,11 +22,12 @@ import thunderhead.store.job_checkpoints
 import thunderhead.trainer.trainer
 import thunderhead_agent.train
 import thunderhead_agent.worker
-from thunderhead_agent.linux import die_with_parent
+from thunderhead_agent.linux import AGENT_PID, die_with_parent
 
 __all__ = ["numpy", "safetensors", "thunderhead", "thunderhead_agent", "torch"]
 
 if importlib.util.find_spec("boto3") is not None:
     import thunderhead.store.s3
 
-die_with_parent()
+# The agent may have died during these imports, too early for the kernel's help: then this process must not serve.
+die_with_parent(int(os.environ[AGENT_PID]))

@@ -58,6 +58,7 @@ class ForkServer:
 
     def warm(self) -> None:
         """Start it; it imports torch meanwhile (seconds), and forks within milliseconds afterwards."""
+        os.environ[linux.AGENT_PID] = str(os.getpid())
         self._context.set_forkserver_preload([PRELOAD])
         forkserver.ensure_running()
         self.pids = linux.children()

@@ -116,6 +116,15 @@ def test_a_killed_agent_takes_its_workers_with_it_and_its_peers_name_it(start: S
     attempt.until(lambda: not any(alive(pid) for pid in orphans))
 
 
+def test_an_agent_killed_while_its_fork_server_still_imports_leaves_nothing_behind(start: Start) -> None:
+    attempt = start("entries:endless", nodes=1)
+    node = attempt.nodes[0]
+    attempt.until(lambda: "starting 2 workers" in node.log or len(node.descendants()) >= 2)
+    below = node.descendants()
+    node.process.kill()
+    attempt.until(lambda: not any(alive(pid) for pid in below))
+
+
 def test_nothing_that_a_failed_rank_started_outlives_the_agent(start: Start) -> None:
     attempt = start("entries:endless", fault="orphan@1", nodes=1)
     assert attempt.wait() == [ExitCode.FAILED], attempt.logs()
