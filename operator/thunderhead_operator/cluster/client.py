@@ -45,7 +45,13 @@ async def load_client() -> client.ApiClient:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # the library's
     except config.ConfigException:
         await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # the library's
-    configuration.retries = 0  # a repeated call is the queue's decision, after another look
+    return make_client(configuration)
+
+
+def make_client(configuration: client.Configuration) -> client.ApiClient:
+    """A client that never repeats a call: that is the queue's decision, after another look. (The library reads 0 as one
+    more try after a 5xx; only None is none.)"""
+    configuration.retries = None
     return client.ApiClient(configuration)
 
 
