@@ -127,9 +127,12 @@ def build_programs(tell: Say = say) -> Programs:
     )
 
 
-def build_images(tell: Say = say) -> Images:
+def build_images(tell: Say = say) -> tuple[Images, Path]:
+    """Builds images and the store that nodes begin with, unless the cache has them."""
     packages.install((*packages.NODE_PACKAGES, *packages.IMAGE_PACKAGES, *packages.OBSERVER_PACKAGES), tell)
-    return build(tell)
+    images = build(tell)
+    stored = [stored_image(storage().storage, image) for image in images.names()]
+    return images, store.prepared_store(stored, STATE_ROOT, tell)
 
 
 def up(name: str, tell: Say = say) -> tuple[LocalCluster, Images]:
@@ -142,12 +145,12 @@ def up(name: str, tell: Say = say) -> tuple[LocalCluster, Images]:
     with ThreadPoolExecutor(1) as beside:  # compilers use the processors while images wait for the network and the disk
         building = beside.submit(build_images, tell)
         programs = build_programs(tell)
-        images = building.result()
+        images, prepared = building.result()
     with locked(f"cluster-{name}"):
         cluster = find(name, programs)
         if cluster is None or not cluster.is_whole():
             _remove(name, tell)
-            cluster = _create(name, programs, images, tell)
+            cluster = _create(name, programs, prepared, tell)
         cluster.heal()
         with phase("images on the nodes", tell):
             cluster.load(images.names())
@@ -173,9 +176,7 @@ def find(name: str, programs: Programs | None = None) -> LocalCluster | None:
     return LocalCluster(config, known, S3Server.of(facts["s3"]))
 
 
-def _create(name: str, programs: Programs, images: Images, tell: Say) -> LocalCluster:
-    stored = [stored_image(storage().storage, image) for image in images.names()]
-    prepared = store.prepared_store(stored, STATE_ROOT, tell)
+def _create(name: str, programs: Programs, prepared: Path, tell: Say) -> LocalCluster:
     with locked(_SHARED):
         config = Config(name=name, octet=network.free_octet())
         cluster_group(name).create()
