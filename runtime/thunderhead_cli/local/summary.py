@@ -85,7 +85,7 @@ def _ledger(name: str, entries: list[LedgerEntry]) -> Table:
 def _figures(status: TrainingJobStatus, checkpoint_uri: str, pods_dir: str) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 1))
     table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")  # a path that is cut off is of no use
     recovery, goodput, newest = status.last_recovery, status.goodput, status.checkpoint
     table.add_row("outcome", outcome(status))
     table.add_row("restarts", f"{status.restarts.charged} charged, {status.restarts.free} free")
@@ -97,7 +97,7 @@ def _figures(status: TrainingJobStatus, checkpoint_uri: str, pods_dir: str) -> T
         table.add_row("goodput", f"{goodput.ratio_percent} %  ({of})")
     table.add_row("checkpoints", checkpoint_uri)
     if newest is not None:
-        table.add_row("newest", f"step {newest.step}, committed {newest.committed_at}: {newest.uri}")
+        table.add_row("newest", f"step {newest.step}, committed {newest.committed_at}")
     if status.progress is not None and status.progress.metrics:
         table.add_row("metrics", "  ".join(metrics_shown(status.progress.metrics)))
     table.add_row("pods' logs", pods_dir)
