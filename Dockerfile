@@ -21,7 +21,8 @@ COPY operator ./operator
 COPY runtime ./runtime
 RUN /opt/build/bin/uv build --quiet --wheel --no-build-isolation --python /opt/build/bin/python --out-dir /dist . \
     && /opt/build/bin/uv pip install --quiet --python /opt/thunderhead/bin/python --prefix /package --no-deps \
-       --compile-bytecode /dist/*.whl
+       --compile-bytecode /dist/*.whl \
+    && rm /package/.lock
 
 FROM ${BASE} AS base
 RUN echo 'thunderhead:x:65532:65532::/tmp:/usr/sbin/nologin' >>/etc/passwd \

@@ -36,11 +36,12 @@ class Layer:
 
     def archive(self) -> Iterator[bytes]:
         """The bytes of the layer's archive. Raises ClusterError when they are not what the digest promises."""
-        seen = hashlib.sha256()
+        seen, size = hashlib.sha256(), 0
         for chunk in self._recreate():
             seen.update(chunk)
+            size += len(chunk)
             yield chunk
-        if f"sha256:{seen.hexdigest()}" != self.digest:
+        if (f"sha256:{seen.hexdigest()}", size) != (self.digest, self.size):
             raise ClusterError(f"layer {self.digest} in {self.files} was changed: remove the cache's buildah directory")
 
     def _recreate(self) -> Iterator[bytes]:
