@@ -26,6 +26,7 @@ _BASE = "python:3.11-slim"
 _PROMETHEUS_IMAGE = "prom/prometheus:v3.5.0"
 _S3_DOCKERFILE = 'FROM scratch\nCOPY versitygw /versitygw\nENTRYPOINT ["/versitygw"]\n'
 _ADDRESS = "{{.NetworkSettings.Networks.kind.IPAddress}}"
+_LABEL = "thunderhead.dev/cluster"
 _GATEWAY = "{{.NetworkSettings.Networks.kind.Gateway}}"
 
 
@@ -42,7 +43,7 @@ class KindCluster:
         self.helm = helm
         self.kubeconfig = state_dir(name) / "kubeconfig"
         self.kubectl = _program("kubectl")
-        self.node_names = [f"{name}-worker", f"{name}-worker2", f"{name}-worker3"]
+        self.node_names = [f"{kind_name(name)}-worker{number}" for number in ("", "2", "3")]
         self.prometheus_url = f"http://{_inspect(_control_plane(name), _ADDRESS)}:{prometheus.PORT}"
         self.host_ip = _inspect(_control_plane(name), _GATEWAY)
 
@@ -67,10 +68,10 @@ class KindCluster:
         run("docker", "exec", node, "ip", "route", "replace", "default", "via", self.host_ip)
 
     def stop_s3(self) -> None:
-        run("docker", "kill", f"{self.name}-s3")
+        run("docker", "kill", _beside(self.name, "s3"))
 
     def start_s3(self) -> None:
-        run("docker", "start", f"{self.name}-s3")
+        run("docker", "start", _beside(self.name, "s3"))
         wait_until(lambda: s3.answers(self.s3), "S3 server answers", timeout_s=60)
 
     def heal(self) -> None:
@@ -91,10 +92,10 @@ class KindCluster:
         for image in images:
             lacking = [node for node in self.node_names if image not in there[node]]
             if lacking:
-                run(_program("kind"), "load", "docker-image", image, "--name", self.name, "--nodes", ",".join(lacking))
+                _kind(self.name, "load", "docker-image", image, "--nodes", ",".join(lacking))
 
     def diagnose(self, directory: Path) -> None:
-        run(_program("kind"), "export", "logs", "--name", self.name, directory)
+        _kind(self.name, "export", "logs", directory)
 
     def _known(self, node: str) -> str:
         if node not in self.node_names:
@@ -134,8 +135,15 @@ def find(name: str) -> KindCluster | None:
 
 def traces(name: str) -> list[str]:
     """Everything on this machine that is the cluster's `name`, be it whole or the rest of one."""
-    named = ("--filter", f"name=^{check_name(name)}-", "--format", "{{.Names}}")
-    return [*run("docker", "ps", "--all", *named).split(), *map(str, state_dir(name).parent.glob(name))]
+    nodes = ("--filter", f"label=io.x-k8s.kind.cluster={kind_name(name)}")
+    ours = ("--filter", f"label={_LABEL}={check_name(name)}")
+    containers = [run("docker", "ps", "--all", *which, "--format", "{{.Names}}").split() for which in (nodes, ours)]
+    return [*containers[0], *containers[1], *map(str, state_dir(name).parent.glob(name))]
+
+
+def kind_name(name: str) -> str:
+    """What kind calls the cluster; a name that nobody else would give to one of their own."""
+    return f"thunderhead-{check_name(name)}"
 
 
 def state_dir(name: str) -> Path:
@@ -146,8 +154,7 @@ def _create(name: str, helm: Path, tell: Say) -> KindCluster:
     state = state_dir(name)
     state.mkdir(parents=True)
     with phase("kind's nodes", tell):
-        command = ("create", "cluster", "--name", name, "--config", SETTINGS, "--kubeconfig", state / "kubeconfig")
-        run_logged(_program("kind"), *command, "--wait", "180s", log=state / "kind.log")
+        _kind(name, "create", "cluster", "--config", SETTINGS, "--kubeconfig", state / "kubeconfig", "--wait", "180s")
     with phase("S3 and Prometheus", tell):
         server = _start_s3(name, tell)
         _start_prometheus(name)
@@ -159,10 +166,10 @@ def _remove(name: str, tell: Say) -> None:
     if not traces(name):
         return
     with phase(f"removing cluster {name}", tell):
-        for container in (f"{name}-s3", f"{name}-prometheus"):
-            if succeeds(run, "docker", "inspect", container):
-                run("docker", "rm", "--force", "--volumes", container)
-        run(_program("kind"), "delete", "cluster", "--name", name)
+        for role in ("s3", "prometheus"):
+            if succeeds(run, "docker", "inspect", _beside(name, role)):
+                run("docker", "rm", "--force", "--volumes", _beside(name, role))
+        _kind(name, "delete", "cluster")
         if state_dir(name).exists():
             shutil.rmtree(state_dir(name))
 
@@ -200,7 +207,7 @@ def _start_prometheus(name: str) -> None:
     """This build of Prometheus finds pods itself, with the kubeconfig that is meant for the control plane's network."""
     home = state_dir(name) / "prometheus"
     prometheus.rules_dir(state_dir(name)).mkdir(parents=True)
-    (home / "kubeconfig").write_text(run(_program("kind"), "get", "kubeconfig", "--internal", "--name", name))
+    (home / "kubeconfig").write_text(_kind(name, "get", "kubeconfig", "--internal"))
     inside = Path("/etc/thunderhead")
     settings = prometheus.settings(prometheus.pods_of(inside / "kubeconfig"), inside / "rules")
     (home / "prometheus.yml").write_text(json.dumps(settings))
@@ -211,12 +218,21 @@ def _start_prometheus(name: str) -> None:
 
 
 def _beside_control_plane(name: str, role: str, *words: Argument) -> None:
-    network = f"container:{_control_plane(name)}"
-    run("docker", "run", "--detach", "--name", f"{name}-{role}", "--network", network, *words)
+    network, label = f"container:{_control_plane(name)}", f"{_LABEL}={name}"
+    run("docker", "run", "--detach", "--name", _beside(name, role), "--label", label, "--network", network, *words)
+
+
+def _beside(name: str, role: str) -> str:
+    return f"{kind_name(name)}-{role}"
 
 
 def _control_plane(name: str) -> str:
-    return f"{name}-control-plane"
+    return f"{kind_name(name)}-control-plane"
+
+
+def _kind(name: str, *words: Argument) -> str:
+    """Runs kind on the cluster `name`; what it says of its progress is in the error if it fails."""
+    return run(_program("kind"), *words, "--name", kind_name(name))
 
 
 def _inspect(container: str, template: str) -> str:
