@@ -197,7 +197,9 @@ def discovery(path: str) -> Manifest | None:
             versions = [{"groupVersion": f"{g}/{v}", "version": v} for g, v in groups.items()]
             return {"groups": [{"name": GROUP, "versions": versions, "preferredVersion": versions[0]}]}
         case "api/v1":
-            return {"resources": [{"name": "pods", "kind": "Pod", "singularName": "pod", **resource}]}
+            pods = {"name": "pods", "kind": "Pod", "singularName": "pod", **resource}
+            spaces = {"name": "namespaces", "kind": "Namespace", "singularName": "namespace", **resource}
+            return {"resources": [pods, spaces | {"namespaced": False}]}
         case _ if path == f"apis/{GROUP}/{VERSION}":
             return {"resources": [{"name": PLURAL, "kind": KIND, "singularName": "trainingjob", **resource}]}
     return None
