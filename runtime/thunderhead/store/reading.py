@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from thunderhead.store.checksums import crc64nvme
 from thunderhead.store.epochs import EPOCHS, STEPS, Commit
 from thunderhead.store.manifest import Shard
 from thunderhead.store.objects import Corrupt, ObjectStore
+
+# As many as the S3 client keeps connections for without queueing.
+_READERS: Final = 4
 
 
 def verified_chunks(store: ObjectStore, shard: Shard) -> Iterator[bytes]:
@@ -17,28 +22,55 @@ def verified_chunks(store: ObjectStore, shard: Shard) -> Iterator[bytes]:
         NotFound: it is missing.
         Corrupt: it is shorter than committed, or a checksum differs.
     """
-    step = shard.checksums.chunk_bytes
-    if len(shard.checksums.chunks) != -(-shard.size // step):
-        raise Corrupt(f"{store.uri(shard.key)}: {len(shard.checksums.chunks)} checksums for {shard.size} bytes")
-    for start, expected in zip(range(0, shard.size, step), shard.checksums.chunks, strict=True):
-        length = min(step, shard.size - start)
-        chunk = store.get(shard.key, start=start, length=length)
-        if len(chunk) != length or crc64nvme(chunk) != expected:
-            raise Corrupt(
-                f"{store.uri(shard.key)}: bytes {start} to {start + length} do not match their CRC64NVME "
-                f"({len(chunk)} bytes read)"
-            )
-        yield chunk
+    for index in range(num_chunks(store, shard)):
+        yield verified_chunk(store, shard, index)
 
 
 def fetch(store: ObjectStore, shard: Shard) -> bytearray:
-    """The whole body of ``shard``, verified; raises as :func:`verified_chunks` does."""
+    """The whole body of ``shard``, verified; raises as :func:`verified_chunks` does.
+
+    Several chunks are read at once: one connection to an object store carries a fraction of what a machine can take.
+    """
     body = bytearray(shard.size)
-    start = 0
-    for chunk in verified_chunks(store, shard):
-        body[start : start + len(chunk)] = chunk
-        start += len(chunk)
+    step = shard.checksums.chunk_bytes
+
+    def place(index: int) -> None:
+        chunk = verified_chunk(store, shard, index)
+        body[index * step : index * step + len(chunk)] = chunk
+
+    number = num_chunks(store, shard)
+    if number == 1:
+        place(0)
+        return body
+    with ThreadPoolExecutor(_READERS) as pool:
+        for _ in pool.map(place, range(number)):
+            pass
     return body
+
+
+def num_chunks(store: ObjectStore, shard: Shard) -> int:
+    """How many chunks ``shard`` consists of.
+
+    Raises:
+        Corrupt: the manifest holds another number of checksums.
+    """
+    number = -(-shard.size // shard.checksums.chunk_bytes)
+    if len(shard.checksums.chunks) != number:
+        raise Corrupt(f"{store.uri(shard.key)}: {len(shard.checksums.chunks)} checksums for {shard.size} bytes")
+    return number
+
+
+def verified_chunk(store: ObjectStore, shard: Shard, index: int) -> bytes:
+    """One chunk of ``shard``; raises as :func:`verified_chunks` does."""
+    start = index * shard.checksums.chunk_bytes
+    length = min(shard.checksums.chunk_bytes, shard.size - start)
+    chunk = store.get(shard.key, start=start, length=length)
+    if len(chunk) != length or crc64nvme(chunk) != shard.checksums.chunks[index]:
+        raise Corrupt(
+            f"{store.uri(shard.key)}: bytes {start} to {start + length} do not match their CRC64NVME "
+            f"({len(chunk)} bytes read)"
+        )
+    return chunk
 
 
 def split_manifest_uri(uri: str) -> tuple[str, str] | None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pickle
-import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,64 +14,19 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from store_job import Job, assert_restored, just_open, save_steps, trees
 
 from thunderhead.job.errors import (
-    InvalidConfiguration,
-    NothingRestorable,
     StorageRefused,
     Superseded,
     UnsupportedState,
 )
-from thunderhead.job.link import JobCheckpoints, Restored
+from thunderhead.job.link import Restored
 from thunderhead.store import Epoch, open_job_checkpoints, open_store
 from thunderhead.store.exchange import LocalExchange, PeerFailed, StoreExchange
 from thunderhead.store.job_checkpoints import CheckpointSettings, EpochCheckpoints
 from thunderhead.store.memory import MemoryStore
 from thunderhead.store.verify import verify_uri
-
-
-class Job:
-    """A job of one or more ranks, each a thread, over a real store."""
-
-    def __init__(self, uri: str, endpoint: str | None = None, uid: str = "uid-1", **settings: Any) -> None:
-        self.uri = uri
-        self.endpoint = endpoint
-        self.uid = uid
-        self.settings = settings
-        self.commits: list[tuple[int, int, str, float]] = []
-
-    @property
-    def root(self) -> str:
-        return f"{self.uri}/namespace/job/{self.uid}"
-
-    def attempt(
-        self, attempt: int, world_size: int, live: Callable[[EpochCheckpoints, int], Any], **settings: Any
-    ) -> list[Any]:
-        """Run ``live`` on every rank; its results by rank, or the exception each ended with."""
-        exchange = LocalExchange()
-
-        def rank(number: int) -> Any:
-            checkpoints = open_job_checkpoints(
-                self.uri,
-                namespace="namespace",
-                job="job",
-                uid=self.uid,
-                attempt=attempt,
-                rank=number,
-                world_size=world_size,
-                exchange=exchange,
-                endpoint=self.endpoint,
-                on_commit=lambda *commit: self.commits.append((number, *commit)),
-                clock=lambda: 1000.0 + attempt,
-                **{"peer_timeout_s": 60, **self.settings, **settings},
-            )
-            try:
-                return live(checkpoints, number)
-            except Exception as error:  # noqa: BLE001 - the test looks at it
-                return error
-
-        with ThreadPoolExecutor(world_size) as pool:
-            return list(pool.map(rank, range(world_size)))
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -86,64 +40,6 @@ def job(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Job]:
 @pytest.fixture
 def local_job(tmp_path: Path) -> Job:
     return Job(f"file://{tmp_path}")
-
-
-def trees(step: int, rank: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a trainer saves: alike on all ranks, and a rank's own."""
-    random_numbers = torch.Generator().manual_seed(step)
-    weight = torch.randn(40, 50, generator=random_numbers)
-    replicated = {
-        "module": {
-            "weight": weight,
-            "tied": weight,
-            "bias": torch.randn(50, generator=random_numbers).to(torch.bfloat16),
-            "none": torch.empty(0),
-        },
-        "optimizer": {
-            "state": {0: {"step": torch.tensor(float(step)), "moment": torch.randn(40, 50, generator=random_numbers)}},
-            "groups": [{"lr": 0.1}],
-        },
-        "best": float("nan"),
-        "position": (step, rank - rank),
-    }
-    own = random.Random(rank)
-    local = {
-        "rank": rank,
-        "python": own.getstate(),
-        "numpy": np.random.RandomState(rank).get_state(),
-        "torch": torch.arange(rank + 1),
-    }
-    return replicated, local
-
-
-def save_steps(*steps: int) -> Callable[[EpochCheckpoints, int], Restored | None]:
-    def live(checkpoints: EpochCheckpoints, rank: int) -> Restored | None:
-        restored = checkpoints.open()
-        for step in steps:
-            replicated, local = trees(step, rank)
-            checkpoints.check(replicated, local)
-            checkpoints.save(replicated, local, step=step, position={"step": step})
-        checkpoints.close()
-        return restored
-
-    return live
-
-
-def just_open(checkpoints: JobCheckpoints, rank: int) -> Restored | None:
-    return checkpoints.open()
-
-
-def assert_restored(restored: Any, step: int, rank: int) -> None:
-    assert isinstance(restored, Restored), restored
-    replicated, local = trees(step, rank)
-    assert restored.step == step
-    assert repr(restored.local) == repr(local)
-    assert restored.replicated["module"]["weight"] is restored.replicated["module"]["tied"]
-    torch.testing.assert_close(restored.replicated["module"], replicated["module"], rtol=0, atol=0)
-    torch.testing.assert_close(
-        restored.replicated["optimizer"]["state"], replicated["optimizer"]["state"], rtol=0, atol=0
-    )
-    assert restored.replicated["position"] == (step, 0)
 
 
 @pytest.mark.parametrize("world_size", [1, 3])
@@ -197,16 +93,6 @@ def test_ranks_share_the_upload_of_a_large_tree() -> None:
     assert list(restored.replicated) == [f"p{index}" for index in range(8)]
 
 
-def test_another_world_size_restores_what_is_common(local_job: Job) -> None:
-    local_job.attempt(1, 2, save_steps(10))
-    for restored in local_job.attempt(2, 3, save_steps(11)):
-        assert restored.step == 10
-        assert restored.local is None
-        assert restored.replicated["position"] == (10, 0)
-    for rank, restored in enumerate(local_job.attempt(3, 3, just_open)):
-        assert_restored(restored, 11, rank)
-
-
 def test_the_same_step_again_writes_nothing_and_is_told_again(local_job: Job) -> None:
     def live(checkpoints: EpochCheckpoints, rank: int) -> None:
         checkpoints.open()
@@ -243,92 +129,6 @@ def test_staged_state_does_not_follow_what_training_does_next(local_job: Job) ->
     local_job.attempt(1, 1, live)
     (restored,) = local_job.attempt(2, 1, just_open)
     assert restored.replicated["weight"].tolist() == [3, 3, 3]
-
-
-def test_never_starts_over_on_purpose_and_leaves_nothing_of_before(local_job: Job) -> None:
-    local_job.attempt(1, 2, save_steps(10, 20))
-    assert local_job.attempt(2, 2, save_steps(5), resume="Never") == [None, None]
-    for rank, restored in enumerate(local_job.attempt(3, 2, just_open)):
-        assert_restored(restored, 5, rank)
-    assert [info.key for info in open_store(local_job.root).scan("steps/")] == ["steps/000000000005/000002-0000.json"]
-
-
-@pytest.mark.parametrize("what", ["manifest", "job"])
-def test_another_jobs_checkpoint_is_where_a_job_starts(local_job: Job, what: str) -> None:
-    local_job.settings["keep"] = 9
-    local_job.attempt(1, 2, save_steps(10, 20))
-    uri = {"manifest": f"{local_job.root}/steps/000000000010/000001-0000.json", "job": f"{local_job.root}/"}[what]
-    heir = Job(local_job.uri, uid="uid-2", resume=uri)
-    for attempt in (1, 2):
-        # Nothing of its own yet, so the second attempt starts there again, whatever the other job has done meanwhile.
-        for rank, restored in enumerate(heir.attempt(attempt, 2, just_open)):
-            assert_restored(restored, 10 if what == "manifest" else 20, rank)
-        local_job.attempt(1 + attempt, 2, save_steps(30 + attempt))
-    assert heir.commits == []
-    heir.attempt(3, 2, save_steps(15))
-    for attempt, resume in ((4, uri), (5, "Auto")):
-        for rank, restored in enumerate(heir.attempt(attempt, 2, just_open, resume=resume)):
-            assert_restored(restored, 15, rank)
-
-
-def test_another_jobs_checkpoint_may_lie_in_s3(s3_endpoint: str) -> None:
-    job = Job("s3://checkpoints/jobs", s3_endpoint)
-    job.attempt(1, 1, save_steps(10))
-    (restored,) = Job(job.uri, s3_endpoint, uid="uid-2", resume=job.root).attempt(1, 1, just_open)
-    assert_restored(restored, 10, 0)
-
-
-@pytest.mark.parametrize(
-    ("resume", "error", "says"),
-    [
-        ("{uri}", InvalidConfiguration, "holds the checkpoints of 2 jobs; name one of them: .*/namespace/job/uid-"),
-        ("{uri}/empty", NothingRestorable, "holds no committed checkpoint"),
-        ("{root}/steps/000000000099/000001-0000.json", NothingRestorable, "none of the 1 committed checkpoints"),
-        ("ftp://there", InvalidConfiguration, "ftp://there"),
-    ],
-)
-def test_a_resume_that_leads_nowhere_is_told(local_job: Job, resume: str, error: type[Exception], says: str) -> None:
-    local_job.attempt(1, 1, save_steps(10))
-    Job(local_job.uri, uid="uid-2").attempt(1, 1, save_steps(10))
-    heir = Job(local_job.uri, uid="uid-3", resume=resume.format(uri=local_job.uri, root=local_job.root))
-    for found in heir.attempt(1, 2, just_open):
-        assert type(found) is error
-        with pytest.raises(error, match=says):
-            raise found
-
-
-def damage(root: str, *parts: str) -> None:
-    """Flip one bit in every object of ``root`` whose key contains all ``parts``."""
-    store = open_store(root)
-    keys = [info.key for info in store.scan() if all(part in info.key for part in parts)]
-    assert keys
-    for key in keys:
-        body = bytearray(store.get(key))
-        body[len(body) // 2] ^= 4
-        store.put(key, body)
-
-
-@pytest.mark.parametrize("part", ["steps/", "00001-local", "00000-local", "00000-replicated"])
-def test_a_damaged_checkpoint_is_skipped_by_all_ranks_and_said(
-    local_job: Job, part: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    local_job.attempt(1, 2, save_steps(20, 30))
-    damage(local_job.root, "000000000030", part)
-    for rank, restored in enumerate(local_job.attempt(2, 2, save_steps(30))):
-        assert_restored(restored, 20, rank)
-    assert "steps/000000000030/000001-0000.json is damaged; trying the one before it" in caplog.text
-    for rank, restored in enumerate(local_job.attempt(3, 2, just_open)):
-        assert_restored(restored, 30, rank)
-        assert restored.uri.endswith("steps/000000000030/000002-0000.json")
-
-
-def test_when_none_verifies_no_rank_starts_over(local_job: Job) -> None:
-    local_job.attempt(1, 2, save_steps(10, 20))
-    damage(local_job.root, "-local")
-    for attempt in (2, 3):
-        for error in local_job.attempt(attempt, 2, just_open):
-            assert isinstance(error, NothingRestorable)
-            assert "none of the 2 committed checkpoints" in str(error)
 
 
 def test_all_ranks_learn_together_that_they_are_superseded(local_job: Job) -> None:

@@ -1,0 +1,129 @@
+"""A job of several ranks, each a thread, over a real store; and what it saves."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+
+from thunderhead.job.link import JobCheckpoints, Restored
+from thunderhead.store import open_job_checkpoints, open_store
+from thunderhead.store.exchange import LocalExchange
+from thunderhead.store.job_checkpoints import EpochCheckpoints
+
+
+class Job:
+    """A job of one or more ranks, each a thread, over a real store."""
+
+    def __init__(self, uri: str, endpoint: str | None = None, uid: str = "uid-1", **settings: Any) -> None:
+        self.uri = uri
+        self.endpoint = endpoint
+        self.uid = uid
+        self.settings = settings
+        self.commits: list[tuple[int, int, str, float]] = []
+
+    @property
+    def root(self) -> str:
+        return f"{self.uri}/namespace/job/{self.uid}"
+
+    def attempt(
+        self, attempt: int, world_size: int, live: Callable[[EpochCheckpoints, int], Any], **settings: Any
+    ) -> list[Any]:
+        """Run ``live`` on every rank; its results by rank, or the exception each ended with."""
+        exchange = LocalExchange()
+
+        def rank(number: int) -> Any:
+            checkpoints = open_job_checkpoints(
+                self.uri,
+                namespace="namespace",
+                job="job",
+                uid=self.uid,
+                attempt=attempt,
+                rank=number,
+                world_size=world_size,
+                exchange=exchange,
+                endpoint=self.endpoint,
+                on_commit=lambda *commit: self.commits.append((number, *commit)),
+                clock=lambda: 1000.0 + attempt,
+                **{"peer_timeout_s": 60, **self.settings, **settings},
+            )
+            try:
+                return live(checkpoints, number)
+            except Exception as error:  # noqa: BLE001 - the test looks at it
+                return error
+
+        with ThreadPoolExecutor(world_size) as pool:
+            return list(pool.map(rank, range(world_size)))
+
+
+def trees(step: int, rank: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a trainer saves: alike on all ranks, and a rank's own."""
+    random_numbers = torch.Generator().manual_seed(step)
+    weight = torch.randn(40, 50, generator=random_numbers)
+    replicated = {
+        "module": {
+            "weight": weight,
+            "tied": weight,
+            "bias": torch.randn(50, generator=random_numbers).to(torch.bfloat16),
+            "none": torch.empty(0),
+        },
+        "optimizer": {
+            "state": {0: {"step": torch.tensor(float(step)), "moment": torch.randn(40, 50, generator=random_numbers)}},
+            "groups": [{"lr": 0.1}],
+        },
+        "best": float("nan"),
+        "position": (step, rank - rank),
+    }
+    own = random.Random(rank)
+    local = {
+        "rank": rank,
+        "python": own.getstate(),
+        "numpy": np.random.RandomState(rank).get_state(),
+        "torch": torch.arange(rank + 1),
+    }
+    return replicated, local
+
+
+def save_steps(*steps: int) -> Callable[[EpochCheckpoints, int], Restored | None]:
+    def live(checkpoints: EpochCheckpoints, rank: int) -> Restored | None:
+        restored = checkpoints.open()
+        for step in steps:
+            replicated, local = trees(step, rank)
+            checkpoints.check(replicated, local)
+            checkpoints.save(replicated, local, step=step, position={"step": step})
+        checkpoints.close()
+        return restored
+
+    return live
+
+
+def just_open(checkpoints: JobCheckpoints, rank: int) -> Restored | None:
+    return checkpoints.open()
+
+
+def assert_restored(restored: Any, step: int, rank: int) -> None:
+    assert isinstance(restored, Restored), restored
+    replicated, local = trees(step, rank)
+    assert restored.step == step
+    assert repr(restored.local) == repr(local)
+    assert restored.replicated["module"]["weight"] is restored.replicated["module"]["tied"]
+    torch.testing.assert_close(restored.replicated["module"], replicated["module"], rtol=0, atol=0)
+    torch.testing.assert_close(
+        restored.replicated["optimizer"]["state"], replicated["optimizer"]["state"], rtol=0, atol=0
+    )
+    assert restored.replicated["position"] == (step, 0)
+
+
+def damage(root: str, *parts: str) -> None:
+    """Flip one bit in every object of ``root`` whose key contains all ``parts``."""
+    store = open_store(root)
+    keys = [info.key for info in store.scan() if all(part in info.key for part in parts)]
+    assert keys
+    for key in keys:
+        body = bytearray(store.get(key))
+        body[len(body) // 2] ^= 4
+        store.put(key, body)
