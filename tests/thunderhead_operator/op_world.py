@@ -8,6 +8,7 @@ from typing import Any
 
 from op_kubelet import Kubelets, Script, done_after
 
+from thunderhead_api.messages import StatusReply
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_api.treaty import API_VERSION, KIND
 from thunderhead_operator.cluster.api import ClusterApi
@@ -18,6 +19,7 @@ from thunderhead_operator.control.queue import Key
 from thunderhead_operator.control.reconcile import Reconciler
 from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.objects import Manifest, Obj
+from thunderhead_operator.plan.observed import Sample
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NAMESPACE, NAME = "team", "digits"
@@ -59,6 +61,7 @@ class World:
         self.dirty: dict[Key, None] = {}
         self.due: dict[Key, datetime] = {}
         self.failures = 0
+        self.agent: Callable[[World], StatusReply | None] | None = None
         self.reconciler = self.new_reconciler()
         self.cluster.watch(self._saw)
 
@@ -122,6 +125,9 @@ class World:
 
     async def one_pass(self, key: Key) -> None:
         self.due.pop(key, None)
+        if self.agent is not None and key in self.reconciler.memories:
+            reply = self.agent(self)
+            self.reconciler.memories[key].sample = Sample(reply, self.time) if reply else None
         try:
             again = await self.reconciler(key)
         except ApiError:

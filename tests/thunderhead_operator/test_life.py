@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from op_kubelet import Pod, done_after, ends
-from op_world import World, job
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
-from thunderhead_api.messages import Culprit
-from thunderhead_api.treaty import Cause, Outcome, Phase
+from op_faults import MUTATING, Counting, Proxy
+from op_kubelet import End, Pod, done_after, ends
+from op_world import KEY, NAME, NAMESPACE, World, job
+
+from thunderhead_api.messages import Culprit, StatusReply
+from thunderhead_api.treaty import KIND, Cause, Label, Outcome, Phase
+from thunderhead_operator.cluster.api import ClusterApi
+from thunderhead_operator.cluster.errors import Forbidden, Invalid, NotFound
+from thunderhead_operator.cluster.memory import MemoryCluster
+from thunderhead_operator.plan.actions import Kind
+
+Call = Callable[[], Awaitable[Any]]
 
 
 async def test_create_run_complete() -> None:
@@ -26,7 +39,7 @@ async def test_create_run_complete() -> None:
 
 
 async def test_same_fault_every_time_fails_after_budget_plus_one() -> None:
-    def crash(pod: Pod):  # type: ignore[no-untyped-def]  # a script
+    def crash(pod: Pod) -> End | None:
         if pod.age < 2:
             return None
         culprit = Culprit(rank=3, node_rank=1, exit_code=1, reason="ValueError", message="bad batch")
@@ -46,3 +59,263 @@ async def test_same_fault_every_time_fails_after_budget_plus_one() -> None:
     assert "ValueError" in world.message("Failed")
     assert "bad batch" in world.message("Failed")
     assert {p["metadata"]["labels"]["thunderhead.dev/attempt"] for p in world.pods().values()} == {"3"}
+
+
+def met(world: World) -> StatusReply | None:
+    """Node 0's agent once its pod runs: all ranks have met."""
+    uid, attempt = world.raw["metadata"]["uid"], world.status.attempt
+    pod = world.pods().get(f"digits-{attempt}-0")
+    if pod is None or pod["status"]["phase"] != "Running":
+        return None
+    return StatusReply(uid=uid, attempt=attempt, node_rank=0, phase="Train", world_size=2, ranks_met=2)
+
+
+async def test_writes_of_an_undisturbed_job() -> None:
+    """Pinned, so that a change that costs the API server more is a decision."""
+    world = World(done_after(8), wrap=Counting)
+    world.agent = met
+    world.submit(job(code={"inline": {"files": {"a.py": ""}}}))
+    await world.finish()
+    assert isinstance(world.api, Counting)
+    calls = world.api.calls
+    assert calls["create_child"] == 2 + 4, "two pods; frozen job, code, Service, NetworkPolicy"
+    assert calls["patch_job_status"] <= 5
+    assert calls["post_event"] == 3
+    assert calls.get("delete_child", 0) == 0
+    assert world.api.mutating <= 12 + 2
+    assert world.events() == ["AttemptStarted", "Running", "Completed"]
+
+
+async def test_the_first_pod_is_few_calls_away() -> None:
+    """Each is a round trip on the way from create to the first pod: read, promise, furniture, pod."""
+    world = World(wrap=Counting)
+    world.submit()
+    await world.one_pass(KEY)
+    assert isinstance(world.api, Counting)
+    assert len(world.pods()) == 2
+    assert world.api.calls["get_job"] == world.api.calls["list_children"] == world.api.calls["patch_job_status"] == 1
+
+
+async def test_missing_code_blocks_and_heals() -> None:
+    world = World()
+    world.submit(job(code={"configMap": {"name": "digits-code"}}))
+    await world.tick(2)
+    assert world.condition("Blocked") == ("True", "ConfigMapMissing")
+    assert world.pods() == {}
+    world.cluster.create(
+        {"kind": "ConfigMap", "metadata": {"name": "digits-code", "namespace": NAMESPACE}, "data": {"a.py": "1"}}
+    )
+    await world.finish()
+    assert world.cluster.get("ConfigMap", NAMESPACE, "digits-1-code")["data"] == {"a.py": "1"}
+    assert world.condition("Complete") is not None
+    assert world.events()[:3] == ["AttemptStarted", "Blocked", "Completed"]
+
+
+async def test_a_quota_blocks_and_heals() -> None:
+    allowed = 1
+
+    class Quota(Proxy):
+        async def around(self, name: str, call: Call, args: tuple[Any, ...]) -> Any:
+            pods = await self.api.list_labelled(Kind.POD, None)
+            if name == "create_child" and args[0] is Kind.POD and len(pods) >= allowed:
+                raise Forbidden("exceeded quota: one-pod")
+            return await call()
+
+    world = World(wrap=Quota)
+    world.submit()
+    await world.tick(5)
+    assert world.condition("Blocked") == ("True", "QuotaExceeded")
+    assert "one-pod" in world.message("Blocked")
+    assert set(world.pods()) == {"digits-1-0"}
+    allowed = 2
+    await world.tick(4)
+    assert world.condition("Blocked") == ("False", "NotBlocked")
+    assert set(world.pods()) == {"digits-1-0", "digits-1-1"}
+
+
+async def test_a_template_that_makes_no_valid_pod_fails_at_once() -> None:
+    class Strict(Proxy):
+        async def around(self, name: str, call: Call, args: tuple[Any, ...]) -> Any:
+            if name == "create_child" and args[0] is Kind.POD:
+                raise Invalid('spec.containers[0].env[0].name: Invalid value: "a b"')
+            return await call()
+
+    world = World(wrap=Strict)
+    world.submit()
+    await world.finish()
+    assert world.condition("Failed") == ("True", "InvalidConfiguration")
+    assert "env[0].name" in world.message("Failed")
+    assert (world.status.attempt, world.status.restarts.charged) == (1, 0)
+
+
+async def test_suspended_from_the_start() -> None:
+    world = World()
+    world.submit(job(suspend=True))
+    await world.tick(3)
+    assert world.condition("Suspended") == ("True", "Suspended")
+    assert (world.status.attempt, world.pods()) == (0, {})
+    world.edit_spec(suspend=False)
+    await world.finish()
+    assert world.condition("Suspended") == ("False", "NotSuspended")
+    assert world.status.attempt == 1
+
+
+async def test_time_to_live_removes_everything() -> None:
+    world = World()
+    world.submit(job(ttlSecondsAfterFinished=10))
+    await world.finish()
+    await world.tick(9)
+    assert world.cluster.all(KIND)
+    await world.tick(2)
+    assert world.cluster.all(KIND) == world.cluster.all("ConfigMap") == []
+
+
+async def test_startup_deadline_names_who_is_missing() -> None:
+    world = World()
+    world.kubelets.held = True
+    world.submit(job(startupDeadlineSeconds=20))
+    await world.finish()
+    assert world.condition("Failed") == ("True", "StartupDeadlineExceeded")
+    assert "node ranks 0, 1" in world.message("Failed")
+    assert world.pods() == {}
+
+
+async def test_active_deadline_does_not_tick_while_suspended() -> None:
+    world = World(lambda pod: None)
+    world.submit(job(activeDeadlineSeconds=60))
+    await world.tick(20)
+    world.edit_spec(suspend=True)
+    await world.tick(500)
+    world.edit_spec(suspend=False)
+    await world.tick(30)
+    assert world.condition("Failed") is None
+    await world.finish(limit=60)
+    assert world.condition("Failed") == ("True", "ActiveDeadlineExceeded")
+
+
+async def test_free_restarts_that_lead_nowhere_have_an_end() -> None:
+    world = World(lambda pod: None)
+    world.submit()
+    for _ in range(400):
+        await world.tick()
+        if world.condition("Failed"):
+            break
+        for name, pod in world.pods().items():
+            if pod["status"]["phase"] == "Running" and name.endswith("-0") and world.status.pods_created_at:
+                world.cluster.delete_pod(NAMESPACE, name, grace_s=0)
+    assert world.condition("Failed") == ("True", "NoProgress")
+    assert len(world.status.ledger) == 11, "the first one made steps that were new"
+    assert world.status.restarts.charged == 0
+
+
+async def test_deleting_the_children_of_a_finished_job_revives_nothing() -> None:
+    world = World()
+    world.submit()
+    await world.finish()
+    for name in world.pods():
+        world.cluster.delete_pod(NAMESPACE, name)
+    world.cluster.remove("ConfigMap", NAMESPACE, "digits-1")
+    world.cluster.remove("Service", NAMESPACE, NAME)
+    world.edit_spec(seed=1, nodes=5)
+    await world.tick(5)
+    assert world.pods() == {}
+    assert world.condition("Complete") == ("True", "Completed")
+
+
+class Meddled(Proxy):
+    """Somebody else does something just before the ``number``-th mutating call."""
+
+    def __init__(self, api: ClusterApi, number: int, meddle: Callable[[MemoryCluster], None]) -> None:
+        super().__init__(api)
+        self.number, self.meddle, self.count = number, meddle, 0
+
+    async def around(self, name: str, call: Call, args: tuple[Any, ...]) -> Any:
+        if name in MUTATING:
+            self.count += 1
+            if self.count == self.number:
+                assert isinstance(self.api, MemoryCluster)
+                self.meddle(self.api)
+        return await call()
+
+
+def delete_job(cluster: MemoryCluster) -> None:
+    with contextlib.suppress(NotFound):
+        cluster.remove(KIND, *KEY)
+
+
+def edit_job(cluster: MemoryCluster) -> None:
+    cluster.edit(KIND, *KEY, lambda o: o["spec"].update(seed=7, nodes=3))
+
+
+async def test_a_job_deleted_in_mid_pass_leaves_nothing() -> None:
+    """Whatever call of a pass the deletion falls before."""
+    for number in range(1, 9):
+        world = World(wrap=partial(Meddled, number=number, meddle=delete_job))
+        world.submit()
+        await world.tick(5)
+        assert world.cluster.all("Pod") == world.cluster.all("ConfigMap") == world.cluster.all("Service") == []
+        assert world.reconciler.memories == {}
+
+
+async def test_a_job_edited_in_mid_pass_is_never_half_applied() -> None:
+    for number in range(1, 9):
+        world = World(wrap=partial(Meddled, number=number, meddle=edit_job))
+        world.submit()
+        await world.finish()
+        last = world.status.attempt
+        pods = [p for p in world.pods().values() if p["metadata"]["labels"][Label.ATTEMPT] == str(last)]
+        assert len(pods) == 3
+        frozen = json.loads(world.cluster.get("ConfigMap", NAMESPACE, f"digits-{last}")["data"]["job.json"])
+        assert (frozen["nodes"], frozen["spec"]["seed"]) == (3, 7)
+        assert world.status.restarts.charged == 0
+
+
+async def test_a_job_of_the_same_name_again_waits_for_the_old_one_to_go() -> None:
+    world = World(lambda pod: None)
+    world.submit()
+    await world.tick(5)
+    world.kubelets.slow = {"digits-1-0"}
+    world.cluster.remove(KIND, *KEY)
+    world.submit(job(seed=1))
+    await world.tick(3)
+    assert world.condition("Blocked") == ("True", "NameTaken")
+    world.kubelets.slow.clear()
+    world.kubelets.script = done_after(3)
+    await world.finish()
+    assert world.condition("Complete") is not None
+
+
+async def test_stopped_pods_of_an_old_attempt_go_when_the_next_is_under_way() -> None:
+    def crash_once(pod: Pod) -> End | None:
+        if pod.attempt > 1:
+            return None
+        return ends(pod, Outcome.FAILED, Culprit(rank=0, node_rank=0)) if pod.rank == 0 and pod.age > 1 else None
+
+    world = World(crash_once)
+    world.submit()
+    await world.run(lambda w: w.status.attempt == 2 and w.status.pods_created_at is not None)
+    await world.tick(10)
+    assert set(world.pods()) == {"digits-2-0", "digits-2-1"}
+    assert [m["metadata"]["name"] for m in world.cluster.all("ConfigMap")] == ["digits-2"]
+
+
+async def test_survivors_get_seconds_and_a_kubelet_that_does_not_answer_is_overruled() -> None:
+    """Failure, 5 s of grace, 10 s overdue, by force, next attempt."""
+    world = World(lambda pod: ends(pod, Outcome.FAILED) if (pod.attempt, pod.rank) == (1, 0) else None)
+    world.kubelets.slow = {"digits-1-1"}
+    world.submit()
+    await world.run(lambda w: w.status.ending is not None)
+    begun = world.time
+    await world.run(lambda w: w.status.attempt == 2, limit=30)
+    assert 14 <= (world.time - begun).total_seconds() <= 17
+
+
+async def test_a_dead_node_costs_no_grace() -> None:
+    world = World(lambda pod: None)
+    world.submit()
+    await world.tick(5)
+    world.kubelets.lose_node("node-1")
+    begun = world.time
+    await world.run(lambda w: w.status.attempt == 2 and w.status.pods_created_at is not None, limit=30)
+    assert (world.time - begun).total_seconds() <= 7
+    assert [(e.cause, e.free) for e in world.status.ledger] == [(Cause.NODE_LOST, True)]

@@ -38,7 +38,7 @@ def price_of(ctx: Context, cause: Cause, culprit: Culprit | None, span: Span) ->
     if not judgement.is_free:
         exhausted = ctx.status.restarts.charged >= (restarts.max_restarts if restarts else 0)
         return Price(free=False, final=exhausted, reason=Reason.RESTARTS_EXHAUSTED if exhausted else None)
-    if cause not in _ON_PURPOSE and not span.has_new_step:
+    if cause not in _ON_PURPOSE and not has_gained(ctx.status.ledger, span.first_step, span.last_step):
         fruitless = 1 + fruitless_tail(ctx.status.ledger, free_only=True)
         if fruitless >= ctx.config.no_progress_limit:
             return Price(free=True, final=True, reason=Reason.NO_PROGRESS)
@@ -48,12 +48,23 @@ def price_of(ctx: Context, cause: Cause, culprit: Culprit | None, span: Span) ->
 def fruitless_tail(ledger: Sequence[LedgerEntry], *, free_only: bool = False) -> int:
     """How many of the newest entries in a row ended without a new step; what a user ended on purpose breaks the row."""
     count = 0
-    for entry in reversed(ledger):
-        gained = entry.last_step is not None and entry.last_step > (entry.first_step or 0)
+    for index in range(len(ledger) - 1, -1, -1):
+        entry = ledger[index]
+        gained = has_gained(ledger[:index], entry.first_step, entry.last_step)
         if gained or entry.cause in _ON_PURPOSE or (free_only and not entry.free):
             break
         count += 1
     return count
+
+
+def has_gained(earlier: Sequence[LedgerEntry], first: int | None, last: int | None) -> bool:
+    """Whether an execution from step ``first`` to ``last`` got further than those before it: to a step that none had
+    reached, or at least from a newer checkpoint than the one before. Steps that are only done again are no gain."""
+    if last is None or last <= (first or 0):
+        return False
+    reached = max((e.last_step for e in earlier if e.last_step is not None), default=0)
+    newer = bool(earlier) and (first or 0) > (earlier[-1].first_step or 0)
+    return last > reached or newer
 
 
 def restart_delay_s(ledger: Sequence[LedgerEntry], longest_s: float) -> float:

@@ -21,11 +21,6 @@ class Span:
     checkpoint: CommittedCheckpoint | None = None
     metrics: dict[str, MetricValue] | None = None
 
-    @property
-    def has_new_step(self) -> bool:
-        """Whether the attempt got anywhere."""
-        return self.last_step is not None and self.last_step > (self.first_step or 0)
-
 
 def span_of(ctx: Context) -> Span:
     """What is known now about the running attempt: records know more than answers, answers more than status."""

@@ -1,10 +1,11 @@
-"""kopf as a shell around a server that speaks HTTP: it tells of everything, writes nothing, and dies rather than go deaf."""
+"""kopf as a shell, against a server that speaks HTTP: it tells of everything and writes nothing."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -121,9 +122,7 @@ async def test_it_tells_of_jobs_and_of_our_pods_and_writes_nothing(server: ApiSe
     before = server.cluster.get(KIND, NAMESPACE, NAME)
     async with running() as (ear, _, _):
         await ear.until((None, KIND, NAME))
-        async with asyncio.timeout(WAIT_S):
-            while {kind for kind, _ in server.watches} != {KIND, "Pod"}:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: {kind for kind, _ in server.watches} == {KIND, "Pod"})
         server.cluster.create(child_pod("digits-1-0", {Label.JOB.value: NAME}))
         server.cluster.create(child_pod("stranger", {}))
         server.cluster.delete_pod(NAMESPACE, "digits-1-0", grace_s=0)
@@ -143,47 +142,36 @@ async def test_a_broken_watch_lists_again(server: ApiServer, running: Running) -
     server.cluster.create(job())
     async with running() as (ear, task, _):
         await ear.until((None, KIND, NAME))
-        async with asyncio.timeout(WAIT_S):
-            while KIND not in {kind for kind, _ in server.watches}:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: KIND in {kind for kind, _ in server.watches})
         ear.heard.clear()
         server.break_watches(KIND)
         await ear.until((None, KIND, NAME))
         assert not task.done()
 
 
-async def test_the_probe_answers_for_the_ear(running: Running) -> None:
-    async with running() as (_ear, _, health), aiohttp.ClientSession() as session:
-
-        async def probed() -> int:
-            async with session.get(health) as response:
-                return response.status
-
-        async with asyncio.timeout(WAIT_S):
-            while (status := await try_until_up(probed)) is None:
-                await asyncio.sleep(0.05)
-        assert status == 200
-
-
-async def test_an_ill_ear_fails_the_probe_at_once(running: Running) -> None:
+@pytest.mark.parametrize(("ill", "status"), [(None, 200), ("the watch of Pod is deaf", 500)])
+async def test_the_probe_answers_for_the_ear(running: Running, ill: str | None, status: int) -> None:
     async with running() as (ear, _, health), aiohttp.ClientSession() as session:
-        ear.ill = "the watch of Pod is deaf"
+        ear.ill = ill
+        answers: list[int] = []
 
-        async def probed() -> int:
-            async with session.get(health) as response:
-                return response.status
+        async def probe() -> None:
+            with contextlib.suppress(aiohttp.ClientConnectorError):
+                async with session.get(health) as response:
+                    answers.append(response.status)
 
         async with asyncio.timeout(WAIT_S):
-            while (status := await try_until_up(probed)) is None:
+            for _ in iter(lambda: bool(answers), True):
+                await probe()
                 await asyncio.sleep(0.05)
-        assert status == 500
+        assert answers == [status]
 
 
-async def try_until_up(probed: Callable[[], Awaitable[int]]) -> int | None:
-    try:
-        return await probed()
-    except aiohttp.ClientConnectorError:
-        return None
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for something that another task does and tells nobody of."""
+    async with asyncio.timeout(WAIT_S):
+        for _ in iter(condition, True):
+            await asyncio.sleep(0.01)
 
 
 def test_no_handler_that_would_write_to_objects() -> None:

@@ -11,7 +11,7 @@ from thunderhead_api.conditions import Reason
 from thunderhead_api.messages import Culprit
 from thunderhead_api.status import LedgerEntry
 from thunderhead_api.treaty import FINAL_CAUSES, FREE_CAUSES, Cause
-from thunderhead_operator.plan.budget import Price, fruitless_tail, price_of, restart_delay_s
+from thunderhead_operator.plan.budget import Price, fruitless_tail, has_gained, price_of, restart_delay_s
 from thunderhead_operator.plan.steps import Span
 
 NOWHERE, SOMEWHERE = Span(first_step=5, last_step=5), Span(first_step=5, last_step=9)
@@ -84,12 +84,34 @@ def test_free_ends_without_a_new_step_are_bounded() -> None:
         ([], 0),
         ([entry(Cause.NODE_LOST)] * 3, 3),
         ([entry(Cause.NODE_LOST, gained=True), entry(Cause.NODE_LOST)], 1),
+        ([entry(Cause.NODE_LOST, gained=True)] * 4, 3),
         ([entry(Cause.NODE_LOST), entry(Cause.SUSPENDED), entry(Cause.NODE_LOST)], 1),
         ([entry(Cause.HUNG, free=False)] * 2, 2),
     ],
 )
 def test_fruitless_in_a_row(ledger: list[LedgerEntry], count: int) -> None:
     assert fruitless_tail(ledger) == count
+
+
+@pytest.mark.parametrize(
+    ("earlier", "first", "last", "gained"),
+    [
+        ([], 0, 1, True),
+        ([], 5, 5, False),
+        ([], None, None, False),
+        ([(0, 50)], 0, 50, False),
+        ([(0, 50)], 0, 51, True),
+        ([(0, 50)], 40, 45, True),
+        ([(0, 50), (40, 45)], 40, 45, False),
+    ],
+    ids=["first step", "none", "unknown", "the same again", "further", "from a newer checkpoint", "and that again"],
+)
+def test_gain(earlier: list[tuple[int, int]], first: int | None, last: int | None, gained: bool) -> None:
+    entries = [
+        LedgerEntry(attempt=1, cause=Cause.PREEMPTED, free=True, started_at="", ended_at="", first_step=a, last_step=b)
+        for a, b in earlier
+    ]
+    assert has_gained(entries, first, last) is gained
 
 
 def test_a_row_of_free_ends_is_broken_by_a_charged_one() -> None:
