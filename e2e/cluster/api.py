@@ -60,6 +60,9 @@ class Cluster(Protocol):
     host_ip: str
     """An address of this machine at which pods reach servers that run on it."""
 
+    audit_log: Path | None
+    """What the operator's service account wrote, as the API server saw it: one audit.k8s.io Event as JSON a line."""
+
     def power_cut(self, node: str) -> None:
         """Everything on the node stops at once, and its network falls silent without a goodbye."""
 
@@ -85,7 +88,7 @@ class Cluster(Protocol):
         """The S3 server runs again at the same address with the same accounts and objects."""
 
     def heal(self) -> None:
-        """Undoes every fault that is still in force. Nodes are on, thawed and plugged in, S3 answers."""
+        """Undoes every fault that is still in force, and returns when all nodes are Ready and S3 answers."""
 
     def load(self, images: Sequence[str]) -> None:
         """Makes images known to every node; seconds when only their last layers are new."""

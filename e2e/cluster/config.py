@@ -98,6 +98,8 @@ class Config:
 
 SERVICE_RANGE = "10.96.0.0/16"
 DNS_IP = "10.96.0.10"
+OPERATOR_NAMESPACE = "thunderhead-system"
+"""Where the tests install the operator."""
 
 
 def check_name(name: str) -> str:

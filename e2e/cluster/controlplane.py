@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import client, daemon
 from .cgroups import Cgroup
-from .config import DNS_IP, SERVICE_RANGE, Config
+from .config import DNS_IP, OPERATOR_NAMESPACE, SERVICE_RANGE, Config
 from .shell import Argument, succeeds, wait_until
 
 DAEMONS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "coredns")
@@ -78,8 +78,32 @@ def _apiserver(config: Config) -> list[Argument]:
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
+        f"--audit-policy-file={_audit_policy(config)}",
+        f"--audit-log-path={audit_log(config)}",
         "--profiling=false",
     ]
+
+
+def audit_log(config: Config) -> Path:
+    """Where the API server writes what the operator changes."""
+    return config.state / "log" / "audit.log"
+
+
+def _audit_policy(config: Config) -> Path:
+    operator = {
+        "level": "Metadata",
+        "userGroups": [f"system:serviceaccounts:{OPERATOR_NAMESPACE}"],
+        "verbs": ["create", "update", "patch", "delete", "deletecollection"],
+    }
+    policy = {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [operator, {"level": "None"}],
+    }
+    file = config.state / "audit-policy.json"
+    file.write_text(json.dumps(policy))
+    return file
 
 
 def _controller_manager(config: Config) -> list[Argument]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from . import prometheus, s3
+from . import client, prometheus, s3
 from .api import Images, S3Server
 from .build import build as build_program
 from .config import ClusterError, cache_root, check_name
@@ -45,6 +45,7 @@ class KindCluster:
         self.kubectl = _program("kubectl")
         self.node_names = [f"{kind_name(name)}-worker{number}" for number in ("", "2", "3")]
         self.prometheus_url = f"http://{_inspect(_control_plane(name), _ADDRESS)}:{prometheus.PORT}"
+        self.audit_log: Path | None = None
         self.host_ip = _inspect(_control_plane(name), _GATEWAY)
 
     def power_cut(self, node: str) -> None:
@@ -84,6 +85,9 @@ class KindCluster:
             self.plug(node)
         if not s3.answers(self.s3):
             self.start_s3()
+        nodes = [f"node/{node}" for node in self.node_names]
+        ready = ("--for=condition=Ready", "--timeout=180s")
+        client.kubectl(self.kubectl, self.kubeconfig, "wait", *ready, *nodes, timeout_s=200)
 
     def load(self, images: Sequence[str]) -> None:
         """kind copies whole images; nodes that have one of this name keep it."""

@@ -11,8 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import client, controlplane, network, packages, pki, prometheus, s3, store
+from . import config as config_module
+from . import node as node_module
 from .api import Images, S3Server
 from .build import build as build_program
+from .build import digest
 from .cgroups import Cgroup
 from .config import STATE_ROOT, ClusterError, Config, bridge_name, state_dir
 from .images import build, storage
@@ -50,6 +53,7 @@ class LocalCluster:
         self.node_names = config.node_names
         self.prometheus_url = prometheus.url(config)
         self.host_ip = config.host_ip
+        self.audit_log: Path | None = controlplane.audit_log(config)
         self.group = cluster_group(config.name)
 
     def node(self, name: str) -> Node:
@@ -92,6 +96,7 @@ class LocalCluster:
         if not s3.answers(self.s3):
             self.stop_s3()
             self.start_s3()
+        wait_until(self.nodes_ready, "nodes Ready", timeout_s=180, every_s=0.5)
 
     def load(self, images: Sequence[str]) -> None:
         stored = [stored_image(storage().storage, name) for name in images]
@@ -164,14 +169,15 @@ def down(name: str, tell: Say = say) -> None:
 
 
 def find(name: str, programs: Programs | None = None) -> LocalCluster | None:
-    """The cluster `name` if its bring-up was completed since the machine's last boot."""
+    """The cluster `name` if its bring-up was completed since the machine's last boot; given programs, only if it was
+    made of these and as this checkout would make it."""
     record = state_dir(name) / _RECORD
     if not record.exists() or not cluster_group(name).exists():
         return None
     facts = json.loads(record.read_text())
     config = Config(name=name, octet=facts["octet"], nodes=facts["nodes"])
     known = Programs(**{key: Path(value) for key, value in facts["programs"].items()})
-    if programs is not None and programs != known:
+    if programs is not None and (programs, _definition()) != (known, facts.get("definition")):
         return None
     return LocalCluster(config, known, S3Server.of(facts["s3"]))
 
@@ -208,12 +214,19 @@ def _start_nodes(cluster: LocalCluster, prepared: Path) -> None:
         node.boot()
 
 
+def _definition() -> str:
+    """A hash of everything that decides how the cluster's processes are started."""
+    modules = (config_module, controlplane, network, node_module, pki, prometheus, s3)
+    return digest(Path(str(module.__file__)).read_bytes() for module in modules)
+
+
 def _record(cluster: LocalCluster) -> None:
     """Written last and whole: a cluster without this file was never finished."""
     facts = {
         "octet": cluster.config.octet,
         "nodes": cluster.config.nodes,
         "s3": asdict(cluster.s3),
+        "definition": _definition(),
         "programs": {key: str(value) for key, value in asdict(cluster.programs).items()},
     }
     unfinished = cluster.config.state / f"{_RECORD}.unfinished"

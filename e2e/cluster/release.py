@@ -6,7 +6,7 @@ import json
 
 from . import client
 from .api import Cluster, Images
-from .config import REPOSITORY
+from .config import OPERATOR_NAMESPACE, REPOSITORY
 
 CHART = REPOSITORY / "charts" / "thunderhead"
 _READY = "180s"
@@ -15,8 +15,8 @@ _READY = "180s"
 class Release:
     """The release `thunderhead`, of this checkout's chart and images."""
 
-    name = "thunderhead"
-    namespace = "thunderhead-system"
+    release = "thunderhead"
+    namespace = OPERATOR_NAMESPACE
 
     def __init__(self, cluster: Cluster, images: Images) -> None:
         self._cluster = cluster
@@ -26,15 +26,15 @@ class Release:
         """Installs the release, or upgrades the one that is there, and waits until the operator is ready."""
         restricted_namespace(self._cluster, self.namespace)
         values = [word for key, value in self._values.items() for word in ("--set-string", f"{key}={value}")]
-        self._helm("upgrade", "--install", self.name, str(CHART), "--wait", "--timeout", _READY, *values)
+        self._helm("upgrade", "--install", self.release, str(CHART), "--wait", "--timeout", _READY, *values)
 
     def uninstall(self) -> None:
         """Does what `helm uninstall` does; nothing where there is no release."""
-        self._helm("uninstall", self.name, "--wait", "--timeout", _READY, "--ignore-not-found")
+        self._helm("uninstall", self.release, "--wait", "--timeout", _READY, "--ignore-not-found")
 
     def manifest(self) -> str:
         """What the release put into the cluster, as YAML documents."""
-        return self._helm("get", "manifest", self.name)
+        return self._helm("get", "manifest", self.release)
 
     def _helm(self, *words: str) -> str:
         cluster = self._cluster
