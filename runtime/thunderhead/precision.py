@@ -152,7 +152,8 @@ def canonical_precision(value: Any) -> str:
     name = _ALIASES.get(value, value) if not isinstance(value, bool) else value
     if name not in PRECISIONS:
         raise MisconfigurationException(
-            f"precision={value!r} does not exist.{did_you_mean(str(value), PRECISIONS)} There are {', '.join(PRECISIONS)}"
+            f"precision={value!r} does not exist.{did_you_mean(str(value), PRECISIONS)} There are "
+            f"{', '.join(PRECISIONS)}"
         )
     return str(name)
 

@@ -72,7 +72,7 @@ def capture_rng() -> dict[str, Any]:
             "has_gauss": int(has_gauss),
             "gauss": float(cached),
         }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
 

@@ -305,7 +305,8 @@ class ModelCheckpoint(Checkpoint):
 
     def _missing(self, trainer: Trainer, candidates: Mapping[str, Tensor]) -> None:
         message = (
-            f"ModelCheckpoint(monitor={self.monitor!r}) finds no such metric.{did_you_mean(str(self.monitor), candidates)} "
+            f"ModelCheckpoint(monitor={self.monitor!r}) finds no such "
+            f"metric.{did_you_mean(str(self.monitor), candidates)} "
             f"There are {sorted(candidates)}; log it with self.log"
         )
         if trainer._validation.has_run:
@@ -403,7 +404,8 @@ class ModelCheckpoint(Checkpoint):
         saved = state_dict.get("dirpath", self.dirpath)
         if saved != self.dirpath:
             warn(
-                f"dirpath changed from {saved!r} to {self.dirpath!r}; of the checkpoints kept there only best_model_path is known"
+                f"dirpath changed from {saved!r} to {self.dirpath!r}; of the checkpoints kept there only "
+                "best_model_path is known"
             )
             return
         self.best_model_score = state_dict["best_model_score"]
@@ -419,7 +421,8 @@ def _triggers(steps: int | None, epochs: int | None, interval: timedelta | None)
             raise MisconfigurationException(f"ModelCheckpoint({name}={value}) must be at least 0")
     if bool(steps) + bool(epochs) + (interval is not None) > 1:
         raise MisconfigurationException(
-            f"ModelCheckpoint got every_n_train_steps={steps}, every_n_epochs={epochs} and train_time_interval={interval}; "
+            f"ModelCheckpoint got every_n_train_steps={steps}, every_n_epochs={epochs} and "
+            f"train_time_interval={interval}; "
             "pass one of them, or one callback for each"
         )
     if steps is None and epochs is None and interval is None:

@@ -124,7 +124,8 @@ def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
         trainer.precision_plugin.load_state_dict(content[key])
     if "optimizer_states" not in content or "lr_schedulers" not in content:
         raise KeyError(
-            "the checkpoint holds weights only (save_weights_only=True), no optimizer states, so fit cannot go on from it; "
+            "the checkpoint holds weights only (save_weights_only=True), no optimizer states, so fit cannot go "
+            "on from it; "
             "load it with load_from_checkpoint"
         )
     _check_count("optimizers", len(content["optimizer_states"]), len(trainer.optimizers))
@@ -161,7 +162,7 @@ def _restore_callbacks(trainer: Trainer, states: dict[str, Any]) -> None:
     if missing:
         warn(f"the checkpoint holds state of callbacks that this Trainer does not have: {', '.join(missing)}")
     for callback in trainer.callbacks:
-        state = states.get(callback.state_key, states.get(type(callback)))
+        state = states.get(callback.state_key)
         if state is not None:
             callback.load_state_dict(state)
 

@@ -75,7 +75,8 @@ def read(path: str, *, weights_only: bool | None = None, map_location: Any = "cp
         )
     except pickle.UnpicklingError as error:
         raise MisconfigurationException(
-            f"checkpoint {path!r} holds more than tensors and plain data; pass weights_only=False if you trust its origin"
+            f"checkpoint {path!r} holds more than tensors and plain data; pass weights_only=False if you trust "
+            "its origin"
         ) from error
     return loaded
 

@@ -164,7 +164,7 @@ def _arguments_of_frames(frame: types.FrameType, owner: object) -> dict[str, Any
 
 
 def _arguments_of_frame(frame: types.FrameType) -> dict[str, Any]:
-    names, varargs, keywords, values = inspect.getargvalues(frame)
+    names, _, keywords, values = inspect.getargvalues(frame)
     arguments = {name: values[name] for name in names[1:] if name in values}
     code = frame.f_code
     keyword_only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]

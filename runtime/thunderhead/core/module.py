@@ -93,10 +93,10 @@ class LightningModule(ModuleHooks, DataHooks, CheckpointHooks, HyperparametersMi
     @property
     def device(self) -> torch.device:
         """Device of the first parameter or buffer; the CPU where there is none."""
-        for tensor in self.parameters():
-            return tensor.device
-        for tensor in self.buffers():
-            return tensor.device
+        for parameter in self.parameters():
+            return parameter.device
+        for buffer in self.buffers():
+            return buffer.device
         return torch.device("cpu")
 
     @property
@@ -146,7 +146,7 @@ class LightningModule(ModuleHooks, DataHooks, CheckpointHooks, HyperparametersMi
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Inference; what ``predict_step`` calls unless overridden."""
-        return super().forward(*args, **kwargs)  # type: ignore[misc]  # nn.Module's raises, naming the class
+        return super().forward(*args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         """The loss of one batch.
@@ -241,8 +241,9 @@ class LightningModule(ModuleHooks, DataHooks, CheckpointHooks, HyperparametersMi
 
     def log_dict(self, dictionary: Mapping[str, Any], **kwargs: Any) -> None:
         """``log`` for every item of ``dictionary`` (a MetricCollection too), with the same arguments."""
-        items = dictionary.items(keep_base=False) if hasattr(dictionary, "keep_base") else dictionary.items()
-        for name, value in items:
+        # A torchmetrics.MetricCollection hides its prefix unless it is asked for.
+        options = {"keep_base": False} if hasattr(dictionary, "keep_base") else {}
+        for name, value in dictionary.items(**options):
             self.log(name, value, **kwargs)
 
     def print(self, *args: Any, **kwargs: Any) -> None:
@@ -282,7 +283,7 @@ class LightningModule(ModuleHooks, DataHooks, CheckpointHooks, HyperparametersMi
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Computes the gradients of ``loss``."""
-        loss.backward(*args, **kwargs)
+        loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch's
 
     def optimizer_step(
         self,

@@ -71,8 +71,8 @@ class Feed:
             self.iterator = self._take_up(resume, epoch)
         else:
             if resume is not None and resume["begun"]:
-                self._restart_workers(epoch)
-            self._record = self._generator_states()
+                self._start_workers(epoch)
+            self._record = {**self._generator_states(), "fresh": not self._has_workers()}
             self.iterator = self._iterate(epoch)
         self._begun = True
         return self.iterator
@@ -80,7 +80,7 @@ class Feed:
     def _iterate(self, epoch: int) -> Iterator[Any]:
         if self._seeded is not None:
             self._seeded.seed = hash((peek_seed(self._iterated.generator), epoch))
-        iterator = iter(self._iterated)
+        iterator: Iterator[Any] = iter(self._iterated)
         if self._batches is not None:
             self._batches.prime()
         return iterator
@@ -92,8 +92,11 @@ class Feed:
             self._set_generator_states(resume["record"])
             if self.stateful:
                 self.source.load_state_dict(resume["state"])
-                return iter(self.source)
+                iterator: Iterator[Any] = iter(self.source)
+                return iterator
             if self._batches is not None:
+                if not resume["record"]["fresh"]:
+                    self._start_workers(epoch)
                 self._batches.start = taken
                 return self._iterate(epoch)
             iterator = iter(self._iterated)
@@ -106,14 +109,17 @@ class Feed:
                 next(iterator)
             return iterator
 
-    def _restart_workers(self, epoch: int) -> None:
-        # Persistent workers were started in an earlier epoch of the run we resume, and that drew a number then, not now.
+    def _has_workers(self) -> bool:
+        return getattr(self._iterated, "_iterator", None) is not None
+
+    def _start_workers(self, epoch: int) -> None:
+        """Persistent workers were started in an earlier epoch, and that drew a number then, which must not be now."""
         loader = self._iterated
-        if getattr(loader, "persistent_workers", False) and loader.num_workers > 0 and loader._iterator is None:
+        if getattr(loader, "persistent_workers", False) and loader.num_workers > 0 and not self._has_workers():
             states = self._generator_states()
             with isolate_rng():
                 self._iterate(epoch)
-            self._set_generator_states(states, own=True)
+            self._set_generator_states(states)
 
     def state_dict(self, taken: int, *, running: bool) -> dict[str, Any]:
         """Where this loader stands after ``taken`` batches of the epoch; ``running`` is False between epochs."""
@@ -145,9 +151,8 @@ class Feed:
     def _generator_states(self) -> dict[str, Any]:
         return {"torch": torch.get_rng_state(), "own": [generator.get_state() for generator in self._generators()]}
 
-    def _set_generator_states(self, record: dict[str, Any], *, own: bool = False) -> None:
-        if not own:
-            torch.set_rng_state(record["torch"])
+    def _set_generator_states(self, record: dict[str, Any]) -> None:
+        torch.set_rng_state(record["torch"])
         for generator, state in zip(self._generators(), record["own"], strict=True):
             generator.set_state(state)
 

@@ -1,8 +1,8 @@
 """Which samples a batch holds, as a pure function of what was drawn at the epoch's start and a position.
 
 torch draws an epoch's order from a generator when the loader is iterated. We draw at the same moment from the same
-generator, so the order is torch's, but remember the generator's state before the draw (the *record*). Drawing again from
-the record gives the order again, and a resumed epoch starts at any batch without touching what it skips.
+generator, so the order is torch's, but remember the generator's state before the draw (the *record*). Drawing again
+from the record gives the order again, and a resumed epoch starts at any batch without touching what it skips.
 """
 
 from __future__ import annotations

@@ -48,9 +48,8 @@ class TrainingData:
     def begin(self, epoch: int) -> Iterator[Any]:
         """Iterate over the batches of ``epoch`` that are left."""
         iterator = self.feeds[0].begin(epoch) if self._single else self._joint.begin(epoch)
-        return iterator if self.sized else self._looking_ahead(iterator)
-
-    def _looking_ahead(self, iterator: Iterator[Any]) -> Iterator[Any]:
+        if self.sized:
+            return iterator
         # Without a length, the last batch is known as such only when the next read finds nothing.
         resumed, self._resumed_ahead = self._resumed_ahead, None
         self._ahead, self._ended = [], False
@@ -58,6 +57,9 @@ class TrainingData:
             self._read_ahead(iterator)
         else:
             self._ahead, self._ended = list(resumed), not resumed
+        return self._looking_ahead(iterator)
+
+    def _looking_ahead(self, iterator: Iterator[Any]) -> Iterator[Any]:
         while self._ahead:
             batch = self._ahead.pop()
             self._read_ahead(iterator)
@@ -203,7 +205,8 @@ def limited(length: float, limit: float | int, name: str) -> float:
         )
     if int(length * limit) == 0:
         raise MisconfigurationException(
-            f"{name}={limit} of {int(length)} batches is less than one batch; give at least {1 / length:.4g}, or 0 for none"
+            f"{name}={limit} of {int(length)} batches is less than one batch; give at least {1 / length:.4g}, "
+            "or 0 for none"
         )
     return int(length * limit)
 
@@ -218,7 +221,8 @@ def request_loaders(given: Any, owner: Any, hook: str) -> Any:
     for loader in CombinedLoader(loaders).flattened if not isinstance(loaders, CombinedLoader) else loaders.flattened:
         if not hasattr(loader, "__iter__"):
             raise MisconfigurationException(
-                f"{hook} gave a {type(loader).__name__}, which cannot be iterated; return a DataLoader or any iterable of batches"
+                f"{hook} gave a {type(loader).__name__}, which cannot be iterated; return a DataLoader or any "
+                "iterable of batches"
             )
     return loaders
 

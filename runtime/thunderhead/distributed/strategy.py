@@ -118,7 +118,7 @@ class DataParallelStep(nn.parallel.DistributedDataParallel):
 
     def _run_ddp_forward(self, *inputs: Any, **kwargs: Any) -> Any:
         with self._inside_ddp_forward():
-            return self.module.training_step(*inputs, **kwargs)  # type: ignore[operator]
+            return self.module.training_step(*inputs, **kwargs)
 
 
 class DDPStrategy(Strategy):
@@ -204,7 +204,8 @@ class DDPStrategy(Strategy):
         from torch.nn.parallel.distributed import _find_tensors
 
         if not model.static_graph:
-            model.reducer.prepare_for_backward(list(_find_tensors(loss)) if model.find_unused_parameters else [])
+            used = list(_find_tensors(loss)) if model.find_unused_parameters else []  # type: ignore[no-untyped-call]
+            model.reducer.prepare_for_backward(used)
 
     def no_sync(self) -> AbstractContextManager[Any]:
         if isinstance(self.model, DataParallelStep):
@@ -243,7 +244,8 @@ class DDPStrategy(Strategy):
             if sync_grads:
                 from torch.distributed.nn.functional import all_gather as differentiable
 
-                return torch.stack(differentiable(value, group or dist.group.WORLD))
+                parts = differentiable(value, group or dist.group.WORLD)  # type: ignore[no-untyped-call]  # torch's
+                return torch.stack(parts)
             parts = [torch.zeros_like(value) for _ in range(dist.get_world_size(group))]
             dist.all_gather(parts, value.contiguous(), group=group)
             return torch.stack(parts)

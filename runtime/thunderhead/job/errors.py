@@ -5,6 +5,7 @@ JobError
 │   └── UnsupportedState   something in a state_dict cannot be restored without pickle
 ├── StorageRefused         the checkpoint store denies us or its bucket is missing (exit 77)
 ├── NothingRestorable      commits exist, none verifies; never silently from zero  (exit 77)
+├── NoAgreement            a peer did not answer when all were to stop together  (exit 69)
 ├── Superseded             a newer epoch owns the job; our late writes do not count (exit 76)
 └── Stopped                stopped as asked, with the checkpoint committed          (exit 75)
 """
@@ -30,6 +31,10 @@ class StorageRefused(JobError):
 
 class NothingRestorable(JobError):
     """Commits exist, yet none of them can be read back whole."""
+
+
+class NoAgreement(JobError):
+    """A rank did not answer when all were to agree on a moment; the newest commit stands."""
 
 
 class Superseded(JobError):

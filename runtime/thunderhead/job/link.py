@@ -96,21 +96,27 @@ class Ask(IntEnum):
 
 
 class StopControl(Protocol):
-    """The agreement of all ranks on a step, made beside the training thread (no collective, no call per step).
+    """The agreement of all ranks on a moment, made beside the training thread (no collective, no call per step).
+
+    Moments are counted in *ticks*, which every rank passes in the same order: boundaries between optimizer steps, and
+    batches of the evaluations between them (see ``thunderhead.job.stop``).
 
     Attributes:
-        running: the optimizer step this rank may be working on; the trainer writes it before each step.
-        limit: optimizer step that this rank must not pass undecided; a very large number while nobody asks for anything.
-            A plain attribute: the trainer compares it with its step once per step, after writing ``running``.
+        running: first tick that this rank has not passed; the trainer writes it, then compares the tick it stands at
+            with ``limit``.
+        limit: tick that this rank must not pass undecided; a very large number while nobody asks. A plain attribute.
     """
 
     running: int
     limit: int
 
-    def resolve(self, step: int) -> Ask | None:
-        """Called once ``step >= limit``: waits for the decision.
+    def resolve(self, tick: int) -> Ask | None:
+        """Called where ``tick >= limit``: waits for the decision.
 
-        Returns what all ranks do after exactly this step, or None to go on (``limit`` has moved).
+        Returns what all ranks do at this tick, or None to go on (``limit`` has moved).
+
+        Raises:
+            NoAgreement: a rank did not answer in time; the newest commit stands.
         """
         ...
 

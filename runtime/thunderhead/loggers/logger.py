@@ -62,17 +62,17 @@ class Logger(ABC):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Record hyperparameters (a mapping or namespace)."""
 
-    def log_graph(self, model: Any, input_array: Any = None) -> None:
+    def log_graph(self, model: Any, input_array: Any = None) -> None:  # noqa: B027 - optional for implementers
         """Record what the module computes."""
 
-    def save(self) -> None:
+    def save(self) -> None:  # noqa: B027 - optional for implementers
         """Write out what is held back; called at the end of each epoch."""
 
     def finalize(self, status: str) -> None:
         """The run has ended: success, failed or aborted."""
         self.save()
 
-    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
+    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:  # noqa: B027 - optional for implementers
         """A checkpoint was saved."""
 
 

@@ -98,7 +98,7 @@ class EvaluationLoop:
         return torch.inference_mode() if inference else torch.no_grad()
 
     def _run(self, data: EvaluationData, limits: list[float]) -> list[dict[str, float]]:
-        t, hooks, kind, module = self._trainer, self._trainer._hooks, self.kind, self._trainer.lightning_module
+        hooks, kind, module = self._trainer._hooks, self.kind, self._trainer.lightning_module
         hooks.resolve()
         if self.results is not None:
             self.results.reset()
@@ -133,6 +133,8 @@ class EvaluationLoop:
             results.dataloader_idx = index if several else None
         self.predictions.append([])
         self._batches(iterator, index, limit, several)
+        if t._job is not None:
+            t._job.in_evaluation(t._position, index, None)
         if results is None:
             return {}
         t._metrics.leave_batches(results)
@@ -153,7 +155,7 @@ class EvaluationLoop:
         done = 0
         while done < limit:
             if job is not None:
-                job.in_evaluation(t._position)
+                job.in_evaluation(t._position, index, done)
             batch = next(iterator, _END)
             if batch is _END:
                 break

@@ -60,6 +60,8 @@ class FitLoop:
         if self._nothing_to_train() or (self._done() and not self._unfinished()):
             return
         t._load_evaluation_data_if_due()
+        if t._job is not None:
+            t._job.begin(t._position)
         step_type = AutomaticStep if t.lightning_module.automatic_optimization else ManualStep
         self._step = step_type(t)
         t._sink.results = t._train_results
@@ -72,7 +74,11 @@ class FitLoop:
         t = self._trainer
         if t.limit_train_batches == 0 or not is_overridden("training_step", t.lightning_module):
             return True
-        self.data = t._load_training_data()
+        if self.data is None:
+            self.data = t._load_training_data()
+        if t._resume_training_data is not None:
+            self.data.load_state_dict(t._resume_training_data)
+            t._resume_training_data = None
         if self.data.num_batches == 0:
             say("Trainer.fit stopped: no training batches")
         return self.data.num_batches == 0
@@ -160,7 +166,8 @@ class FitLoop:
             if self.can_stop_early:
                 return True
             say_once(
-                f"should_stop was set, but training goes on until min_epochs={t.min_epochs} and min_steps={t.min_steps} are met"
+                f"should_stop was set, but training goes on until min_epochs={t.min_epochs} and "
+                f"min_steps={t.min_steps} are met"
             )
         return False
 
@@ -256,7 +263,7 @@ class FitLoop:
             t._position.log_step += 1
 
     def _validation_due(self) -> bool:
-        t, p, data = self._trainer, self._trainer._position, self.data
+        t, p = self._trainer, self._trainer._position
         every = t.check_val_every_n_epoch
         if every is not None and (p.epoch + 1) % every != 0:
             return False

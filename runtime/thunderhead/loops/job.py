@@ -15,7 +15,8 @@ from thunderhead.checkpoint.content import OWN_KEY, dump
 from thunderhead.job.board import Phase, Word
 from thunderhead.job.errors import Stopped
 from thunderhead.job.link import Ask, CheckpointPolicy, JobLink, Restored
-from thunderhead.loops.position import Next, Position
+from thunderhead.job.stop import boundary_tick, evaluation_tick
+from thunderhead.loops.position import Position
 from thunderhead.rng import capture_rng, restore_rng
 from thunderhead.warning import warn
 
@@ -29,7 +30,7 @@ _LEFT_OUT = ("loops", OWN_KEY)
 
 
 def steps_due(policy: CheckpointPolicy, before: int, step: int) -> bool:
-    """Whether ``every_steps`` asks for a checkpoint after a batch that took the run from step ``before`` to ``step``."""
+    """Whether ``every_steps`` asks for a checkpoint after a batch that took the run from ``before`` to ``step``."""
     every = policy.every_steps
     return every is not None and step // every > before // every
 
@@ -48,7 +49,6 @@ class JobRun:
         self._beat_ns = time.monotonic_ns()
         self._publish_ns = 0
         self._save_at = self._next_save_at()
-        self._samples_before = 0
 
     # --- at the ends ---------------------------------------------------------------------------------------------
 
@@ -84,11 +84,14 @@ class JobRun:
 
     def before_step(self, position: Position) -> None:
         """At a boundary between optimizer steps: may this rank go on?"""
+        self._check(boundary_tick(position.step), position)
+
+    def _check(self, tick: int, position: Position) -> None:
         stop = self._stop
         # Strictly before the limit is read: who sets a limit reads this afterwards (see thunderhead.job.stop).
-        stop.running = position.step + 1
-        if position.step >= stop.limit:
-            self._resolve(position)
+        stop.running = tick + 1
+        if tick >= stop.limit:
+            self._resolve(tick, position)
 
     def after_step(self, position: Position, before: int) -> None:
         """A batch is done; ``before`` is the optimizer step it began with."""
@@ -121,11 +124,11 @@ class JobRun:
             self._staged = _detached(self.state(position))
         self.phase(Phase.VALIDATE)
 
-    def in_evaluation(self, position: Position) -> None:
-        """Before each evaluation batch: abandon it when all ranks stop."""
+    def in_evaluation(self, position: Position, loader: int, batch: int | None) -> None:
+        """Before each evaluation batch, and before the collectives that end a loader (None): may this rank go on?"""
         self._words[Word.BEAT_NS] = time.monotonic_ns()
-        if position.step >= self._stop.limit and self._trainer._fn == "fit":
-            self._resolve(position)
+        if self._staged is not None or self._saved_step == position.step:
+            self._check(evaluation_tick(position.step, loader, batch), position)
 
     def after_validation(self) -> None:
         """Validation is over; the next step's time begins now."""
@@ -135,8 +138,12 @@ class JobRun:
 
     # --- agreement -----------------------------------------------------------------------------------------------
 
-    def _resolve(self, position: Position) -> None:
-        agreed = self._stop.resolve(position.step)
+    def request_finish(self) -> None:
+        """End training after a step that all ranks agree on."""
+        self._stop.request(Ask.FINISH)
+
+    def _resolve(self, tick: int, position: Position) -> None:
+        agreed = self._stop.resolve(tick)
         if agreed is None:
             return
         if agreed is Ask.FINISH:
@@ -250,6 +257,3 @@ def _detached(tree: Any) -> Any:
     if isinstance(tree, (list, tuple)) and not hasattr(tree, "_fields"):
         return type(tree)(_detached(item) for item in tree)
     return tree
-
-
-__all__ = ["JobRun", "Next", "content_of", "restore_local", "steps_due"]

@@ -120,7 +120,7 @@ class AutomaticStep(Step):
             self._sink.enter("backward")
             self._trainer.precision_plugin.backward(loss, self._module)
         else:
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's
         if self._after_backward:
             self._hooks.call("on_after_backward")
         return loss
@@ -174,7 +174,8 @@ class ManualStep(Step):
             return {"loss": output.detach()}
         if output is not None:
             raise MisconfigurationException(
-                f"training_step returned {type(output).__name__}; in manual optimisation it must be a tensor, a dict or None"
+                f"training_step returned {type(output).__name__}; in manual optimisation it must be a tensor, a "
+                "dict or None"
             )
         return {}
 

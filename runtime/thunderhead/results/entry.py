@@ -197,7 +197,7 @@ class Max(Sum):
 
 
 class MetricEntry(Entry):
-    """A ``torchmetrics.Metric`` held by reference: it accumulates itself, we compute and reset it at the epoch's end."""
+    """A ``torchmetrics.Metric`` held by reference: it accumulates itself, we compute and reset it."""
 
     __slots__ = ("computed", "metric")
 

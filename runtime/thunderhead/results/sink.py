@@ -126,7 +126,8 @@ class Sink:
         add_dataloader_idx = call[8]
         if add_dataloader_idx and "/dataloader_idx_" in name:
             raise MisconfigurationException(
-                f"self.log({name!r}): the suffix /dataloader_idx_N is added for you; drop it, or pass add_dataloader_idx=False"
+                f"self.log({name!r}): the suffix /dataloader_idx_N is added for you; drop it, or pass "
+                "add_dataloader_idx=False"
             )
         if isinstance(value, dict):
             raise ValueError(f"self.log({name!r}) got a dict; use self.log_dict for several values")
@@ -158,10 +159,11 @@ class Sink:
         known = {id(child): path for path, child in module.named_modules() if is_metric(child)}
         if id(metric) not in known:
             raise MisconfigurationException(
-                f"self.log({name!r}) got a metric that is no attribute of {type(module).__name__}; assign it in __init__, "
+                f"self.log({name!r}) got a metric that is no attribute of {type(module).__name__}; assign it in "
+                "__init__, "
                 f"or pass metric_attribute=... (known: {sorted(known.values())})"
             )
-        return known[id(metric)]
+        return str(known[id(metric)])
 
 
 def is_metric(value: Any) -> bool:
@@ -182,7 +184,7 @@ def reduction_name(reduce_fx: Any) -> str:
             f"self.log(reduce_fx={reduce_fx!r}) is none of {', '.join(REDUCTIONS)}; "
             "for another reduction log a torchmetrics.Metric"
         )
-    return name
+    return str(name)
 
 
 def _not_a_number(name: str, value: Any) -> str:

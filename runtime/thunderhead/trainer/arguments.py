@@ -30,7 +30,8 @@ def keyword_arguments(init: Callable[..., None]) -> Callable[..., None]:
         for name in given:
             if name not in known:
                 raise UnknownArgument(
-                    f"Trainer has no argument {name!r}.{did_you_mean(name, known)} See the documentation of Trainer for all"
+                    f"Trainer has no argument {name!r}.{did_you_mean(name, known)} See the documentation of "
+                    "Trainer for all"
                 )
         init(self, **{**from_environment(os.environ, known), **given})
 
@@ -75,7 +76,8 @@ def batch_limit(name: str, value: Any) -> float | int:
         raise MisconfigurationException(f"{name}={value!r} is neither a number of batches nor a share of them")
     if parsed < 0 or (isinstance(parsed, float) and parsed > 1):
         raise MisconfigurationException(
-            f"{name}={value!r} is out of range: a float is a share from 0.0 to 1.0, an integer a number of batches from 0"
+            f"{name}={value!r} is out of range: a float is a share from 0.0 to 1.0, an integer a number of "
+            "batches from 0"
         )
     return parsed
 
@@ -118,7 +120,8 @@ def validation_interval(value: Any, every_n_epochs: int | None) -> tuple[float |
     interval = batch_limit("val_check_interval", value)
     if every_n_epochs is None and isinstance(interval, float):
         raise MisconfigurationException(
-            f"val_check_interval={value!r} is a share of an epoch, but check_val_every_n_epoch=None counts batches over "
+            f"val_check_interval={value!r} is a share of an epoch, but check_val_every_n_epoch=None counts "
+            "batches over "
             "epochs; give a number of batches or a duration"
         )
     return interval, None

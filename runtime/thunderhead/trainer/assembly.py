@@ -79,7 +79,8 @@ def _check_devices(devices: Any, num_nodes: Any, place: Place) -> None:
         wanted = int(wanted)
     if isinstance(wanted, int) and wanted > 0 and wanted != place.local_world_size and place.world_size > 1:
         raise MisconfigurationException(
-            f"devices={devices!r}, but the launcher started {place.local_world_size} processes on this node; leave it out"
+            f"devices={devices!r}, but the launcher started {place.local_world_size} processes on this node; "
+            "leave it out"
         )
     if isinstance(wanted, int) and wanted > 1 and place.world_size == 1:
         raise MisconfigurationException(
@@ -110,7 +111,8 @@ def choose_precision(given: dict[str, Any], strategy: Strategy) -> Precision:
             raise MisconfigurationException(f"plugins={plugin!r}: only a Precision can be passed")
         if given["precision"] is not None:
             raise MisconfigurationException(
-                f"precision={given['precision']!r} and the plugin {type(plugin).__name__} both set the precision; pass one"
+                f"precision={given['precision']!r} and the plugin {type(plugin).__name__} both set the "
+                "precision; pass one"
             )
         return plugin
     name = "32-true" if given["precision"] is None else canonical_precision(given["precision"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -31,6 +31,9 @@ from thunderhead.results.store import Results
 from thunderhead.trainer.hook_table import HookTable, is_overridden
 from thunderhead.trainer.properties import TrainerProperties
 from thunderhead.warning import say, warn
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
 
 _TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
@@ -93,9 +96,6 @@ class TrainerInternals(TrainerProperties):
             loaders = without_shuffling(loaders, warn)
         self.strategy.barrier(hook)
         data = TrainingData(loaders, self.limit_train_batches, self._placement())
-        if self._resume_training_data is not None:
-            data.load_state_dict(self._resume_training_data)
-            self._resume_training_data = None
         self._training_data_epoch = self.current_epoch
         self._set_validation_interval(data)
         return data
@@ -109,8 +109,10 @@ class TrainerInternals(TrainerProperties):
             if self.check_val_every_n_epoch is not None and interval > data.num_batches and self.limit_val_batches:
                 # A run may well validate less than once per epoch; it only has to be said how.
                 raise MisconfigurationException(
-                    f"val_check_interval={interval} is more than the {int(data.num_batches)} training batches of an epoch; "
-                    "set check_val_every_n_epoch=None to count batches over epochs, or limit_val_batches=0 for no validation"
+                    f"val_check_interval={interval} is more than the {int(data.num_batches)} training batches "
+                    "of an epoch; "
+                    "set check_val_every_n_epoch=None to count batches over epochs, or limit_val_batches=0 for "
+                    "no validation"
                 )
             self.val_check_batch = interval
         elif data.sized:
@@ -190,11 +192,12 @@ class TrainerInternals(TrainerProperties):
 
     def _set_up_optimizers(self) -> None:
         module = self.lightning_module
+        trainer = cast("Trainer", self)
         found = self._hooks.call_module("configure_optimizers")
         self.optimizers, self.lr_scheduler_configs = parse_configuration(found, module)
         count = self._count_manual_step if not module.automatic_optimization else _count_nothing
-        self._wrapped_optimizers = [LightningOptimizer(optimizer, self, count) for optimizer in self.optimizers]
-        self._schedulers = Schedulers(self)
+        self._wrapped_optimizers = [LightningOptimizer(optimizer, trainer, count) for optimizer in self.optimizers]
+        self._schedulers = Schedulers(trainer)
         self._clips = is_overridden("configure_gradient_clipping", module) or is_overridden("clip_gradients", module)
 
     def _count_manual_step(self) -> None:
@@ -254,7 +257,8 @@ class TrainerInternals(TrainerProperties):
             raise MisconfigurationException(f"{type(module).__name__} has no training_step; Trainer.fit needs one")
         if not is_overridden("configure_optimizers", module):
             raise MisconfigurationException(
-                f"{type(module).__name__} has no configure_optimizers; return None from it to train without an optimizer"
+                f"{type(module).__name__} has no configure_optimizers; return None from it to train without an "
+                "optimizer"
             )
         for name in ("training_epoch_end", "validation_epoch_end", "test_epoch_end"):
             if hasattr(module, name):
@@ -266,7 +270,8 @@ class TrainerInternals(TrainerProperties):
             return
         if self.gradient_clip_val:
             raise MisconfigurationException(
-                f"gradient_clip_val={self.gradient_clip_val} with manual optimisation; call self.clip_gradients in training_step"
+                f"gradient_clip_val={self.gradient_clip_val} with manual optimisation; call self.clip_gradients "
+                "in training_step"
             )
         if self.accumulate_grad_batches != 1:
             raise MisconfigurationException(
@@ -278,7 +283,7 @@ class TrainerInternals(TrainerProperties):
         module.to(self.strategy.root_device)
         self.precision_plugin.convert_module(module)
         if self.sync_batchnorm and self.world_size > 1 and self._fn == "fit":
-            converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)
+            converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
             if converted is not module:
                 say("the module itself is a BatchNorm layer, which sync_batchnorm cannot replace")
 

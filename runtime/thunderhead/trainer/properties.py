@@ -165,11 +165,8 @@ class TrainerProperties:
     @property
     def log_dir(self) -> str | None:
         """Directory of the first logger, else ``default_root_dir``; rank 0's on every rank (a collective)."""
-        directory = None
-        if self.loggers:
-            directory = self.loggers[0].log_dir or self.loggers[0].save_dir
-        else:
-            directory = self.default_root_dir
+        logger = self.logger
+        directory = self.default_root_dir if logger is None else logger.log_dir or logger.save_dir
         found: str | None = self.strategy.broadcast(directory)
         return found
 

@@ -107,10 +107,11 @@ def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -
     trainer._metrics.begin_run()
     trainer._train_results.reset()
     trainer._move_module(module)
-    if fn != "fit":
-        result = _evaluate(trainer, fn)
+    result = None
+    if fn == "fit":
+        _fit(trainer, loaded, restored)
     else:
-        result = _fit(trainer, loaded, restored)
+        result = _evaluate(trainer, fn)
     _finish(trainer, fn, "success", TrainerStatus.FINISHED)
     return result
 
@@ -131,8 +132,6 @@ def _fit(trainer: Trainer, loaded: dict[str, Any] | None, restored: Restored | N
     module.zero_grad()
     _sanity_check(trainer, resumed_inside=restored is not None or trainer._position.next is not Next.EPOCH)
     job = trainer._job
-    if job is not None:
-        job.begin(trainer._position)
     with torch.autograd.set_detect_anomaly(trainer.detect_anomaly):
         trainer.fit_loop.run()
     if job is not None:
@@ -241,7 +240,8 @@ def _check_position(trainer: Trainer) -> None:
     position = trainer._position
     if trainer.max_epochs != -1 and position.epoch > trainer.max_epochs:
         raise MisconfigurationException(
-            f"the checkpoint was taken after {position.epoch} epochs, but max_epochs={trainer.max_epochs}; raise it to go on"
+            f"the checkpoint was taken after {position.epoch} epochs, but max_epochs={trainer.max_epochs}; "
+            "raise it to go on"
         )
 
 

@@ -55,7 +55,7 @@ class Trainer(TrainerInternals):
         max_steps: optimizer steps to train; -1 for no limit.
         min_steps: optimizer steps before ``should_stop`` counts.
         max_time: how long to train: ``"DD:HH:MM:SS"``, a timedelta or a dict of its arguments.
-        limit_train_batches: an integer counts batches, a float is a share; ``"1 batch"`` and ``"100%"`` say it in words.
+        limit_train_batches: an integer counts batches, a float is a share; ``"1 batch"`` and ``"100%"`` say it.
         limit_val_batches: the same for validation.
         limit_test_batches: the same for test.
         limit_predict_batches: the same for predict.

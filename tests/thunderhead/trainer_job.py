@@ -1,0 +1,115 @@
+"""A job in memory: checkpoints that survive their trainer, and a stop at a chosen moment."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thunderhead.callbacks import Callback
+from thunderhead.job.board import Board
+from thunderhead.job.link import Ask, CheckpointPolicy, Restored
+from thunderhead.job.stop import NEVER
+from thunderhead.store.codec import encode
+
+
+class MemoryCheckpoints:
+    """Commits kept in memory; a save copies, as staging does.
+
+    Attributes:
+        commits: what was saved, by step.
+    """
+
+    def __init__(self, commits: dict[int, tuple[Any, Any]] | None = None) -> None:
+        self.commits = {} if commits is None else commits
+        self.closed = 0
+
+    def open(self) -> Restored | None:
+        """The newest commit."""
+        if not self.commits:
+            return None
+        step = max(self.commits)
+        replicated, local = copy.deepcopy(self.commits[step])
+        return Restored(step=step, replicated=replicated, local=local, uri=f"memory:{step}")
+
+    def check(self, replicated: Any, local: Any) -> None:
+        """As strict as the real one."""
+        encode(replicated)
+        encode(local)
+
+    def save(self, replicated: Any, local: Any, *, step: int, position: Mapping[str, Any]) -> None:
+        """Commit a copy."""
+        self.check(replicated, local)
+        assert step not in self.commits, f"step {step} is committed twice"
+        self.commits[step] = copy.deepcopy((_detach(replicated), _detach(local)))
+
+    def close(self) -> None:
+        """Nothing waits."""
+        self.closed += 1
+
+
+class StopAt:
+    """A stop control that was agreed on beforehand."""
+
+    def __init__(self, tick: int = NEVER, ask: Ask = Ask.STOP) -> None:
+        self.running = 0
+        self.limit = tick
+        self.ask = ask
+        self.requested: list[Ask] = []
+
+    def resolve(self, tick: int) -> Ask | None:
+        """The agreed moment has come."""
+        assert tick >= self.limit
+        self.limit = NEVER
+        return self.ask
+
+    def request(self, ask: Ask) -> None:
+        """Keep what was asked for."""
+        self.requested.append(ask)
+
+
+class MemoryLink:
+    """A job of one process."""
+
+    def __init__(
+        self,
+        directory: Path,
+        commits: dict[int, tuple[Any, Any]] | None = None,
+        *,
+        stop: Any = None,
+        policy: CheckpointPolicy | None = None,
+    ) -> None:
+        self.board = Board.create(directory / "board")
+        self.checkpoints = MemoryCheckpoints(commits)
+        self.policy = policy or CheckpointPolicy()
+        self.stop = stop or StopAt()
+
+
+class Losses(Callback):
+    """The loss of every batch, by optimizer step, to the bit.
+
+    Args:
+        die: called after each batch with the trainer; raise to crash there.
+    """
+
+    def __init__(self, die: Callable[[Any], None] = lambda trainer: None) -> None:
+        self.seen: list[tuple[int, int, str]] = []
+        self._die = die
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Keep it."""
+        self.seen.append((trainer.current_epoch, batch_idx, float(outputs["loss"]).hex()))
+        self._die(trainer)
+
+
+def _detach(tree: Any) -> Any:
+    if isinstance(tree, torch.Tensor):
+        return tree.detach()
+    if isinstance(tree, dict):
+        return {key: _detach(value) for key, value in tree.items()}
+    if type(tree) in (list, tuple):
+        return type(tree)(_detach(item) for item in tree)
+    return tree
