@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from .cluster.api import Cluster
 from .support.api import NAMESPACES, PODS, Api
 from .support.figures import Figures
-from .support.fixtures import Start
 from .support.jobs import ProbeJob, Site
 from .support.operators import Operators, samples
 from .support.prom import Prometheus
@@ -33,12 +34,13 @@ def prometheus(cluster: Cluster) -> Prometheus:
     return Prometheus(cluster.prometheus_url)
 
 
-@pytest.fixture
-def training(start: Start) -> Run:
+@pytest.fixture(scope="module")
+def training(operator: object, api: Api, site: Site) -> Iterator[Run]:
     """A job that trains long enough to be scraped."""
-    run = start(ProbeJob(name="observed", nodes=2, samples=8 * 2000, step_seconds=0.1))
-    run.wait_step(15)
-    return run
+    run = Run.of(api, ProbeJob(name="observed", nodes=2, samples=8 * 2000, step_seconds=0.1), site).submit()
+    with run.explained():
+        run.wait_step(15)
+        yield run
 
 
 def test_everything_runs_where_restricted_is_enforced(site: Site, operators: Operators, api: Api) -> None:

@@ -104,14 +104,9 @@ def start(operator: object, api: Api, site: Site, request: pytest.FixtureRequest
 def baseline(operator: object, api: Api, site: Site) -> Iterator[Run]:
     """The undisturbed run, while it trains: its first steps are done. It is slow enough for progress to be written."""
     run = Run.of(api, six_ranks("undisturbed", step_seconds=0.4), site).submit()
-    try:
+    with run.explained():
         run.wait_step(5)
         yield run
-    except BaseException as error:
-        error.add_note(run.evidence())
-        raise
-    finally:
-        run.remove()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from .api import EVENTS, JOBS, PODS, Api, ApiError, Object
@@ -115,6 +116,17 @@ class Run:
             self.wait(lambda: not self.pods() or None, "the end of its pods", timeout_s=timeout_s)
         finally:
             self.observer.stop()
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Adds the evidence to whatever goes wrong inside, and removes the job at the end."""
+        try:
+            yield
+        except BaseException as error:
+            error.add_note(self.evidence())
+            raise
+        finally:
+            self.remove()
 
     def evidence(self) -> str:
         """Status, events, pods and the ends of all logs, for the report of a failed test."""
