@@ -15,8 +15,6 @@ from typing import Any
 _CONTEXT = multiprocessing.get_context("forkserver")
 _PRELOAD = ("torch", "torch.distributed", "torch._dynamo", "thunderhead.trainer.trainer", "pytest")
 _CONTEXT.set_forkserver_preload(list(_PRELOAD))
-    ["torch", "torch.distributed", "torch._dynamo", "thunderhead.trainer.trainer", "pytest"]
-)
 
 
 def run_ranks(

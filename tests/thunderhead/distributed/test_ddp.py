@@ -71,7 +71,7 @@ def _resume_everywhere(rank: int, directory: str, arguments: dict[str, Any], tic
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_resumed_bits(tmp_path: Path, world_size: int) -> None:
-    """Every step of the first epoch, its edges, and the middle of validation (which BatchNorm's buffers must survive)."""
+    """Every step of the first epoch, its edges, and the middle of validation (BatchNorm's buffers must survive it)."""
     ticks = [boundary_tick(step) for step in (0, 1, 2, 3, 4, 5, 7)] + [
         evaluation_tick(4 if world_size == 3 else 6, 0, 1)
     ]
