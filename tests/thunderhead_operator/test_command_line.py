@@ -1,0 +1,67 @@
+"""The command line: what the chart writes is understood, what is wrong is said."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+import pytest
+
+from thunderhead_operator import __main__ as command
+from thunderhead_operator.plan.config import Config
+
+
+def config(*argv: str) -> Config:
+    return command._config(command.parser().parse_args(["--runtime-image=runtime:1", *argv]))
+
+
+def test_an_image_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.parser().parse_args([])
+    assert "--runtime-image" in capsys.readouterr().err
+
+
+def test_peers_and_tolerations_reach_decisions() -> None:
+    peers = [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]
+    made = config(f"--agent-peers={json.dumps(peers)}", "--node-loss-toleration-seconds=7")
+    assert made.agent_peers == tuple(peers)
+    assert (made.runtime_image, made.node_loss_toleration_s) == ("runtime:1", 7)
+
+
+@pytest.mark.parametrize("wrong", ['{"podSelector": {}}', '["a"]'])
+def test_peers_that_are_none(wrong: str) -> None:
+    with pytest.raises(SystemExit, match="--agent-peers"):
+        config(f"--agent-peers={wrong}")
+
+
+def test_namespaces_repeat() -> None:
+    options = command.parser().parse_args(["--runtime-image=r", "--namespace=a", "--namespace=b"])
+    assert options.namespace == ["a", "b"]
+
+
+def test_log_lines_are_json() -> None:
+    record = logging.LogRecord("x", logging.WARNING, "f", 1, "pass of %s/%s", ("team", "digits"), None)
+    said = json.loads(command.JsonFormatter().format(record))
+    assert (said["level"], said["message"]) == ("WARNING", "pass of team/digits")
+    try:
+        raise ValueError("ours")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    assert "ValueError: ours" in json.loads(command.JsonFormatter().format(record))["exception"]
+
+
+def test_the_command_line_is_checked_before_anything_heavy_is_imported() -> None:
+    import subprocess
+
+    code = "import sys, thunderhead_operator.__main__; sys.exit('kopf' in sys.modules or 'kubernetes' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("package", ["control.engine", "cluster.memory", "plan.decide", "control.reconcile"])
+def test_what_the_local_mode_uses_needs_neither_kopf_nor_kubernetes(package: str) -> None:
+    import subprocess
+
+    heavy = "{'kopf', 'kubernetes', 'aiohttp'} & set(sys.modules)"
+    code = f"import sys, thunderhead_operator.{package}; sys.exit(str({heavy}) if {heavy} else 0)"
+    subprocess.run([sys.executable, "-c", code], check=True)
