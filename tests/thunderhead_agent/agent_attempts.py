@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from thunderhead_agent.plan import TRAIN
 from thunderhead_api.messages import FrozenJob, StatusReply, TerminationRecord
@@ -21,11 +23,74 @@ HERE = Path(__file__).parent
 LIMIT_SECONDS = 180.0  # generous: the machine may be doing ten other things
 
 
+class Process(Protocol):
+    """What is used of a :class:`subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def wait(self, timeout: float) -> int: ...
+
+    def kill(self) -> None: ...
+
+    def send_signal(self, number: int) -> None: ...
+
+
+class Template:
+    """The process that agents are forked from; see ``agent_template.py``."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, str(HERE / "agent_template.py"), str(theirs.fileno())]
+        environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+        self._process = subprocess.Popen(command, env=environ, pass_fds=[theirs.fileno()])
+        theirs.close()
+        self._channel = ours
+        self._lines = ours.makefile("rwb")
+
+    def ask(self, **request: Any) -> Any:
+        """One request, one answer."""
+        self._lines.write(json.dumps(request).encode() + b"\n")
+        self._lines.flush()
+        return json.loads(self._lines.readline())
+
+    def close(self) -> None:
+        """End it, and with it every agent."""
+        self._lines.close()
+        self._channel.close()
+        self._process.wait(LIMIT_SECONDS)
+
+
+class ForkedProcess:
+    """An agent forked from the template."""
+
+    def __init__(self, template: Template, entry: str, environ: dict[str, str], log: Path) -> None:
+        self._template = template
+        self._code: int | None = None
+        self.pid: int = template.ask(entry=entry, environ=environ, log=str(log))
+
+    def wait(self, timeout: float) -> int:
+        """Exit code, negative for a signal."""
+        if self._code is None:
+            self._code = self._template.ask(pid=self.pid, seconds=timeout)
+        assert self._code is not None, f"process {self.pid} still runs after {timeout:g} s"
+        return self._code
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def send_signal(self, number: int) -> None:
+        """A signal, unless it has ended."""
+        if self._code is None:
+            os.kill(self.pid, number)
+
+
 @dataclass
 class Node:
     """One agent process and where it leaves things."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     directory: Path
 
     @property
@@ -87,14 +152,23 @@ class Attempt:
 
 
 class Start:
-    """Starts attempts of one job in a directory of the test's own."""
+    """Starts attempts of one job in a directory of the test's own; from the template, unless ``cold``."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, template: Callable[[], Template]) -> None:
         self.directory = directory
+        self._template = template
         self.attempts: list[Attempt] = []
 
     def __call__(
-        self, entry: str = TRAIN, *, fault: str = "", nodes: int = 2, processes: int = 2, attempt: int = 3, **spec: Any
+        self,
+        entry: str = TRAIN,
+        *,
+        fault: str = "",
+        nodes: int = 2,
+        processes: int = 2,
+        attempt: int = 3,
+        cold: bool = False,
+        **spec: Any,
     ) -> Attempt:
         """All agents of one attempt; ``spec`` goes over a spec that has a store and a grace period of a minute."""
         spec = {"terminationGracePeriodSeconds": 60, "checkpoint": {"uri": f"file://{self.directory}/store"}, **spec}
@@ -114,7 +188,8 @@ class Start:
         job_file.write_text(job.model_dump_json(by_alias=True))
         port = _free_port()
         environ = {Env.CODE_DIR: str(self.directory / "code"), "TEST_FAULT": fault}
-        begun = [_begin(entry, environ, directory, job_file, rank, port) for rank in range(nodes)]
+        template = None if cold else self._template()
+        begun = [_begin(entry, environ, directory, job_file, rank, port, template) for rank in range(nodes)]
         self.attempts.append(Attempt(begun, directory, nodes * processes))
         return self.attempts[-1]
 
@@ -126,7 +201,9 @@ class Start:
                 node.process.wait(LIMIT_SECONDS)
 
 
-def _begin(entry: str, extra: dict[str, str], parent: Path, job_file: Path, rank: int, port: int) -> Node:
+def _begin(
+    entry: str, extra: dict[str, str], parent: Path, job_file: Path, rank: int, port: int, template: Template | None
+) -> Node:
     directory = parent / f"node-{rank}"
     (directory / "cgroup").mkdir(parents=True)
     environ = {
@@ -148,6 +225,8 @@ def _begin(entry: str, extra: dict[str, str], parent: Path, job_file: Path, rank
         Env.POD: f"digits-3-{rank}",
         Env.NODE: f"worker-{rank}",
     }
+    if template is not None:
+        return Node(ForkedProcess(template, entry, environ, directory / "log"), directory)
     command = [sys.executable, str(HERE / "agent_process.py"), entry]
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environ, stdout=log, stderr=subprocess.STDOUT)

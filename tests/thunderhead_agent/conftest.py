@@ -16,7 +16,7 @@ from thunderhead_api.messages import CommittedCheckpoint, FrozenJob
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from agent_attempts import Start
+from agent_attempts import Start, Template
 
 NOW = 1_800_000_000.0
 
@@ -24,10 +24,25 @@ MakeReading = Callable[..., Reading]
 MakeSnapshot = Callable[..., Snapshot]
 
 
+@pytest.fixture(scope="session")
+def template() -> Iterator[Callable[[], Template]]:
+    """The process that agents are forked from, started when first asked for."""
+    made: list[Template] = []
+
+    def get() -> Template:
+        if not made:
+            made.append(Template())
+        return made[0]
+
+    yield get
+    for process in made:
+        process.close()
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, template: Callable[[], Template]) -> Iterator[Start]:
     """Starts attempts; whatever of them still runs at the end of the test is killed."""
-    starter = Start(tmp_path)
+    starter = Start(tmp_path, template)
     yield starter
     starter.close()
 

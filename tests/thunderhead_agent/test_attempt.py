@@ -1,6 +1,6 @@
 """An attempt of two nodes with two workers each, as real processes: each way it can end, by exit code and record.
 
-Each test starts two agents, whose fork servers import torch: a few seconds apiece, so each test asks all it can.
+Most agents are forked from a process that has imported torch already; the first test and those about the start are not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(400)
 
 
 def test_success_and_what_is_told_meanwhile(start: Start) -> None:
-    attempt = start("entries:short")
+    attempt = start("entries:short", cold=True)
     assert attempt.wait() == [ExitCode.DONE, ExitCode.DONE], attempt.logs()
     for rank, node in enumerate(attempt.nodes):
         record = node.record
@@ -117,7 +117,7 @@ def test_a_killed_agent_takes_its_workers_with_it_and_its_peers_name_it(start: S
 
 
 def test_an_agent_killed_while_its_fork_server_still_imports_leaves_nothing_behind(start: Start) -> None:
-    attempt = start("entries:endless", nodes=1)
+    attempt = start("entries:endless", nodes=1, cold=True)
     node = attempt.nodes[0]
     attempt.until(lambda: "starting 2 workers" in node.log or len(node.descendants()) >= 2)
     below = node.descendants()
