@@ -30,9 +30,8 @@ lint: setup ## ruff, mypy --strict, import contracts, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m thunderhead_api.schema --check
 
-bench: ## side-by-side benchmarks, results in build/bench
+bench: ## side-by-side benchmarks, results in bench/results
 	@tools/setup.sh bench
-	@mkdir -p build/bench
-	$(BIN)/python -m bench --out build/bench
+	$(BIN)/python -m bench
 
 -include e2e/cluster.mk
