@@ -225,6 +225,7 @@ def _begin(
         Env.POD: f"digits-3-{rank}",
         Env.NODE: f"worker-{rank}",
     }
+    (directory / "log").touch()
     if template is not None:
         return Node(ForkedProcess(template, entry, environ, directory / "log"), directory)
     command = [sys.executable, str(HERE / "agent_process.py"), entry]
