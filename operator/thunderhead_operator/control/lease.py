@@ -1,6 +1,7 @@
 """One operator works at a time: a Lease of ``coordination.k8s.io``. For economy only; two at once are slow, not wrong.
 
-Expiry is judged by our own monotonic clock since the record was last seen to change, so clocks need not agree.
+Expiry is judged by our own monotonic clock since the record was last seen to change, so clocks need not agree; only a
+record that is older than any two clocks differ is taken at once.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from typing import Final
 
 from thunderhead_operator.cluster.api import ClusterApi
 from thunderhead_operator.cluster.errors import AlreadyExists, ApiError, Conflict, NotFound
+from thunderhead_operator.plan.clock import parse_untrusted
 from thunderhead_operator.plan.objects import Manifest, Obj, section
 
 _log = logging.getLogger(__name__)
 DURATION_S: Final = 15.0
 RENEW_S: Final = 4.0
+CLOCK_SKEW_S: Final = 20.0
+"""By how much the clocks of two operators may differ at most."""
 
 
 class Lease:
@@ -111,7 +115,13 @@ class Lease:
         if spec.get("holderIdentity") in (self._identity, None, ""):
             return True
         lasts = float(spec.get("leaseDurationSeconds") or DURATION_S)
-        return self._monotonic() - self._seen_at > lasts
+        return self._monotonic() - self._seen_at > lasts or self._is_ancient(spec, lasts)
+
+    def _is_ancient(self, spec: Obj, lasts: float) -> bool:
+        """Expired by the wall clock beyond any difference that clocks may have: the holder died with its node a while
+        ago, and to watch its record for another term would only delay the recovery of the jobs that died with it."""
+        renewed = parse_untrusted(spec.get("renewTime"))
+        return renewed is not None and (self._now() - renewed).total_seconds() > lasts + CLOCK_SKEW_S
 
     def _claim(self, record: Obj, holder: str | None = None) -> Manifest:
         spec, meta = section(record, "spec"), section(record, "metadata")

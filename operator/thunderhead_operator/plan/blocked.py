@@ -52,7 +52,7 @@ def wants_code(ctx: Context) -> str | None:
     spec = ctx.job.spec
     if spec is None or spec.code is None or spec.code.config_map is None or ctx.job.stage is not Stage.CREATING:
         return None
-    copy = code_config_map_name(ctx.job.name, ctx.status.attempt)
+    copy = code_config_map_name(ctx.job.name, ctx.job.uid, ctx.status.attempt)
     ours = {name_of(child) for child in ctx.observed.config_maps if owner_uid(child) == ctx.job.uid}
     return None if copy in ours else spec.code.config_map.name
 

@@ -35,13 +35,13 @@ def job_children(ctx: Context) -> tuple[CreateChild, ...]:
 
 def attempt_children(ctx: Context) -> tuple[CreateChild, ...]:
     """What the pods of the attempt mount: written once, immutable, so that a later edit cannot reach half of them."""
-    job, attempt = ctx.job.name, ctx.status.attempt
+    job, uid, attempt = ctx.job.name, ctx.job.uid, ctx.status.attempt
     labels = child_labels(ctx, attempt)
     frozen = frozen_job(ctx).model_dump_json()
-    maps = [_config_map(ctx, job_config_map_name(job, attempt), labels, {JOB_FILE_NAME: frozen})]
+    maps = [_config_map(ctx, job_config_map_name(job, uid, attempt), labels, {JOB_FILE_NAME: frozen})]
     code = _code(ctx)
     if code is not None:
-        maps.append(_config_map(ctx, code_config_map_name(job, attempt), labels, **code))
+        maps.append(_config_map(ctx, code_config_map_name(job, uid, attempt), labels, **code))
     return tuple(CreateChild(Kind.CONFIG_MAP, manifest) for manifest in maps)
 
 

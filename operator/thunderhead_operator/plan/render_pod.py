@@ -188,10 +188,10 @@ def _mounts(spec: TrainingJobSpec) -> list[Manifest]:
 
 
 def _volumes(ctx: Context, spec: TrainingJobSpec) -> list[Manifest]:
-    job, attempt = ctx.job.name, ctx.status.attempt
-    volumes: list[Manifest] = [{"name": "job", "configMap": {"name": job_config_map_name(job, attempt)}}]
+    job, uid, attempt = ctx.job.name, ctx.job.uid, ctx.status.attempt
+    volumes: list[Manifest] = [{"name": "job", "configMap": {"name": job_config_map_name(job, uid, attempt)}}]
     if has_code(spec):
-        volumes.append({"name": "code", "configMap": {"name": code_config_map_name(job, attempt)}})
+        volumes.append({"name": "code", "configMap": {"name": code_config_map_name(job, uid, attempt)}})
     return [
         *volumes,
         {"name": "tmp", "emptyDir": {}},

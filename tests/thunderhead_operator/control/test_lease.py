@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from op_faults import Flaky
@@ -12,7 +12,7 @@ from op_time import virtually
 
 from thunderhead_operator.cluster.errors import Unavailable
 from thunderhead_operator.cluster.memory import MemoryCluster
-from thunderhead_operator.control.lease import DURATION_S, RENEW_S, Lease
+from thunderhead_operator.control.lease import CLOCK_SKEW_S, DURATION_S, RENEW_S, Lease
 
 
 def clock() -> float:
@@ -25,7 +25,7 @@ def lease(cluster: MemoryCluster, identity: str) -> Lease:
         namespace="system",
         name="operator",
         identity=identity,
-        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        now=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=clock()),
         monotonic=clock,
     )
 
@@ -117,3 +117,20 @@ def test_who_was_replaced_stops(caplog: pytest.LogCaptureFixture) -> None:
 
     scenario(test)
     assert "is lost" in caplog.text
+
+
+def test_the_lease_of_one_who_died_long_ago_is_taken_at_once() -> None:
+    async def test(cluster: MemoryCluster) -> None:
+        await lease(cluster, "a").acquire()
+        await asyncio.sleep(DURATION_S + CLOCK_SKEW_S - 1)
+        waits = asyncio.create_task(lease(cluster, "b").acquire())
+        await asyncio.sleep(0)
+        assert not waits.done(), "clocks may differ by so much"
+        waits.cancel()
+        await asyncio.gather(waits, return_exceptions=True)
+        await asyncio.sleep(2)
+        before = clock()
+        await lease(cluster, "c").acquire()
+        assert clock() == before
+
+    scenario(test)
