@@ -1,10 +1,16 @@
 """Callbacks: code that runs at moments of a run."""
 
+from thunderhead.callbacks.bars import TQDMProgressBar
 from thunderhead.callbacks.callback import Callback, Checkpoint
 from thunderhead.callbacks.early_stopping import EarlyStopping
+from thunderhead.callbacks.gradient_accumulation_scheduler import GradientAccumulationScheduler
 from thunderhead.callbacks.lambda_callback import LambdaCallback
+from thunderhead.callbacks.lr_monitor import LearningRateMonitor
 from thunderhead.callbacks.model_checkpoint import ModelCheckpoint
+from thunderhead.callbacks.model_summary import ModelSummary, RichModelSummary
+from thunderhead.callbacks.on_exception_checkpoint import OnExceptionCheckpoint
 from thunderhead.callbacks.progress import LineProgress, ProgressBar, TerminalProgress
+from thunderhead.callbacks.rich_bar import RichProgressBar, RichProgressBarTheme
 from thunderhead.callbacks.step_trace import StepTrace
 from thunderhead.callbacks.timer import Timer
 
@@ -12,11 +18,19 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "EarlyStopping",
+    "GradientAccumulationScheduler",
     "LambdaCallback",
+    "LearningRateMonitor",
     "LineProgress",
     "ModelCheckpoint",
+    "ModelSummary",
+    "OnExceptionCheckpoint",
     "ProgressBar",
+    "RichModelSummary",
+    "RichProgressBar",
+    "RichProgressBarTheme",
     "StepTrace",
+    "TQDMProgressBar",
     "TerminalProgress",
     "Timer",
 ]

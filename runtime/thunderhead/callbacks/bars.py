@@ -1,0 +1,306 @@
+"""Progress bars under the names that Lightning's users know: a bar per stage on a terminal, lines in a log."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from thunderhead.callbacks.progress import ProgressBar
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.warning import warn
+
+if TYPE_CHECKING:
+    from thunderhead.core.module import LightningModule
+    from thunderhead.trainer.trainer import Trainer
+
+_MIN_SECONDS: Final = 0.1
+_TITLES: Final = {
+    "sanity_check": "Sanity check",
+    "validate": "Validation",
+    "test": "Testing",
+    "predict": "Predicting",
+}
+
+
+@dataclass(slots=True)
+class Bar:
+    """What one bar shows.
+
+    Attributes:
+        title: what is running.
+        done: batches done.
+        total: batches in all, infinite where unknown.
+        rate: batches per second since the bar was last drawn.
+        metrics: values shown beside it.
+    """
+
+    title: str
+    done: int = 0
+    total: float = math.inf
+    rate: float = 0.0
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def of(self) -> str:
+        """``9/20``, or ``9`` where the total is unknown."""
+        return f"{self.done}" if math.isinf(self.total) else f"{self.done}/{int(self.total)}"
+
+
+class StageBars(ProgressBar):
+    """Base of the bars: one for training, one for the evaluation that runs inside or instead of it.
+
+    On a terminal the running bar is redrawn at most ten times a second, and at its end. Elsewhere there is a line per
+    interval, and one per validation.
+
+    Args:
+        refresh_rate: batches between looks at the clock; 0 shows nothing.
+        leave: keep the bar of each epoch on the screen.
+        interval_s: seconds between lines where there is no terminal.
+        stream: where to write; standard output by default.
+        clock: seconds, ever increasing.
+    """
+
+    def __init__(
+        self,
+        refresh_rate: int = 1,
+        leave: bool = False,
+        *,
+        interval_s: float = 10.0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if isinstance(refresh_rate, bool) or not isinstance(refresh_rate, int) or refresh_rate < 0:
+            raise MisconfigurationException(f"refresh_rate={refresh_rate!r} must be a number of batches, 0 for no bar")
+        super().__init__(stream, clock)
+        self.refresh_rate = refresh_rate
+        self.leave = leave
+        self.interval_s = interval_s
+        self.on_terminal = False
+        self._enabled = refresh_rate > 0
+        self._bar = Bar("")
+        self._drawn_at, self._drawn_done = -math.inf, 0
+        self._train_rate = 0.0
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether anything is shown."""
+        return self._enabled and self.refresh_rate > 0
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether nothing is shown."""
+        return not self.is_enabled
+
+    # --- drawing, for the kinds of bars ----------------------------------------------------------------------------
+
+    def draw(self, bar: Bar) -> None:
+        """Show ``bar`` as it stands."""
+        raise NotImplementedError
+
+    def close(self, bar: Bar, *, leave: bool) -> None:
+        """``bar`` is over; ``leave`` it on the screen or wipe it away."""
+        raise NotImplementedError
+
+    # --- moments -----------------------------------------------------------------------------------------------------
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Look where the output goes."""
+        super().setup(trainer, pl_module, stage)
+        self.on_terminal = self.stream.isatty()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Redraw, or write a line, if it is time."""
+        if not self.is_enabled or not self._is_due(batch_idx + 1, trainer.is_last_batch):
+            return
+        if self.on_terminal:
+            title = f"Epoch {trainer.current_epoch}"
+            self._show(trainer, pl_module, title, batch_idx + 1, trainer.num_training_batches)
+        else:
+            self._write(self._describe(trainer, pl_module, batch_idx + 1))
+            self._drawn_at = self._clock()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the epoch's bar with its final values."""
+        if not self.is_enabled or not self.on_terminal:
+            return
+        title = f"Epoch {trainer.current_epoch}"
+        self._show(trainer, pl_module, title, trainer.fit_loop.batches_done, trainer.num_training_batches)
+        if self.leave:
+            self._end(leave=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The last bar stays."""
+        self._end(leave=True)
+
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Nothing of the sanity check stays."""
+        self._end(leave=False)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Redraw, if it is time."""
+        totals = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
+        self._evaluated(trainer, pl_module, batch_idx + 1, dataloader_idx, totals)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Redraw, if it is time."""
+        self._evaluated(trainer, pl_module, batch_idx + 1, dataloader_idx, trainer.num_test_batches)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Redraw, if it is time."""
+        self._evaluated(trainer, pl_module, batch_idx + 1, dataloader_idx, trainer.num_predict_batches)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Inside fit the training bar goes on; in a log, a line tells what was measured."""
+        if trainer.sanity_checking:
+            return
+        self._end(leave=trainer._fn != "fit")
+        if self.is_enabled and not self.on_terminal and trainer._fn == "fit":
+            values = "".join(f"  {name} {_number(value)}" for name, value in trainer.progress_bar_metrics.items())
+            self._write(f"epoch {trainer.current_epoch}  step {trainer.global_step}  validated{values}")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The bar stays."""
+        self._end(leave=True)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The bar stays."""
+        self._end(leave=True)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """What comes next begins on a line of its own."""
+        self._end(leave=True)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """The same."""
+        self._end(leave=True)
+
+    # --- the running bar ---------------------------------------------------------------------------------------------
+
+    def _evaluated(
+        self, trainer: Trainer, pl_module: LightningModule, done: int, loader: int, totals: Sequence[float]
+    ) -> None:
+        total = totals[loader]
+        if not self.is_enabled or not self._is_due(done, done == total):
+            return
+        title = _TITLES[str(trainer.state.stage)] + (f" (loader {loader})" if len(totals) > 1 else "")
+        if self.on_terminal:
+            self._show(trainer, pl_module, title, done, total)
+        elif done != total:
+            self._write(f"{title.lower()}  batch {Bar(title, done, total).of}")
+            self._drawn_at = self._clock()
+
+    def _is_due(self, done: int, last: bool) -> bool:
+        if done % self.refresh_rate and not last:
+            return False
+        interval = _MIN_SECONDS if self.on_terminal else self.interval_s
+        if self._drawn_at == -math.inf and not self.on_terminal:
+            self._drawn_at = self._clock()
+        return (last and self.on_terminal) or self._clock() - self._drawn_at >= interval
+
+    def _show(self, trainer: Trainer, pl_module: LightningModule, title: str, done: int, total: float) -> None:
+        now = self._clock()
+        seconds = now - self._drawn_at
+        if title != self._bar.title:
+            # What ran in between does not count: a new bar has the rate of training so far, or none yet.
+            self._bar = Bar(title, rate=self._train_rate if trainer.training else 0.0)
+        elif done > self._drawn_done and seconds > 0:
+            self._bar.rate = (done - self._drawn_done) / seconds
+            if trainer.training:
+                self._train_rate = self._bar.rate
+        bar = self._bar
+        bar.done, bar.total = done, total
+        bar.metrics = self.get_metrics(trainer, pl_module)
+        self._drawn_at, self._drawn_done = now, done
+        self.draw(bar)
+
+    def _end(self, *, leave: bool) -> None:
+        if self._bar.title:
+            self.close(self._bar, leave=leave)
+            self._bar = Bar("")
+
+    def _write(self, line: str) -> None:
+        print(line, file=self.stream, flush=True)
+
+
+class TQDMProgressBar(StageBars):
+    """Bars of plain characters on one line, as tqdm draws them (which need not be installed).
+
+    Args:
+        refresh_rate: batches between looks at the clock; 0 shows nothing.
+        process_position: without meaning here, as there is one line.
+        leave: keep the bar of each epoch on the screen.
+        interval_s: seconds between lines where there is no terminal.
+        stream: where to write; standard output by default.
+        clock: seconds, ever increasing.
+    """
+
+    def __init__(
+        self,
+        refresh_rate: int = 1,
+        process_position: int = 0,
+        leave: bool = False,
+        *,
+        interval_s: float = 10.0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(refresh_rate, leave, interval_s=interval_s, stream=stream, clock=clock)
+        if process_position:
+            warn(f"process_position={process_position} does nothing: bars are drawn on the line of the cursor")
+
+    def draw(self, bar: Bar) -> None:
+        """Overwrite the line."""
+        metrics = "".join(f", {name}={_number(value)}" for name, value in bar.metrics.items())
+        text = f"{bar.of} [{bar.rate:.2f}it/s{metrics}]"
+        if math.isinf(bar.total) or not bar.total:
+            line = f"{bar.title}: {text}"
+        else:
+            share = bar.done / bar.total
+            line = f"{bar.title}: {share:4.0%}|{'█' * int(10 * share):<10}| {text}"
+        self.stream.write(f"\r\x1b[2K{line[: shutil.get_terminal_size().columns - 1]}")
+        self.stream.flush()
+
+    def close(self, bar: Bar, *, leave: bool) -> None:
+        """Begin a new line, or empty this one."""
+        self.stream.write("\n" if leave else "\r\x1b[2K")
+        self.stream.flush()
+
+    def print(self, *values: Any, **options: Any) -> None:
+        """Print on a line of its own; the bar is drawn again below it."""
+        if self._bar.title:
+            self.stream.write("\r\x1b[2K")
+        print(*values, **options)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

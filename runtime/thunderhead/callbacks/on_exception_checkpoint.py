@@ -1,0 +1,67 @@
+"""A checkpoint of the moment in which a run failed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from thunderhead.callbacks.callback import Checkpoint
+from thunderhead.checkpoint import content, file
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.warning import say
+
+if TYPE_CHECKING:
+    from thunderhead.core.module import LightningModule
+    from thunderhead.trainer.trainer import Trainer
+
+
+class OnExceptionCheckpoint(Checkpoint):
+    """Saves when training ends with an exception, and deletes that file once a fit has ended well.
+
+    With it, ``fit(ckpt_path=None)`` means ``"last"``: the next start goes on from the file. It is written by rank 0
+    alone and without a collective, since the other ranks may never come; a run that fails before its first batch leaves
+    the file of an earlier failure as it is.
+
+    Args:
+        dirpath: directory.
+        filename: name without extension.
+
+    Raises:
+        MisconfigurationException: the name is empty.
+    """
+
+    FILE_EXTENSION = ".ckpt"
+
+    def __init__(self, dirpath: str | os.PathLike[str], filename: str = "on_exception") -> None:
+        if not filename:
+            raise MisconfigurationException("OnExceptionCheckpoint(filename='') has no name to write to")
+        self.dirpath = os.fspath(dirpath)
+        self.filename = filename
+        self._training = False
+
+    @property
+    def ckpt_path(self) -> str:
+        """Path of the file."""
+        return os.path.join(self.dirpath, self.filename + self.FILE_EXTENSION)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Everything is restored: from here on there is something to lose."""
+        self._training = not trainer.fast_dev_run
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save, over what is there."""
+        if not self._training:
+            return
+        self._training = False
+        if trainer.is_global_zero:
+            file.write(content.dump(trainer, trainer.fit_loop.position_for_file()), self.ckpt_path)
+            say(f"{type(exception).__name__}: saved {self.ckpt_path}")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Training has ended well: nothing is left to go on from."""
+        self._training = False
+        if stage == "fit" and trainer.is_global_zero and not trainer.fast_dev_run:
+            file.remove(self.ckpt_path)
+
+    def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
+        return {self.ckpt_path} if os.path.exists(self.ckpt_path) else set()
