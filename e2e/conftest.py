@@ -1,7 +1,7 @@
 """The cluster that the tests run on, and Thunderhead on it.
 
 The cluster comes up before the first test, outside of any test's time limit, and goes after the last one, unless it was
-there before: `make cluster-up` keeps one between runs.
+there before: `make cluster-up` keeps one between runs. Continuous integration (CI is set) keeps none.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import pytest
 
 from .cluster import choose
 from .cluster.api import Cluster, Images
-from .cluster.config import REPOSITORY, chosen_name
+from .cluster.config import REPOSITORY, ClusterError, chosen_name
 from .cluster.locks import claimed
 from .cluster.progress import Say
-from .cluster.release import Release, delete_namespace, restricted_namespace
+from .cluster.release import Release, delete_temporary_namespaces, restricted_namespace
 from .support.fixtures import *  # noqa: F403  # the fixtures and hooks of the scenarios; pytest finds them by being here
 
 LOGS = REPOSITORY / "build" / "reports" / "cluster"
@@ -37,17 +37,28 @@ def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(claimed(f"tests-{name}", f"test on cluster {name!r}"))
         tell = stack.enter_context(_teller(session.config))
-        was_there = choose.find(name) is not None
-        cluster, images = choose.up(name, tell)
-        session.config.stash[_CLUSTER], session.config.stash[_IMAGES] = cluster, images
+        keep = choose.find(name) is not None and not os.environ.get("CI")
         try:
+            _bring_up(session.config, name, tell)
             return (yield)
         finally:
-            if session.testsfailed:
-                cluster.diagnose(LOGS)
-                tell(f"cluster: logs are in {LOGS}")
-            if not was_there:
-                choose.down(name, tell)
+            _put_away(session, name, tell, keep=keep)
+
+
+def _bring_up(config: pytest.Config, name: str, tell: Say) -> None:
+    try:
+        config.stash[_CLUSTER], config.stash[_IMAGES] = choose.up(name, tell)
+    except ClusterError as error:
+        pytest.exit(f"no cluster to test on: {error}", returncode=pytest.ExitCode.TESTS_FAILED)
+
+
+def _put_away(session: pytest.Session, name: str, tell: Say, *, keep: bool) -> None:
+    cluster = session.config.stash.get(_CLUSTER, None)
+    if cluster is not None and session.testsfailed:
+        cluster.diagnose(LOGS)
+        tell(f"cluster: logs are in {LOGS}")
+    if not keep:
+        choose.down(name, tell)
 
 
 @pytest.fixture(scope="session")
@@ -75,9 +86,10 @@ def operator(cluster: Cluster, images: Images) -> Iterator[Release]:
 def namespace(cluster: Cluster) -> Iterator[str]:
     """A fresh namespace that enforces the restricted profile."""
     name = f"e2e-{secrets.token_hex(3)}"
-    restricted_namespace(cluster, name)
+    delete_temporary_namespaces(cluster)  # a session that was killed may have left one, and jobs in it
+    restricted_namespace(cluster, name, temporary=True)
     yield name
-    delete_namespace(cluster, name)
+    delete_temporary_namespaces(cluster)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from .config import OPERATOR_NAMESPACE, REPOSITORY
 
 CHART = REPOSITORY / "charts" / "thunderhead"
 _READY = "180s"
+_TEMPORARY = "thunderhead.dev/e2e"
+"""Label of the namespaces that tests work in."""
 
 
 class Release:
@@ -41,21 +43,19 @@ class Release:
         return client.helm(cluster.helm, cluster.kubeconfig, *words, "--namespace", self.namespace)
 
 
-def restricted_namespace(cluster: Cluster, name: str) -> None:
+def restricted_namespace(cluster: Cluster, name: str, *, temporary: bool = False) -> None:
     """Makes sure of a namespace in which only pods of the restricted profile are admitted."""
-    labels = {
-        "pod-security.kubernetes.io/enforce": "restricted",
-        "pod-security.kubernetes.io/enforce-version": "latest",
-    }
+    enforce = "pod-security.kubernetes.io/enforce"
+    labels = {enforce: "restricted", f"{enforce}-version": "latest", **({_TEMPORARY: "true"} if temporary else {})}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     _kubectl(cluster, "apply", "--server-side", "-f", "-", stdin=json.dumps(namespace))
     # Until a controller has made it, no pod is admitted.
     _kubectl(cluster, "wait", "--for=create", "serviceaccount/default", "--namespace", name, "--timeout=60s")
 
 
-def delete_namespace(cluster: Cluster, name: str) -> None:
-    """Begins the end of a namespace and of everything in it, and does not wait for it."""
-    _kubectl(cluster, "delete", "namespace", name, "--wait=false")
+def delete_temporary_namespaces(cluster: Cluster) -> None:
+    """Begins the end of every temporary namespace and of everything in it, and does not wait for it."""
+    _kubectl(cluster, "delete", "namespace", "--selector", _TEMPORARY, "--wait=false")
 
 
 def _image(value: str, name: str) -> dict[str, str]:
