@@ -24,7 +24,7 @@ def test_a_deleted_pod_costs_one_free_attempt_and_no_bit(
     how: str,
     grace_s: int | None,
     victim: int,
-    baseline: Run,
+    undisturbed: Run,
     start: Start,
     api: Api,
     commits: Commits,
@@ -55,7 +55,7 @@ def test_a_deleted_pod_costs_one_free_attempt_and_no_bit(
     lost = 15 - (resumed.step - 1)
     figures.note(SCENARIO, f"{how}: steps done again", max(0, last_step(run, attempt=1) - resumed.step + 1), "steps")
     assert lost <= 15 - 10, "training goes on from the newest commit, which is that of step 10 at least"
-    assert commits.newest(run).differences(commits.newest(baseline)) == []
+    assert commits.newest(run).differences(commits.newest(undisturbed)) == []
 
 
 def assert_attempts_never_overlap(run: Run) -> None:

@@ -25,7 +25,7 @@ BOUND_S = 90
 @pytest.mark.parametrize("whose", ["rank 0", "another"])
 def test_training_goes_on_elsewhere(
     whose: str,
-    baseline: Run,
+    undisturbed: Run,
     start: Start,
     api: Api,
     healed: Cluster,
@@ -52,7 +52,7 @@ def test_training_goes_on_elsewhere(
     assert [one["cause"] for one in status["ledger"]] == ["NodeLost", "Completed"]
     assert status["restarts"] == {"charged": 0, "free": 1, "total": 1}
     assert_nothing_ran_twice(run, commits)
-    assert commits.newest(run).differences(commits.newest(baseline)) == []
+    assert commits.newest(run).differences(commits.newest(undisturbed)) == []
     assert took <= BOUND_S
 
 

@@ -118,6 +118,13 @@ def hands(cluster: Cluster, api: Api, images: Any) -> Iterator[Hands]:
     hands.remove()
 
 
+@pytest.fixture(scope="session")
+def undisturbed(baseline: Run) -> Run:
+    """The same once it has ended, for others to be compared with; nothing that is done to them can touch it."""
+    baseline.wait_end()
+    return baseline
+
+
 class Installed(Protocol):
     """What the scenarios use of the fixture `operator`."""
 
