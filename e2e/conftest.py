@@ -35,19 +35,23 @@ def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
         return (yield)
     name = chosen_name()
     with ExitStack() as stack:
-        stack.enter_context(claimed(f"tests-{name}", f"test on cluster {name!r}"))
+        with _plain_errors():
+            stack.enter_context(claimed(f"tests-{name}", f"test on cluster {name!r}"))
         tell = stack.enter_context(_teller(session.config))
         keep = choose.find(name) is not None and not os.environ.get("CI")
         try:
-            _bring_up(session.config, name, tell)
+            with _plain_errors():
+                session.config.stash[_CLUSTER], session.config.stash[_IMAGES] = choose.up(name, tell)
             return (yield)
         finally:
             _put_away(session, name, tell, keep=keep)
 
 
-def _bring_up(config: pytest.Config, name: str, tell: Say) -> None:
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Ends the session with what is wrong with the cluster, and no traceback of pytest's own."""
     try:
-        config.stash[_CLUSTER], config.stash[_IMAGES] = choose.up(name, tell)
+        yield
     except ClusterError as error:
         pytest.exit(f"no cluster to test on: {error}", returncode=pytest.ExitCode.TESTS_FAILED)
 

@@ -29,6 +29,11 @@ def _up(_: argparse.Namespace) -> int:
     return 0
 
 
+def _build(_: argparse.Namespace) -> int:
+    choose.build_all()
+    return 0
+
+
 def _down(_: argparse.Namespace) -> int:
     choose.down(chosen_name())
     return 0
@@ -50,13 +55,14 @@ def _kubectl(arguments: argparse.Namespace) -> int:
     os.execve(cluster.kubectl, ["kubectl", *arguments.words], {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)})
 
 
-_COMMANDS = {"up": _up, "down": _down, "tool": _tool, "fault": _fault, "kubectl": _kubectl}
+_COMMANDS = {"build": _build, "up": _up, "down": _down, "tool": _tool, "fault": _fault, "kubectl": _kubectl}
 _FAULTS = ("power-cut", "power-on", "freeze", "thaw", "unplug", "plug")
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m e2e.cluster", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("build", help="build what a cluster needs, and start nothing")
     commands.add_parser("up", help="start the cluster, or mend the one that runs")
     commands.add_parser("down", help="end it and remove every trace")
     tool = commands.add_parser("tool", help="build a program and print the directory it is in")

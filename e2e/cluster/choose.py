@@ -26,6 +26,14 @@ def up(name: str, tell: Say = say) -> tuple[Cluster, Images]:
     return kind.up(name, tell) if maker() == "kind" else local.up(name, tell)
 
 
+def build_all(tell: Say = say) -> None:
+    """Builds everything that `up` would, so that it has only to start it."""
+    if maker() == "kind":
+        kind.build_all(tell)
+    else:
+        local.build_all(tell)
+
+
 def down(name: str, tell: Say = say) -> None:
     """Ends the cluster `name` and removes every trace of it; does nothing where there is none."""
     if maker() == "kind":

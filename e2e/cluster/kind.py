@@ -107,10 +107,14 @@ class KindCluster:
         return node
 
 
+def build_all(tell: Say = say) -> tuple[Images, Path]:
+    """The images and helm; built unless they are there."""
+    return _build_images(tell), build_program("helm", tell) / "helm"
+
+
 def up(name: str, tell: Say = say) -> tuple[KindCluster, Images]:
     """Returns the running cluster `name`, whole, with the images of this checkout on its nodes."""
-    images = _build_images(tell)
-    helm = build_program("helm", tell) / "helm"
+    images, helm = build_all(tell)
     with locked(f"cluster-{name}"):
         cluster = find(name)
         if cluster is None:

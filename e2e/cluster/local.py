@@ -123,8 +123,18 @@ class LocalCluster:
         return said.split() == ["True"] * len(self.node_names)
 
 
-def build_programs(tell: Say = say) -> Programs:
-    """Builds what the cache lacks, one after the other: each build uses every core by itself."""
+def build_all(tell: Say = say) -> tuple[Programs, Images, Path]:
+    """Programs, images, and the image store that nodes begin with; built unless the cache has them."""
+    if os.geteuid() != 0:
+        raise ClusterError("only root can make network and process namespaces: run as root, or start a docker engine")
+    with ThreadPoolExecutor(1) as beside:  # compilers use the processors while images wait for the network and the disk
+        building = beside.submit(_build_images, tell)
+        programs = _build_programs(tell)
+        return programs, *building.result()
+
+
+def _build_programs(tell: Say) -> Programs:
+    """One after the other: each build uses every processor by itself."""
     return Programs(
         kubernetes=build_program("kubernetes", tell),
         helm=build_program("helm", tell),
@@ -132,8 +142,7 @@ def build_programs(tell: Say = say) -> Programs:
     )
 
 
-def build_images(tell: Say = say) -> tuple[Images, Path]:
-    """Builds images and the store that nodes begin with, unless the cache has them."""
+def _build_images(tell: Say) -> tuple[Images, Path]:
     packages.install((*packages.NODE_PACKAGES, *packages.IMAGE_PACKAGES, *packages.OBSERVER_PACKAGES), tell)
     images = build(tell)
     stored = [stored_image(storage().storage, image) for image in images.names()]
@@ -145,12 +154,7 @@ def up(name: str, tell: Say = say) -> tuple[LocalCluster, Images]:
 
     What is missing is built; a cluster of which parts are missing is made anew.
     """
-    if os.geteuid() != 0:
-        raise ClusterError("only root can make network and process namespaces: run as root, or start a docker engine")
-    with ThreadPoolExecutor(1) as beside:  # compilers use the processors while images wait for the network and the disk
-        building = beside.submit(build_images, tell)
-        programs = build_programs(tell)
-        images, prepared = building.result()
+    programs, images, prepared = build_all(tell)
     with locked(f"cluster-{name}"):
         cluster = find(name, programs)
         if cluster is None or not cluster.is_whole():
