@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -69,9 +70,11 @@ def trainer_arguments(spec: Spec, plan: WorkerPlan) -> dict[str, Any]:
 
 
 def _prepare_imports(plan: WorkerPlan) -> None:
-    """The user's files come first, for this process and for the loader processes it may spawn."""
+    """The user's files come first, for this process and for whatever Python it starts."""
     if plan.code_dir.is_dir():
         sys.path.insert(0, str(plan.code_dir))
+        inherited = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(plan.code_dir), *([inherited] if inherited else [])])
         sys.dont_write_bytecode = True  # the directory is read-only
 
 
