@@ -1,6 +1,6 @@
 """Names of a job and of everything made for it.
 
-A job's name is at most 40 characters so that every child's name is a DNS label (63): the longest is a pod's,
+A job's name is at most 40 characters so that the names of pods and Service are DNS labels (63): the longest is a pod's,
 ``<job>-<attempt>-<node rank>``, which leaves 17 digits for the attempt beside the 4 of the largest node rank. Read from
 the right, every name belongs to one job only: job ``a`` and job ``a-1`` never name the same pod or ConfigMap.
 """
@@ -11,6 +11,7 @@ import re
 from typing import Final
 
 JOB_NAME_MAX: Final = 40
+_UID_PART: Final = 8
 JOB_NAME_PATTERN: Final = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 _JOB_NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
@@ -29,14 +30,18 @@ def pod_name(job: str, attempt: int, node_rank: int) -> str:
     return f"{job}-{attempt}-{node_rank}"
 
 
-def job_config_map_name(job: str, attempt: int) -> str:
-    """ConfigMap that holds the frozen job of ``attempt``."""
-    return f"{job}-{attempt}"
+def job_config_map_name(job: str, uid: str, attempt: int) -> str:
+    """ConfigMap that holds the frozen job of ``attempt``.
+
+    It is immutable, and a kubelet that still holds a pod of a deleted job of the same name would go on serving that
+    job's content: so the name tells the jobs apart.
+    """
+    return f"{job}-{attempt}-{uid[:_UID_PART]}"
 
 
-def code_config_map_name(job: str, attempt: int) -> str:
+def code_config_map_name(job: str, uid: str, attempt: int) -> str:
     """ConfigMap that holds the user's files of ``attempt``; there is none when the code is in the image."""
-    return f"{job}-{attempt}-code"
+    return f"{job_config_map_name(job, uid, attempt)}-code"
 
 
 def service_name(job: str) -> str:

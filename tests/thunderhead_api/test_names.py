@@ -9,6 +9,7 @@ import pytest
 
 from thunderhead_api import names
 
+UID = "e26557aa-d20f-4156-9b8f-fc65078b3146"
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
@@ -26,11 +27,11 @@ def test_the_longest_names_are_dns_labels() -> None:
     job, attempt = "x" * names.JOB_NAME_MAX, 10**16
     for name in (
         names.pod_name(job, attempt, 9_999),
-        names.code_config_map_name(job, attempt),
         names.service_name(job),
     ):
         assert DNS_LABEL.fullmatch(name)
         assert len(name) <= 63
+    assert DNS_LABEL.fullmatch(names.code_config_map_name(job, UID, attempt))  # a subdomain: up to 253
 
 
 def test_no_two_jobs_share_a_child() -> None:
@@ -38,7 +39,9 @@ def test_no_two_jobs_share_a_child() -> None:
     numbers = range(1, 4)
     pods = [names.pod_name(*each) for each in itertools.product(jobs, numbers, range(3))]
     maps = [
-        name(j, n) for name in (names.job_config_map_name, names.code_config_map_name) for j in jobs for n in numbers
+        name(j, uid, n)
+        for name in (names.job_config_map_name, names.code_config_map_name)
+        for j, uid, n in itertools.product(jobs, (UID, "7d0c5a44-0000"), numbers)
     ]
     assert len(set(pods)) == len(pods)
     assert len(set(maps)) == len(maps)

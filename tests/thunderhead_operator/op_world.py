@@ -96,6 +96,10 @@ class World:
         return self.cluster.get(KIND, *KEY)
 
     @property
+    def uid(self) -> str:
+        return str(self.raw["metadata"]["uid"])
+
+    @property
     def status(self) -> TrainingJobStatus:
         return TrainingJobStatus.model_validate(self.raw.get("status", {}))
 

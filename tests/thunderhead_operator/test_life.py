@@ -13,6 +13,7 @@ from op_kubelet import End, Pod, done_after, ends
 from op_world import KEY, NAME, NAMESPACE, World, job
 
 from thunderhead_api.messages import Culprit, StatusReply
+from thunderhead_api.names import code_config_map_name, job_config_map_name
 from thunderhead_api.treaty import KIND, Cause, Label, Outcome, Phase
 from thunderhead_operator.cluster.api import ClusterApi
 from thunderhead_operator.cluster.errors import Forbidden, Invalid, NotFound
@@ -63,7 +64,7 @@ async def test_same_fault_every_time_fails_after_budget_plus_one() -> None:
 
 def met(world: World) -> StatusReply | None:
     """Node 0's agent once its pod runs: all ranks have met."""
-    uid, attempt = world.raw["metadata"]["uid"], world.status.attempt
+    uid, attempt = world.uid, world.status.attempt
     pod = world.pods().get(f"digits-{attempt}-0")
     if pod is None or pod["status"]["phase"] != "Running":
         return None
@@ -106,7 +107,7 @@ async def test_missing_code_blocks_and_heals() -> None:
         {"kind": "ConfigMap", "metadata": {"name": "digits-code", "namespace": NAMESPACE}, "data": {"a.py": "1"}}
     )
     await world.finish()
-    assert world.cluster.get("ConfigMap", NAMESPACE, "digits-1-code")["data"] == {"a.py": "1"}
+    assert world.cluster.get("ConfigMap", NAMESPACE, code_config_map_name(NAME, world.uid, 1))["data"] == {"a.py": "1"}
     assert world.condition("Complete") is not None
     assert world.events()[:3] == ["AttemptStarted", "Blocked", "Completed"]
 
@@ -214,7 +215,7 @@ async def test_deleting_the_children_of_a_finished_job_revives_nothing() -> None
     await world.finish()
     for name in world.pods():
         world.cluster.delete_pod(NAMESPACE, name)
-    world.cluster.remove("ConfigMap", NAMESPACE, "digits-1")
+    world.cluster.remove("ConfigMap", NAMESPACE, job_config_map_name(NAME, world.uid, 1))
     world.cluster.remove("Service", NAMESPACE, NAME)
     world.edit_spec(seed=1, nodes=5)
     await world.tick(5)
@@ -265,7 +266,8 @@ async def test_a_job_edited_in_mid_pass_is_never_half_applied() -> None:
         last = world.status.attempt
         pods = [p for p in world.pods().values() if p["metadata"]["labels"][Label.ATTEMPT] == str(last)]
         assert len(pods) == 3
-        frozen = json.loads(world.cluster.get("ConfigMap", NAMESPACE, f"digits-{last}")["data"]["job.json"])
+        name = job_config_map_name(NAME, world.uid, last)
+        frozen = json.loads(world.cluster.get("ConfigMap", NAMESPACE, name)["data"]["job.json"])
         assert (frozen["nodes"], frozen["spec"]["seed"]) == (3, 7)
         assert world.status.restarts.charged == 0
 
@@ -296,7 +298,7 @@ async def test_stopped_pods_of_an_old_attempt_go_when_the_next_is_under_way() ->
     await world.run(lambda w: w.status.attempt == 2 and w.status.pods_created_at is not None)
     await world.tick(10)
     assert set(world.pods()) == {"digits-2-0", "digits-2-1"}
-    assert [m["metadata"]["name"] for m in world.cluster.all("ConfigMap")] == ["digits-2"]
+    assert [m["metadata"]["name"] for m in world.cluster.all("ConfigMap")] == [job_config_map_name(NAME, world.uid, 2)]
 
 
 async def test_survivors_get_seconds_and_a_kubelet_that_does_not_answer_is_overruled() -> None:

@@ -99,7 +99,9 @@ def test_missing_code_is_named() -> None:
 
 def test_code_is_read_only_while_its_copy_is_still_to_be_made() -> None:
     assert wants_code(context(CREATING, spec=CODE)) == "digits-code"
-    assert wants_code(context(CREATING, spec=CODE, config_maps=(config_map("digits-1-code"),))) is None
-    assert wants_code(context(CREATING, spec=CODE, config_maps=(config_map("digits-1-code", ownerReferences=[]),)))
+    assert wants_code(context(CREATING, spec=CODE, config_maps=(config_map("digits-1-uid-job-code"),))) is None
+    assert wants_code(
+        context(CREATING, spec=CODE, config_maps=(config_map("digits-1-uid-job-code", ownerReferences=[]),))
+    )
     assert wants_code(context(CREATING)) is None
     assert wants_code(context(None, pod(0), pod(1), spec=CODE)) is None

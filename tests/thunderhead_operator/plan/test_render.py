@@ -133,10 +133,10 @@ def test_the_frozen_job_is_resolved_and_says_nothing_twice() -> None:
 
 def test_config_maps_are_immutable_and_bear_their_attempt() -> None:
     maps = {c.manifest["metadata"]["name"]: c.manifest for c in attempt_children(context(None, spec=FULL))}
-    assert set(maps) == {"digits-1", "digits-1-code"}
+    assert set(maps) == {"digits-1-uid-job", "digits-1-uid-job-code"}
     assert all(m["immutable"] for m in maps.values())
-    assert maps["digits-1-code"]["data"] == {"digits.py": "x = 1\n"}
-    assert json.loads(maps["digits-1"]["data"]["job.json"])["attempt"] == 1
+    assert maps["digits-1-uid-job-code"]["data"] == {"digits.py": "x = 1\n"}
+    assert json.loads(maps["digits-1-uid-job"]["data"]["job.json"])["attempt"] == 1
 
 
 def test_a_users_config_map_is_copied_binary_data_too() -> None:
