@@ -21,7 +21,7 @@ demo: setup-runtime ## train the digits without a cluster, lose a pod half way, 
 
 test: setup ## everything that needs no cluster
 	@mkdir -p $(REPORTS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n $(TEST_WORKERS) --dist loadscope --junitxml=$(REPORTS)/test.xml
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder --junitxml=$(REPORTS)/test.xml
 
 lint: setup ## ruff, mypy --strict, import contracts, generated files
 	$(BIN)/ruff check .

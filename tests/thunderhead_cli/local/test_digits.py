@@ -94,7 +94,7 @@ def test_pod_was_lost_and_the_job_completed(bereft: Finished) -> None:
 
 
 def test_recovered_run_equals_the_undisturbed_bit_for_bit(undisturbed: Finished, bereft: Finished) -> None:
-    assert len(undisturbed.ledger) == 1
+    assert len(undisturbed.ledger) == 1, undisturbed.output
     expected = undisturbed.final_bits()
     assert {content for content, _ in expected} == {"replicated", "local"}
     assert bereft.final_bits() == expected
