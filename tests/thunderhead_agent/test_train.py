@@ -19,9 +19,11 @@ from thunderhead_api.treaty import ExitCode, Outcome
 pytestmark = pytest.mark.timeout(600)
 
 CODE = """
-import os, signal, time
+import time
 import torch
 import thunderhead as th
+from thunderhead.job import attached
+from thunderhead.job.stop import NEVER
 
 class Data(th.LightningDataModule):
     def __init__(self, batch_size: int = 4):
@@ -35,14 +37,19 @@ class Data(th.LightningDataModule):
         return torch.utils.data.DataLoader(data, batch_size=self.batch_size, shuffle=True)
 
 class Regression(th.LightningModule):
-    def __init__(self, lr: float = 0.01, pause: float = 0.0):
+    def __init__(self, lr: float = 0.01, hold_after: int = -1):
         super().__init__()
-        self.lr, self.pause = lr, pause
+        self.lr, self.hold_after = lr, hold_after
         nn = torch.nn
         self.net = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.2), nn.ReLU(), nn.Linear(16, 1))
 
+    def on_train_start(self):
+        self.began = self.trainer.global_step
+
     def training_step(self, batch, index):
-        time.sleep(self.pause)
+        # Some steps after the start of this execution, wait until all are asked to stop (or somebody kills us).
+        while self.trainer.global_step == self.began + self.hold_after and attached().stop.limit == NEVER:
+            time.sleep(0.01)
         x, y = batch
         loss = torch.nn.functional.mse_loss(self.net(x), y)
         self.log("loss", loss)
@@ -109,10 +116,10 @@ def job(start: Start) -> Any:
     code.mkdir()
     (code / "regression.py").write_text(CODE)
 
-    def begin(attempt: int, *, store: str = "store", **changes: Any) -> Attempt:
+    def begin(attempt: int, *, store: str = "store", hold_after: int = -1, **changes: Any) -> Attempt:
         spec = {
             "command": "fit",
-            "module": {"class_path": "regression.Regression", "init_args": {"pause": 0.02}},
+            "module": {"class_path": "regression.Regression", "init_args": {"hold_after": hold_after}},
             "datamodule": {"class_path": "regression.Data", "init_args": {}},
             # A ModelCheckpoint would remember its directory, which is another in each attempt here.
             "trainer": {"max_epochs": 3, "logger": [], "enable_checkpointing": False},
@@ -136,19 +143,19 @@ def test_stopped_and_killed_attempts_end_in_the_bits_of_an_undisturbed_run(job: 
     undisturbed = job(1, store="straight")
     assert undisturbed.wait() == [ExitCode.DONE], undisturbed.logs()
 
-    stopped = job(2)
-    stopped.until(lambda: stopped.is_training() and stopped.nodes[0].status().step >= 3)
+    stopped = job(2, hold_after=8)
+    stopped.until(lambda: stopped.is_training() and stopped.nodes[0].status().step == 8)
     stopped.nodes[0].process.send_signal(signal.SIGTERM)
     assert stopped.wait() == [ExitCode.STOPPED], stopped.logs()
     record = stopped.nodes[0].record
+    assert record.last_step == 9
     assert record.checkpoint is not None
     assert record.checkpoint.step == record.last_step
     assert record.checkpoint.uri.startswith(f"file://{start.directory}/store/team/digits/")
 
-    killed = job(3)
-    killed.until(lambda: killed.is_training() and killed.nodes[0].status().step > (record.last_step or 0) + 6)
-    status = killed.nodes[0].status()
-    assert status.first_step == record.last_step
+    killed = job(3, hold_after=8)
+    killed.until(lambda: killed.is_training() and killed.nodes[0].status().step == 9 + 8)
+    assert killed.nodes[0].status().first_step == 9
     os.kill(killed.nodes[0].worker(1), signal.SIGKILL)
     assert killed.wait() == [ExitCode.FAILED], killed.logs()
 
@@ -156,8 +163,7 @@ def test_stopped_and_killed_attempts_end_in_the_bits_of_an_undisturbed_run(job: 
     assert finished.wait() == [ExitCode.DONE], finished.logs()
     record = finished.nodes[0].record
     assert (record.outcome, record.last_step) == (Outcome.DONE, 36)
-    assert record.first_step is not None
-    assert record.first_step > 5
+    assert record.first_step == 15
     assert newest_bits(start.directory, "store") == newest_bits(start.directory, "straight")
 
 
