@@ -46,24 +46,26 @@ def test_a_frozen_node_cannot_commit_once_another_has(
     gate.wait_for(lambda request: is_upload(request, run.name, HELD_STEP, attempt=1), "the upload", timeout_s=120)
     pod = run.pod(0, attempt=1)
     node = pod["spec"]["nodeName"]
-    with hands.reading_log(node, pod) as log:
-        healed.freeze(node)
-        frozen_at = time.time()
+    hands.keep_log(node, pod)
+    healed.freeze(node)
+    frozen_at = time.time()
 
-        resumed = run.wait_step(1, attempt=2, timeout_s=150)
-        figures.note(SCENARIO, "node frozen → first new step elsewhere ended", resumed.at - frozen_at, "s")
-        assert run.pod(0, attempt=2)["spec"]["nodeName"] != node
-        eventually(lambda: commits.counting(run)[0].epoch.attempt == 2, "a commit of attempt 2", timeout_s=60)
+    resumed = run.wait_step(1, attempt=2, timeout_s=150)
+    figures.note(SCENARIO, "node frozen → first new step elsewhere ended", resumed.at - frozen_at, "s")
+    assert run.pod(0, attempt=2)["spec"]["nodeName"] != node
+    eventually(lambda: commits.counting(run)[0].epoch.attempt == 2, "a commit of attempt 2", timeout_s=60)
 
-        healed.thaw(node)
-        gate.open()
-        thawed_at = time.time()
-        eventually(lambda: hands.count(node, AGENT) == 0, "the end of the zombie", timeout_s=60)
-        figures.note(SCENARIO, "node thawed → zombie ended", time.time() - thawed_at, "s")
-        last_words = eventually(log.text, "the log of the zombie", timeout_s=10)
+    healed.thaw(node)
+    gate.open()
+    thawed_at = time.time()
+    eventually(lambda: hands.count(node, AGENT) == 0, "the end of the zombie", timeout_s=60)
+    figures.note(SCENARIO, "node thawed → zombie ended", time.time() - thawed_at, "s")
+    last_words = hands.kept_log(node)
 
     status = run.wait_end()["status"]
-    assert re.search("supersede", last_words, re.IGNORECASE), last_words
+    said = [line for line in last_words.splitlines() if re.search("supersede", line, re.IGNORECASE)]
+    assert said, last_words
+    figures.note(SCENARIO, "the zombie's last words", said[-1].partition("F ")[2])
     assert [(one["cause"], one["free"]) for one in status["ledger"]] == [("NodeLost", True), ("Completed", True)]
     late = [commit for commit in commits.counting(run) if commit.epoch.attempt == 1 and commit.step >= HELD_STEP]
     assert late == [], "what the zombie wrote after attempt 2 had begun does not count"

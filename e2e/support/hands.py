@@ -8,11 +8,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from .api import DAEMON_SETS, NAMESPACES, NODES, PODS, Api, Object
 from .waiting import eventually
@@ -44,17 +42,24 @@ print("done", flush=True)
 # Counts processes by a word of their command line.
 _COUNTER = _KILLER.partition("print(")[0] + "print(len(victims))"
 
-# Copies a growing file to the output, from the file system that the kubelet sees; goes on when it has been deleted.
-_READER = """
-import glob, sys, time
+# Leaves a process behind that copies a growing file, from the file system that the kubelet sees, also once it is deleted.
+# No connection to it is needed, as none would survive its node's being frozen.
+_KEEPER = """
+import glob, os, sys, time
 kubelet = next(p for p in glob.glob("/proc/[0-9]*") if open(p + "/comm").read().strip() == "kubelet")
-with open(kubelet + "/root" + sys.argv[1], "rb", buffering=0) as file:
-    print("open", flush=True)
+source = open(kubelet + "/root" + sys.argv[1], "rb", buffering=0)
+copy = open(sys.argv[2], "wb", buffering=0)
+print("open", flush=True)
+if os.fork() == 0:
+    os.setsid()
+    for fd in (0, 1, 2):
+        os.close(fd)
     while True:
-        sys.stdout.buffer.write(file.read())
-        sys.stdout.flush()
-        time.sleep(0.2)
+        copy.write(source.read())
+        time.sleep(0.05)
 """
+_KEPT = "/tmp/kept.log"
+_PRINTER = "import sys; print(open(sys.argv[1]).read())"
 
 
 class Hands:
@@ -94,23 +99,27 @@ class Hands:
             assert process.stdout is not None
             return int(process.stdout.readline())
 
-    @contextmanager
-    def reading_log(self, node: str, pod: Object) -> Iterator[Copy]:
-        """Reads the log of a pod's trainer on its node, where it grows on though the API server has forgotten it."""
+    def keep_log(self, node: str, pod: Object) -> None:
+        """From now on copies the log of a pod's trainer on its node, even when the kubelet has forgotten the pod."""
         config = json.loads(self._api.text(NODES.path(None, node, "proxy/configz")))
         meta = pod["metadata"]
         directory = config["kubeletconfig"].get("podLogsDir", "/var/log/pods")
         path = f"{directory}/{meta['namespace']}_{meta['name']}_{meta['uid']}/trainer/0.log"
-        with self._running(node, _READER, path) as process:
+        with self._running(node, _KEEPER, path, _KEPT) as process:
             assert process.stdout is not None
             assert process.stdout.readline().strip() == "open", f"{path} on {node} cannot be read"
-            yield Copy(process.stdout)
+
+    def kept_log(self, node: str) -> str:
+        """What has been copied."""
+        with self._running(node, _PRINTER, _KEPT) as process:
+            assert process.stdout is not None
+            return process.stdout.read()
 
     @contextmanager
-    def _running(self, node: str, program: str, argument: str) -> Iterator[subprocess.Popen[str]]:
+    def _running(self, node: str, program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         pod = next(p for p in self._api.list(PODS, NAMESPACE) if p["spec"].get("nodeName") == node)
         command = [*self._command, "exec", "-i", "-n", NAMESPACE, pod["metadata"]["name"], "--"]
-        words = [*command, "python", "-c", program, argument]
+        words = [*command, "python", "-c", program, *arguments]
         process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
             yield process
@@ -132,23 +141,6 @@ class Trigger:
         self._process.stdin.write(os.linesep)
         self._process.stdin.flush()
         assert self._process.stdout.readline().strip() == "done"
-
-
-class Copy:
-    """What was read of a file so far; a thread reads on as long as it is written."""
-
-    def __init__(self, source: IO[str]) -> None:
-        self._lines: list[str] = []
-        threading.Thread(target=self._read, args=(source,), daemon=True).start()
-
-    def text(self) -> str:
-        return "".join(self._lines)
-
-    def _read(self, source: IO[str]) -> None:
-        try:
-            self._lines.extend(source)
-        except ValueError:  # closed by the one who stopped reading
-            return
 
 
 def _daemon_set(image: str) -> Object:
