@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
 import socket
 from collections.abc import Callable, Mapping
@@ -211,11 +212,19 @@ def remove_boards(job_uid: str, shared_memory: Path = Path("/dev/shm")) -> None:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nobody listens on at this moment.
+
+    From below the range that systems give out by themselves (from 32768 or 49152 on): node 0 listens only seconds later,
+    and until then any connection of any program could be given a port of that range.
+    """
+    for port in random.sample(range(20_000, 32_000), 1000):
+        with socket.socket() as probe:
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("1000 ports between 20000 and 32000 are in use on 127.0.0.1; end the programs that hold them")
 
 
 def _read(path: Path) -> str:
