@@ -214,7 +214,7 @@ def remove_boards(job_uid: str, shared_memory: Path = Path("/dev/shm")) -> None:
 def free_port() -> int:
     """A TCP port that nobody listens on at this moment.
 
-    From below the range that systems give out by themselves (from 32768 or 49152 on): node 0 listens only seconds later,
+    From below the range that systems give out themselves (from 32768 or 49152 on): node 0 listens only seconds later,
     and until then any connection of any program could be given a port of that range.
     """
     for port in random.sample(range(20_000, 32_000), 1000):
