@@ -18,7 +18,7 @@ from thunderhead_operator.control.queue import Key
 from thunderhead_operator.control.reconcile import Reconciler
 from thunderhead_operator.plan.objects import Obj
 
-SEEDS = range(6)
+SEEDS = range(4)
 FAULTS: dict[str, Callable[[], tuple[ApiError, bool]]] = {
     "conflict": lambda: (Conflict("changed"), False),
     "throttled": lambda: (Throttled("slow down", retry_after_s=1.0), False),
@@ -165,7 +165,7 @@ class TwoOperators(World):
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
 async def test_two_operators_at_once(scenario: Scenario) -> None:
     expected = await reference(scenario)
-    for seed in range(25):
+    for seed in range(15):
         chance = random.Random(seed)
         world = TwoOperators(scenario.script(), wrap=lambda api, chance=chance: Interleaved(api, chance))  # type: ignore[misc]  # a lambda's default
         invariants = watched(world, scenario)
@@ -211,7 +211,7 @@ class OneOfTwoStalls(World):
 async def test_an_operator_that_stalls_beside_another(scenario: Scenario) -> None:
     """It may create a pod of an attempt that is over: the other one removes it before it runs."""
     expected = await reference(scenario)
-    for seed in range(25):
+    for seed in range(15):
         world = OneOfTwoStalls(scenario.script(), chance=random.Random(seed))
         invariants = watched(world, scenario)
         invariants.once, invariants.live_phases, invariants.zombies = False, frozenset({"Running"}), True

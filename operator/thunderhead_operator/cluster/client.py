@@ -7,6 +7,7 @@ that do not fit them (a DELETE answered with a ``Status``), after the effect. Ob
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -44,7 +45,9 @@ async def load_client() -> client.ApiClient:
     try:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # the library's
     except config.ConfigException:
-        await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # the library's
+        # Named here because the library reads the variable when it is imported.
+        where = os.environ.get("KUBECONFIG") or None
+        await config.load_kube_config(where, client_configuration=configuration)  # type: ignore[no-untyped-call]  # the library's
     return make_client(configuration)
 
 

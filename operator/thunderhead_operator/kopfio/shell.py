@@ -73,6 +73,10 @@ class Shell:
         finally:
             await self._cluster.close()
 
+    def stop(self) -> None:
+        """End as on a signal."""
+        self._stop.set()
+
     def saw(self, event: str | None, kind: str, obj: Obj) -> None:
         """See the protocol."""
         self._heard_at[kind] = time.monotonic()
@@ -129,7 +133,7 @@ class Shell:
         return {kind: now - self._heard_at[kind] for kind in sorted(WATCHED) if kind in self._heard_at}
 
     async def _start(self) -> None:
-        start_http_server(self._options.metrics_port, registry=self._registry)
+        self._exporter = start_http_server(self._options.metrics_port, registry=self._registry)
         self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._measure_lag())]
 
     async def _work(self) -> None:
@@ -157,6 +161,10 @@ class Shell:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._operator.stop()
+        server, thread = self._exporter
+        server.shutdown()
+        server.server_close()
+        thread.join()
         if held:
             await self._lease.release()
 
