@@ -216,28 +216,34 @@ class LightningModule(ModuleHooks, DataHooks, CheckpointHooks, HyperparametersMi
             MisconfigurationException: not possible in this hook, or the name was logged here with other arguments.
             ValueError: the value is not one number.
         """
+        call = (
+            prog_bar,
+            logger,
+            on_step,
+            on_epoch,
+            reduce_fx,
+            enable_graph,
+            sync_dist,
+            sync_dist_group,
+            add_dataloader_idx,
+            metric_attribute,
+            rank_zero_only,
+        )
         sink = self._sink
         if sink is None:
             _warn_unattached(self)
             return
-        sink.log(
-            name,
-            value,
-            batch_size,
-            (
-                prog_bar,
-                logger,
-                on_step,
-                on_epoch,
-                reduce_fx,
-                enable_graph,
-                sync_dist,
-                sync_dist_group,
-                add_dataloader_idx,
-                metric_attribute,
-                rank_zero_only,
-            ),
-        )
+        # A name that was logged in this hook before, with the same arguments, on a host: the way of nearly every call.
+        entries = sink.entries
+        if entries is not None and name in entries:
+            entry = entries[name]
+            if entry.quick and entry.call == call and value.__class__ is Tensor and value.numel() == 1:
+                weight = batch_size
+                if weight is None:
+                    weight = sink.results.batch_size or sink.results.infer_batch_size() if entry.weighted else 1
+                entry.add(value.item(), weight)
+                return
+        sink.log(name, value, batch_size, call)
 
     def log_dict(self, dictionary: Mapping[str, Any], **kwargs: Any) -> None:
         """``log`` for every item of ``dictionary`` (a MetricCollection too), with the same arguments."""

@@ -55,8 +55,16 @@ def batch_size_of(batch: Any) -> tuple[int | None, bool]:
     A tensor without dimensions counts as one sample; ``None`` when the batch holds no tensor.
     """
     sizes: list[int] = []
-    _collect_sizes(batch, sizes)
-    return (sizes[0], any(size != sizes[0] for size in sizes)) if sizes else (None, False)
+    if batch.__class__ is tuple or batch.__class__ is list:
+        # Nearly every batch is a flat pair of tensors.
+        for item in batch:
+            if item.__class__ is Tensor and item.ndim:
+                sizes += (item.shape[0],)
+            else:
+                _collect_sizes(item, sizes)
+    else:
+        _collect_sizes(batch, sizes)
+    return (sizes[0], len(set(sizes)) > 1) if sizes else (None, False)
 
 
 def _collect_sizes(data: Any, sizes: list[int]) -> None:

@@ -108,7 +108,7 @@ class EvaluationLoop:
         hooks.call(f"on_{kind}_epoch_start")
         outputs = [self._loader(data, index, limit) for index, limit in enumerate(limits)]
         if self.results is not None:
-            self.results.dataloader_idx = None
+            self.results.use_loader(None)
         hooks.call(f"on_{kind}_epoch_end")
         found = self._publish(outputs)
         hooks.call(f"on_{kind}_end")
@@ -130,7 +130,7 @@ class EvaluationLoop:
         several = len(data.feeds) > 1
         iterator = data.begin(index, t.current_epoch)
         if results is not None:
-            results.dataloader_idx = index if several else None
+            results.use_loader(index if several else None)
         self.predictions.append([])
         self._batches(iterator, index, limit, several)
         if t._job is not None:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from thunderhead.loops.position import Next, Position
 from thunderhead.loops.step import AutomaticStep, ManualStep
-from thunderhead.trainer.hook_table import MONITORS, is_overridden
+from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.warning import say, say_once
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class FitLoop:
         t._metrics.settle(results)
         hooks.call("on_train_epoch_end")
         t._metrics.settle(results)
-        hooks.call(MONITORS)
+        hooks.call_monitors()
         t._metrics.publish_epoch(results)
         if all_done:
             t._schedulers.step("epoch", plateau=True)
@@ -235,8 +235,10 @@ class FitLoop:
             at_boundary = p.step != before
             if validation.possible and self._validation_due():
                 p.next = Next.VALIDATE
-            else:
-                self._finish_batch(steps=steps)
+            elif steps:
+                if schedulers.any:
+                    schedulers.step("step", plateau=True)
+                p.log_step += 1
             if job is not None:
                 job.after_step(p, before)
             if p.next is Next.VALIDATE:
@@ -252,15 +254,10 @@ class FitLoop:
         if job is not None:
             job.after_validation()
         p.next = Next.BATCH
-        self._finish_batch(steps=steps)
-
-    def _finish_batch(self, *, steps: bool) -> None:
-        """What waits for a validation that may follow the batch: plateau schedulers, and the loggers' x axis."""
-        t = self._trainer
+        # What waited for it: plateau schedulers, and the loggers' x axis.
         if steps:
-            if t._schedulers.any:
-                t._schedulers.step("step", plateau=True)
-            t._position.log_step += 1
+            t._schedulers.step("step", plateau=True)
+            p.log_step += 1
 
     def _validation_due(self) -> bool:
         t, p = self._trainer, self._trainer._position

@@ -15,7 +15,7 @@ from thunderhead.checkpoint.content import OWN_KEY, dump
 from thunderhead.job.board import Phase, Word
 from thunderhead.job.errors import Stopped
 from thunderhead.job.link import Ask, CheckpointPolicy, JobLink, Restored
-from thunderhead.job.stop import boundary_tick, evaluation_tick
+from thunderhead.job.stop import NEVER, boundary_tick, evaluation_tick
 from thunderhead.loops.position import Position
 from thunderhead.rng import capture_rng, restore_rng
 from thunderhead.warning import warn
@@ -29,10 +29,13 @@ _REPLICATED = ("epoch", "global_step", "pytorch-lightning_version", "state_dict"
 _LEFT_OUT = ("loops", OWN_KEY)
 
 
-def steps_due(policy: CheckpointPolicy, before: int, step: int) -> bool:
-    """Whether ``every_steps`` asks for a checkpoint after a batch that took the run from ``before`` to ``step``."""
+def next_save_step(policy: CheckpointPolicy, step: int) -> int:
+    """The first step after ``step`` at which ``every_steps`` asks for a checkpoint: a multiple of it, whatever was saved.
+
+    Every rank computes the same, also after a resume and where a batch makes several steps.
+    """
     every = policy.every_steps
-    return every is not None and step // every > before // every
+    return NEVER if every is None else (step // every + 1) * every
 
 
 class JobRun:
@@ -49,6 +52,8 @@ class JobRun:
         self._beat_ns = time.monotonic_ns()
         self._publish_ns = 0
         self._save_at = self._next_save_at()
+        self._save_step = NEVER
+        self._first_sample = 0
 
     # --- at the ends ---------------------------------------------------------------------------------------------
 
@@ -64,7 +69,9 @@ class JobRun:
         """Everything is restored; training may begin. Refuses what could not be saved."""
         self._link.checkpoints.check(*self.state(position))
         words, trainer = self._words, self._trainer
+        self._save_step = next_save_step(self._policy, position.step)
         words[Word.FIRST_STEP] = position.step
+        self._first_sample = self._samples(position)
         words[Word.MAX_STEPS] = int(steps) if (steps := trainer.estimated_stepping_batches) < 2**62 else -1
         self._write(position)
 
@@ -84,11 +91,15 @@ class JobRun:
 
     def before_step(self, position: Position) -> None:
         """At a boundary between optimizer steps: may this rank go on?"""
-        self._check(boundary_tick(position.step), position)
+        tick = boundary_tick(position.step)
+        stop = self._stop
+        # Strictly before the limit is read: who sets a limit reads this afterwards (see thunderhead.job.stop).
+        stop.running = tick + 1
+        if tick >= stop.limit:
+            self._resolve(tick, position)
 
     def _check(self, tick: int, position: Position) -> None:
         stop = self._stop
-        # Strictly before the limit is read: who sets a limit reads this afterwards (see thunderhead.job.stop).
         stop.running = tick + 1
         if tick >= stop.limit:
             self._resolve(tick, position)
@@ -107,11 +118,11 @@ class JobRun:
             words[Word.TRAINING_NS] += took
         if now >= self._publish_ns:
             self._publish(now)
-        if step != before and (now >= self._save_at or steps_due(self._policy, before, step)):
-            self._save_if_due(position, before)
+        if step != before and (step >= self._save_step or now >= self._save_at):
+            self._save_if_due(position)
 
-    def _save_if_due(self, position: Position, before: int) -> None:
-        if steps_due(self._policy, before, position.step) or self._trainer.world_size == 1:
+    def _save_if_due(self, position: Position) -> None:
+        if position.step >= self._save_step or self._trainer.world_size == 1:
             self._save(position)
         elif self._trainer.is_global_zero:
             # The others learn of it from the agreement, which also names the step.
@@ -161,6 +172,7 @@ class JobRun:
 
     def _save(self, position: Position) -> None:
         self._save_at = self._next_save_at()
+        self._save_step = next_save_step(self._policy, position.step)
         if self._saved_step == position.step:
             return
         began = time.monotonic_ns()
@@ -215,9 +227,14 @@ class JobRun:
         self.phase(Phase.TRAIN)
         self._beat_ns = time.monotonic_ns()
 
+    def _samples(self, position: Position) -> int:
+        data = self._trainer.fit_loop.data
+        return position.samples + (0 if data is None else data.samples(position.batch))
+
     def _publish(self, now: int) -> None:
         self._publish_ns = now + _PUBLISH_EVERY_NS
         trainer = self._trainer
+        self._words[Word.SAMPLES] = self._samples(trainer._position) - self._first_sample
         values = {name: value.item() for name, value in trainer._metrics.callback.items() if value.numel() == 1}
         for index, optimizer in enumerate(trainer.optimizers):
             values["lr" if index == 0 else f"lr_{index}"] = float(optimizer.param_groups[0]["lr"])

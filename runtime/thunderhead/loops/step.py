@@ -42,14 +42,7 @@ class Step:
         self._function = trainer.strategy.training_step(module)
         self._context = trainer.precision_plugin.forward_context if trainer.precision_plugin.has_context else None
         self._with_index = takes(module.training_step, "batch_idx", position=1)
-
-    def _training_step(self, batch: Any, batch_idx: int) -> Any:
-        self._sink.enter("training_step")
-        arguments = (batch, batch_idx) if self._with_index else (batch,)
-        if self._context is None:
-            return self._function(*arguments)
-        with self._context():
-            return self._function(*arguments)
+        self._entries = trainer._train_results.tables["training_step"]
 
 
 class AutomaticStep(Step):
@@ -62,6 +55,7 @@ class AutomaticStep(Step):
         self._before_zero_grad = hooks["on_before_zero_grad"]
         self._before_backward = hooks["on_before_backward"]
         self._after_backward = hooks["on_after_backward"]
+        self._before_step = hooks["on_before_optimizer_step"]
         self._batch_end = hooks["on_train_batch_end"]
         self._optimizer: Optimizer = trainer.optimizers[0]
         self._wrapped = trainer._wrapped_optimizers[0]
@@ -72,7 +66,7 @@ class AutomaticStep(Step):
         )
         self._plain = not self._own_step and _evaluates_closure_first(self._optimizer, trainer)
         self._closure = self._run_closure
-        self._batch: Any = None
+        self._batch: tuple[Any, ...] = ()
         self._batch_idx = 0
         self._first = True
         self._divide_by = 1
@@ -90,28 +84,41 @@ class AutomaticStep(Step):
         Returns:
             ``{"loss": detached loss, **extras}``, or ``{}`` when ``training_step`` returned None or nobody looks.
         """
-        self._batch, self._batch_idx, self._divide_by = batch, batch_idx, divide_by
+        self._batch = (batch, batch_idx) if self._with_index else (batch,)
+        self._batch_idx, self._divide_by = batch_idx, divide_by
         self._first = batch_idx % divide_by == 0
         if not steps:
             with self._trainer.strategy.no_sync():
                 self._run_closure()
         elif self._plain:
             self._run_closure()
-            self._trainer._before_optimizer_step(self._optimizer)
+            trainer = self._trainer
+            if self._before_step or trainer._clips or trainer.gradient_clip_val:
+                trainer._before_optimizer_step(self._optimizer)
             self._optimizer.step()
         else:
             self._sink.enter("optimizer_step")
             self._module.optimizer_step(self._trainer.current_epoch, batch_idx, self._wrapped, self._closure)
         if steps:
             self._trainer._position.step += 1
-        self._batch = None
+        self._batch = ()
         return self._outputs
 
     def _run_closure(self) -> Tensor | None:
-        output = self._training_step(self._batch, self._batch_idx)
+        sink = self._sink
+        # The same as sink.enter("training_step"), without a look-up: this is once per step.
+        sink.hook, sink.entries = "training_step", self._entries
+        if self._context is None:
+            output = self._function(*self._batch)
+        else:
+            with self._context():
+                output = self._function(*self._batch)
         loss = self._loss_of(output)
         if self._first:
-            self._zero_grad()
+            if self._before_zero_grad or self._own_zero_grad:
+                self._zero_grad()
+            else:
+                self._optimizer.zero_grad()
         if loss is None:
             return None
         if self._before_backward:
@@ -167,7 +174,14 @@ class ManualStep(Step):
 
     def __call__(self, batch: Any, batch_idx: int, *, steps: bool, divide_by: int) -> dict[str, Any]:
         """Run ``training_step``; its output as a dict, ``{}`` for None."""
-        output = self._training_step(batch, batch_idx)
+        sink = self._sink
+        sink.hook, sink.entries = "training_step", self._entries
+        arguments = (batch, batch_idx) if self._with_index else (batch,)
+        if self._context is None:
+            output = self._function(*arguments)
+        else:
+            with self._context():
+                output = self._function(*arguments)
         if isinstance(output, dict):
             return output
         if isinstance(output, Tensor):

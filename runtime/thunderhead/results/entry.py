@@ -46,12 +46,13 @@ class Entry:
         call: the arguments of the last ``self.log`` call as given, compared to skip all checks in the next one.
         last: newest value (a float, or a tensor while it is on a device or has a graph).
         fresh: logged since the last reset.
+        quick: tensors logged under it are on the host, and nothing but ``add`` is to be done with them.
         weighted: whether ``add`` uses its weight.
         wide: the values are 64-bit floats.
         synced: the reduction over all ranks, once it was made.
     """
 
-    __slots__ = ("call", "fresh", "hook", "last", "name", "pending", "spec", "synced", "wide")
+    __slots__ = ("call", "fresh", "hook", "last", "name", "pending", "quick", "spec", "synced", "wide")
     weighted = False
 
     def __init__(self, hook: str, name: str, spec: LogSpec) -> None:
@@ -61,6 +62,7 @@ class Entry:
         self.call: tuple[Any, ...] = ()
         self.last: Any = None
         self.fresh = False
+        self.quick = False
         self.wide = False
         self.synced: float | None = None
         self.pending: list[tuple[Any, int]] = []

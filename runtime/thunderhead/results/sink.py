@@ -52,7 +52,7 @@ class Sink:
     def enter(self, hook: str) -> None:
         """Values logged from here on belong to ``hook``."""
         self.hook = hook
-        self.entries = None if self.results is None else self.results.table(hook)
+        self.entries = None if self.results is None else self.results.tables.get(hook)
 
     def log(self, name: str, value: Any, batch_size: int | None, call: tuple[Any, ...]) -> None:
         """Record one value; ``call`` holds the other arguments of ``LightningModule.log`` in their order."""
@@ -60,31 +60,26 @@ class Sink:
         entry = entries.get(name) if entries is not None else None
         if entry is None or entry.call != call:
             entry = self._register(name, value, call)
-            if entry is None:
-                return
-        results = self.results
+        if isinstance(entry, MetricEntry):
+            entry.take(value)
+            return
+        results, spec = self.results, entry.spec
         assert results is not None
-        if value.__class__ is not float:
-            if value.__class__ is Tensor and results.host and entry.call[5] is False:
-                try:
-                    value = value.item()
-                except RuntimeError as error:
-                    raise ValueError(_not_a_number(name, value)) from error
-            elif isinstance(entry, MetricEntry):
-                entry.take(value)
-                return
-            else:
-                value = self._convert(entry, value)
-        if entry.spec.sync_dist and entry.spec.on_step:
-            entry.last = self._synced_step(entry, value)
+        number = self._convert(entry, value)
+        if spec.sync_dist and spec.on_step:
+            # What is reduced over the epoch stays this rank's own; the epoch's end reduces it over ranks.
+            synced = self._synced_step(entry, number)
+        weight = 1
         if entry.weighted:
             weight = batch_size if batch_size is not None else results.batch_size or results.infer_batch_size()
+        if number.__class__ is float:
+            entry.add(number, weight)
         else:
-            weight = 1
-        if value.__class__ is float:
-            entry.add(value, weight)
-        else:
-            entry.defer(value, weight)
+            entry.defer(number, weight)
+        if spec.sync_dist and spec.on_step:
+            entry.last = synced
+        elif spec.enable_graph and isinstance(value, Tensor):
+            entry.last = value
 
     def _synced_step(self, entry: Entry, value: Any) -> Any:
         """The step value over all ranks: one collective per call, as the user asked for with ``sync_dist``."""
@@ -109,13 +104,13 @@ class Sink:
                 )
             entry.wide = value.dtype == torch.float64
             if value.is_cpu:
-                return float(value)
+                return value.item() if value.is_floating_point() else float(value.item())
             return value.detach().clone().reshape(())
         if isinstance(value, numbers.Number):
             return float(value)  # type: ignore[arg-type]  # complex numbers raise here, which says it well
         raise ValueError(_not_a_number(entry.name, value))
 
-    def _register(self, name: str, value: Any, call: tuple[Any, ...]) -> Entry | None:
+    def _register(self, name: str, value: Any, call: tuple[Any, ...]) -> Entry:
         """Check the arguments of a call that differs from the last one, and find or make its entry."""
         if self.results is None:
             raise MisconfigurationException(
@@ -151,6 +146,9 @@ class Sink:
         )
         entry = self.results.register(self.hook, name, spec, metric)
         entry.call = call
+        plain = not spec.enable_graph and not (spec.sync_dist and on_step) and metric is None
+        # The first value decides on the type; later ones of another type go the long way, which looks at each.
+        entry.quick = plain and self.results.host and isinstance(value, Tensor) and value.is_floating_point()
         return entry
 
     def _attribute_of(self, name: str, metric: Any) -> str:

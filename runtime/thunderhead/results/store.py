@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ class Results:
         host: values live on the CPU, so reading one waits for nothing.
         batch: the batch being worked on, to infer how many samples stand behind a value.
         in_batches: batches are being worked on, so reads see step values; else reduced ones.
+        tables: entries for the current loader, by hook and name; hooks that cannot log are missing.
         dataloader_idx: which of several evaluation loaders is being read; ``None`` with a single one.
     """
 
@@ -46,18 +47,21 @@ class Results:
         self.batch_size: int | None = None
         self.dataloader_idx: int | None = None
         self.in_batches = False
-        self._tables: dict[tuple[str, int | None], dict[str, Entry]] = {}
+        self._entries: list[Entry] = []
+        self._loaders: dict[int | None, dict[str, dict[str, Entry]]] = {}
+        self.tables: dict[str, dict[str, Entry]] = {}
+        self.use_loader(None)
 
-    def table(self, hook: str) -> dict[str, Entry] | None:
-        """Entries logged in ``hook`` for the current loader, by name; ``None`` where nothing can be logged."""
-        if hook not in RULES:
-            return None
-        return self._tables.setdefault((hook, self.dataloader_idx), {})
+    def use_loader(self, index: int | None) -> None:
+        """Values logged from here on belong to this loader."""
+        self.dataloader_idx = index
+        if index not in self._loaders:
+            self._loaders[index] = {hook: {} for hook in RULES}
+        self.tables = self._loaders[index]
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> list[Entry]:
         """All entries, in the order in which they were first logged."""
-        for table in self._tables.values():
-            yield from table.values()
+        return self._entries
 
     def register(self, hook: str, name: str, spec: LogSpec, metric: Any = None) -> Entry:
         """The entry for ``name`` in ``hook``, made at the first call.
@@ -65,13 +69,12 @@ class Results:
         Raises:
             MisconfigurationException: the name was logged there with other arguments.
         """
-        table = self.table(hook)
-        assert table is not None
+        table = self.tables[hook]
         found = table.get(name)
         if found is None and not spec.add_dataloader_idx:
             found = self._in_other_loader(hook, name)
         if found is None:
-            found = table[name] = make_entry(hook, name, spec, metric)
+            found = self._add(table, make_entry(hook, name, spec, metric))
         elif found.spec != spec or (metric is None) == isinstance(found, MetricEntry):
             raise MisconfigurationException(
                 f"self.log({name!r}) was called twice in {hook} with different arguments "
@@ -79,11 +82,13 @@ class Results:
             )
         return found
 
+    def _add(self, table: dict[str, Entry], entry: Entry) -> Entry:
+        table[entry.name] = entry
+        self._entries.append(entry)
+        return entry
+
     def _in_other_loader(self, hook: str, name: str) -> Entry | None:
-        for (where, _), table in self._tables.items():
-            if where == hook and name in table:
-                return table[name]
-        return None
+        return next((entry for entry in self._entries if entry.hook == hook and entry.name == name), None)
 
     def infer_batch_size(self) -> int:
         """Samples in the current batch, looked up once per batch.
@@ -92,9 +97,13 @@ class Results:
             MisconfigurationException: there is a batch, but no tensor in it.
         """
         if self.batch_size is None:
-            if self.batch is None:
+            batch = self.batch
+            if batch is None:
                 return 1
-            size, ambiguous = batch_size_of(self.batch)
+            if batch.__class__ is Tensor and batch.ndim:
+                self.batch_size = batch.shape[0]
+                return batch.shape[0]
+            size, ambiguous = batch_size_of(batch)
             if size is None:
                 raise MisconfigurationException(
                     f"no tensor in a batch of type {type(self.batch).__name__} to infer its size from; "
@@ -169,11 +178,13 @@ class Results:
 
     def load_state_dict(self, state: list[dict[str, Any]], metrics: Mapping[str, Any]) -> None:
         """Take accumulators back; ``metrics`` finds a Metric by its attribute in the module."""
+        self._entries.clear()
+        self._loaders.clear()
+        self.use_loader(None)
         for saved in state:
             spec = LogSpec(**saved["spec"], group=None)
             metric = metrics[spec.metric_attribute] if spec.metric_attribute is not None else None
-            table = self._tables.setdefault((saved["hook"], saved["table"]), {})
-            entry = table[saved["name"]] = make_entry(saved["hook"], saved["name"], spec, metric)
+            entry = self._add(self.tables[saved["hook"]], make_entry(saved["hook"], saved["name"], spec, metric))
             entry.last, entry.wide, entry.fresh = saved["last"], saved["wide"], True
             entry.restore(saved["total"], saved["weight"])
             if isinstance(entry, MetricEntry):
@@ -204,7 +215,6 @@ def _entry_state(entry: Entry) -> dict[str, Any]:
     saved: dict[str, Any] = {
         "hook": entry.hook,
         "name": entry.name,
-        "table": entry.spec.dataloader_idx,
         "spec": spec,
         "last": float(entry.last) if isinstance(entry.last, Tensor) else entry.last,
         "wide": entry.wide,

@@ -88,27 +88,33 @@ class HookTable:
             if name not in c.inactive_hooks and is_overridden(name, c)
         ]
 
+    def call_monitors(self) -> None:
+        """The end of an epoch, for callbacks that watch a metric."""
+        self._trainer._sink.enter("on_train_epoch_end")
+        for function in self._slots[MONITORS]:
+            function()
+
     def call(self, name: str, *args: Any) -> Any:
         """Call every function of a slot; the last one's result."""
         slot = self._slots[name]
         if not slot:
             return None
         sink = self._trainer._sink
-        before = sink.hook
-        sink.enter(name.removesuffix(".monitors"))
+        before = sink.hook, sink.entries
+        sink.enter(name)
         result = None
         for function in slot:
             result = function(*args)
-        sink.enter(before)
+        sink.hook, sink.entries = before
         return result
 
     def call_module(self, name: str, *args: Any) -> Any:
         """Call the module's own hook, whatever callbacks do."""
         sink = self._trainer._sink
-        before = sink.hook
+        before = sink.hook, sink.entries
         sink.enter(name)
         result = getattr(self._trainer.lightning_module, name)(*args)
-        sink.enter(before)
+        sink.hook, sink.entries = before
         return result
 
 
