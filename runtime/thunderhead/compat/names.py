@@ -1,0 +1,344 @@
+"""Lightning's public names: in which modules they are found, where ours live, and why some have none.
+
+``MODULES`` follows Lightning 2.6.6. A name without a home can be imported and explains itself when it is used.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+VERSION: Final = "2.6.6"
+ROOTS: Final = ("lightning", "pytorch_lightning", "lightning_fabric")
+_SAME: Final = {"pytorch_lightning": "lightning.pytorch", "lightning_fabric": "lightning.fabric"}
+
+_RANK_ZERO: Final = "rank_zero_deprecation rank_zero_info rank_zero_only rank_zero_warn"
+_RANK_ZERO_MODULE: Final = (
+    f"{_RANK_ZERO} rank_zero_debug rank_prefixed_message WarningCache LightningDeprecationWarning"
+)
+_ENVIRONMENTS: Final = (
+    "ClusterEnvironment KubeflowEnvironment LSFEnvironment LightningEnvironment MPIEnvironment SLURMEnvironment "
+    "TorchElasticEnvironment XLAEnvironment"
+)
+_PRECISIONS: Final = (
+    "BitsandbytesPrecision DeepSpeedPrecision DoublePrecision FSDPPrecision HalfPrecision MixedPrecision Precision "
+    "TransformerEnginePrecision XLAPrecision"
+)
+_IO: Final = "CheckpointIO TorchCheckpointIO XLACheckpointIO"
+_SUMMARY: Final = "DeepSpeedSummary LayerSummary ModelSummary get_human_readable_count summarize"
+_TYPES: Final = (
+    "DistributedDataParallel EVAL_DATALOADERS LRSchedulerConfig LRSchedulerConfigType LRSchedulerPLType "
+    "LRSchedulerType LRSchedulerTypeTuple LRSchedulerTypeUnion OptimizerConfig OptimizerLRScheduler "
+    "OptimizerLRSchedulerConfig STEP_OUTPUT TRAIN_DATALOADERS"
+)
+_ACCELERATORS: Final = (
+    "Accelerator CPUAccelerator CUDAAccelerator MPSAccelerator XLAAccelerator find_usable_cuda_devices"
+)
+_SHARED: Final = {
+    "accelerators": _ACCELERATORS,
+    "accelerators.accelerator": "Accelerator",
+    "accelerators.cpu": "CPUAccelerator",
+    "accelerators.cuda": "CUDAAccelerator find_usable_cuda_devices",
+    "accelerators.mps": "MPSAccelerator",
+    "plugins.environments": _ENVIRONMENTS,
+    "plugins.environments.cluster_environment": "ClusterEnvironment",
+    "plugins.environments.kubeflow": "KubeflowEnvironment",
+    "plugins.environments.lightning": "LightningEnvironment",
+    "plugins.environments.slurm": "SLURMEnvironment",
+    "plugins.environments.torchelastic": "TorchElasticEnvironment",
+    "plugins.io": _IO,
+    "plugins.precision": _PRECISIONS,
+    "plugins.precision.amp": "MixedPrecision",
+    "plugins.precision.bitsandbytes": "BitsandbytesPrecision",
+    "plugins.precision.double": "DoublePrecision",
+    "plugins.precision.half": "HalfPrecision",
+    "plugins.precision.precision": "Precision",
+    "plugins.precision.transformer_engine": "TransformerEnginePrecision",
+    "strategies.ddp": "DDPStrategy",
+    "strategies.deepspeed": "DeepSpeedStrategy",
+    "strategies.fsdp": "FSDPStrategy",
+    "strategies.model_parallel": "ModelParallelStrategy",
+    "strategies.parallel": "ParallelStrategy",
+    "strategies.single_device": "SingleDeviceStrategy",
+    "strategies.strategy": "Strategy",
+    "strategies.xla": "XLAStrategy",
+}
+_BORING: Final = "BoringDataModule BoringModel DemoModel"
+_STRATEGIES: Final = "DDPStrategy DeepSpeedStrategy FSDPStrategy ModelParallelStrategy ParallelStrategy Strategy"
+
+_PYTORCH: Final = {
+    **_SHARED,
+    "": "Callback LightningDataModule LightningModule Trainer seed_everything",
+    "callbacks": (
+        "BackboneFinetuning BaseFinetuning BasePredictionWriter BatchSizeFinder Callback Checkpoint DeviceStatsMonitor "
+        "EMAWeightAveraging EarlyStopping GradientAccumulationScheduler LambdaCallback LearningRateFinder "
+        "LearningRateMonitor ModelCheckpoint ModelPruning ModelSummary OnExceptionCheckpoint ProgressBar "
+        "RichModelSummary RichProgressBar SpikeDetection StochasticWeightAveraging TQDMProgressBar ThroughputMonitor "
+        "Timer WeightAveraging"
+    ),
+    "callbacks.batch_size_finder": "BatchSizeFinder",
+    "callbacks.callback": "Callback",
+    "callbacks.checkpoint": "Checkpoint",
+    "callbacks.device_stats_monitor": "DeviceStatsMonitor",
+    "callbacks.early_stopping": "EarlyStopping EarlyStoppingReason",
+    "callbacks.finetuning": "BackboneFinetuning BaseFinetuning",
+    "callbacks.gradient_accumulation_scheduler": "GradientAccumulationScheduler",
+    "callbacks.lambda_function": "LambdaCallback",
+    "callbacks.lr_finder": "LearningRateFinder",
+    "callbacks.lr_monitor": "LearningRateMonitor",
+    "callbacks.model_checkpoint": "ModelCheckpoint",
+    "callbacks.model_summary": "ModelSummary",
+    "callbacks.on_exception_checkpoint": "OnExceptionCheckpoint",
+    "callbacks.prediction_writer": "BasePredictionWriter WriteInterval",
+    "callbacks.progress": "ProgressBar RichProgressBar TQDMProgressBar",
+    "callbacks.progress.progress_bar": "ProgressBar",
+    "callbacks.progress.rich_progress": "RichProgressBar RichProgressBarTheme",
+    "callbacks.progress.tqdm_progress": "TQDMProgressBar Tqdm",
+    "callbacks.pruning": "ModelPruning",
+    "callbacks.rich_model_summary": "RichModelSummary",
+    "callbacks.spike": "SpikeDetection",
+    "callbacks.stochastic_weight_avg": "StochasticWeightAveraging",
+    "callbacks.throughput_monitor": "ThroughputMonitor",
+    "callbacks.timer": "Timer Interval",
+    "callbacks.weight_averaging": "EMAWeightAveraging WeightAveraging",
+    "cli": (
+        "ArgsType LRSchedulerCallable LRSchedulerTypeTuple LRSchedulerTypeUnion LightningArgumentParser LightningCLI "
+        "OptimizerCallable ReduceLROnPlateau SaveConfigCallback instantiate_class instantiate_module"
+    ),
+    "core": "LightningDataModule LightningModule",
+    "core.datamodule": "LightningDataModule",
+    "core.hooks": "CheckpointHooks DataHooks ModelHooks",
+    "core.mixins": "HyperparametersMixin",
+    "core.mixins.hparams_mixin": "HyperparametersMixin",
+    "core.module": "LightningModule",
+    "core.optimizer": "LightningOptimizer",
+    "demos": _BORING,
+    "demos.boring_classes": f"{_BORING} ManualOptimBoringModel RandomDataset RandomIterableDataset",
+    "demos.transformer": "LightningTransformer Transformer WikiText2",
+    "loggers": "CSVLogger CometLogger LitLogger Logger MLFlowLogger TensorBoardLogger WandbLogger",
+    "loggers.comet": "CometLogger",
+    "loggers.csv_logs": "CSVLogger ExperimentWriter",
+    "loggers.litlogger": "LitLogger",
+    "loggers.logger": "DummyLogger Logger rank_zero_experiment",
+    "loggers.mlflow": "MLFlowLogger",
+    "loggers.neptune": "NeptuneLogger",
+    "loggers.tensorboard": "TensorBoardLogger",
+    "loggers.wandb": "WandbLogger",
+    "overrides": "",
+    "overrides.distributed": "UnrepeatedDistributedSampler",
+    "plugins": f"{_PRECISIONS} {_IO} AsyncCheckpointIO LayerSync TorchSyncBatchNorm",
+    "plugins.io": f"{_IO} AsyncCheckpointIO",
+    "plugins.io.async_plugin": "AsyncCheckpointIO",
+    "plugins.layer_sync": "LayerSync TorchSyncBatchNorm",
+    "profilers": "AdvancedProfiler PassThroughProfiler Profiler PyTorchProfiler SimpleProfiler XLAProfiler",
+    "profilers.advanced": "AdvancedProfiler",
+    "profilers.profiler": "Profiler",
+    "profilers.pytorch": "PyTorchProfiler",
+    "profilers.simple": "SimpleProfiler",
+    "serve": "ServableModule ServableModuleValidator",
+    "strategies": f"{_STRATEGIES} SingleDeviceStrategy",
+    "trainer": "Trainer seed_everything",
+    "trainer.states": "RunningStage TrainerFn TrainerState TrainerStatus",
+    "trainer.trainer": "Trainer",
+    "tuner": "Tuner",
+    "tuner.tuning": "Tuner",
+    "utilities": (
+        "AttributeDict CombinedLoader GradClipAlgorithmType LightningEnum disable_possible_user_warnings "
+        "find_shared_parameters grad_norm is_picklable is_shared_filesystem measure_flops move_data_to_device "
+        f"set_shared_parameters suggested_max_num_workers {_RANK_ZERO}"
+    ),
+    "utilities.combined_loader": "CombinedLoader",
+    "utilities.enums": "GradClipAlgorithmType LightningEnum",
+    "utilities.exceptions": "MisconfigurationException SIGTERMException",
+    "utilities.grads": "grad_norm",
+    "utilities.memory": "garbage_collection_cuda is_oom_error recursive_detach",
+    "utilities.model_helpers": "is_overridden",
+    "utilities.model_summary": _SUMMARY,
+    "utilities.model_summary.model_summary": _SUMMARY,
+    "utilities.parsing": "AttributeDict is_picklable lightning_getattr lightning_hasattr lightning_setattr",
+    "utilities.rank_zero": _RANK_ZERO_MODULE,
+    "utilities.seed": "isolate_rng",
+    "utilities.types": _TYPES,
+    "utilities.warnings": "PossibleUserWarning disable_possible_user_warnings",
+}
+
+_FABRIC: Final = {
+    **_SHARED,
+    "": "Fabric is_wrapped seed_everything",
+    "fabric": "Fabric",
+    "loggers": "CSVLogger Logger TensorBoardLogger",
+    "loggers.logger": "Logger rank_zero_experiment",
+    "plugins": f"{_PRECISIONS} {_IO} ClusterEnvironment",
+    "strategies": f"{_STRATEGIES} DataParallelStrategy SingleDeviceStrategy XLAFSDPStrategy XLAStrategy",
+    "utilities": (
+        "AttributeDict LightningEnum Throughput ThroughputMonitor disable_possible_user_warnings is_shared_filesystem "
+        f"measure_flops move_data_to_device suggested_max_num_workers {_RANK_ZERO}"
+    ),
+    "utilities.apply_func": "convert_tensors_to_scalars convert_to_tensors move_data_to_device",
+    "utilities.cloud_io": "get_filesystem",
+    "utilities.data": "AttributeDict suggested_max_num_workers",
+    "utilities.distributed": "DistributedSamplerWrapper is_shared_filesystem",
+    "utilities.exceptions": "MisconfigurationException",
+    "utilities.rank_zero": _RANK_ZERO_MODULE,
+    "utilities.seed": "pl_worker_init_function reset_seed seed_everything",
+    "utilities.spike": "SpikeDetection TrainingSpikeException",
+    "utilities.throughput": "Throughput ThroughputMonitor get_available_flops measure_flops",
+    "utilities.types": "LRScheduler ReduceLROnPlateau",
+    "utilities.warnings": "PossibleUserWarning disable_possible_user_warnings",
+    "wrappers": "is_wrapped",
+}
+
+MODULES: Final[dict[str, frozenset[str]]] = {
+    "lightning": frozenset(
+        ("Callback", "Fabric", "LightningDataModule", "LightningModule", "Trainer", "seed_everything")
+    ),
+    **{f"lightning.pytorch.{name}".rstrip("."): frozenset(found.split()) for name, found in _PYTORCH.items()},
+    **{f"lightning.fabric.{name}".rstrip("."): frozenset(found.split()) for name, found in _FABRIC.items()},
+}
+"""Names by module."""
+
+_HOMES: Final[dict[str, str | None]] = {
+    "Trainer": "trainer.trainer",
+    "LightningModule": "core.module",
+    "LightningDataModule": "core.datamodule",
+    **dict.fromkeys(("CheckpointHooks", "DataHooks"), "core.hooks"),
+    "ModelHooks": "core.hooks:ModuleHooks",
+    **dict.fromkeys(("AttributeDict", "HyperparametersMixin"), "core.hparams"),
+    "LightningOptimizer": "core.optimizer",
+    "grad_norm": "core.gradients",
+    **dict.fromkeys(("LayerSummary", "summarize"), "core.summary"),
+    "get_human_readable_count": "core.summary:readable",
+    "lightning.pytorch.utilities.model_summary.ModelSummary": "core.summary",
+    "lightning.pytorch.utilities.model_summary.model_summary.ModelSummary": "core.summary",
+    **dict.fromkeys(
+        (
+            "Callback",
+            "Checkpoint",
+            "EarlyStopping",
+            "GradientAccumulationScheduler",
+            "LambdaCallback",
+            "LearningRateMonitor",
+            "ModelCheckpoint",
+            "ModelSummary",
+            "OnExceptionCheckpoint",
+            "ProgressBar",
+            "RichModelSummary",
+            "RichProgressBar",
+            "RichProgressBarTheme",
+            "TQDMProgressBar",
+            "Timer",
+        ),
+        "callbacks",
+    ),
+    "EarlyStoppingReason": "callbacks.early_stopping",
+    **dict.fromkeys(("CSVLogger", "Logger", "TensorBoardLogger"), "loggers"),
+    "ExperimentWriter": "loggers.csv_logger:CSVWriter",
+    "rank_zero_experiment": "loggers.logger:rank_zero_only",
+    "lightning.fabric.loggers.CSVLogger": None,
+    "lightning.fabric.loggers.TensorBoardLogger": None,
+    "MixedPrecision": "precision",
+    "Precision": "precision",
+    "HalfPrecision": "precision:TruePrecision",
+    "DDPStrategy": "distributed.strategy",
+    "Strategy": "distributed.strategy",
+    "SingleDeviceStrategy": "distributed.strategy:Strategy",
+    **dict.fromkeys(("RunningStage", "TrainerFn", "TrainerState", "TrainerStatus"), "trainer.state"),
+    "CombinedLoader": "data.combined",
+    "move_data_to_device": "data.transfer:move_to_device",
+    "MisconfigurationException": "exceptions",
+    "PossibleUserWarning": "warning",
+    "is_overridden": "trainer.hook_table",
+    **dict.fromkeys(("isolate_rng", "seed_everything"), "rng"),
+    **dict.fromkeys((*_RANK_ZERO_MODULE.split(), "disable_possible_user_warnings"), "compat.rank_zero"),
+    **dict.fromkeys((*_TYPES.split(), "GradClipAlgorithmType", "LRScheduler"), "compat.types"),
+    "ReduceLROnPlateau": "compat.types",
+}
+
+_LATER: Final = "it is not there yet"
+_FROM_ENVIRONMENT: Final = "ranks follow the environment that the launcher sets; leave it out"
+_PROFILE: Final = "profile with torch.profiler"
+_FSDP2: Final = "shard with torch.distributed.fsdp.fully_shard in configure_model"
+_NO_XLA: Final = "XLA is not supported; train on cpu or cuda"
+_REASONS: Final[dict[str, str]] = {
+    "Fabric": "write a LightningModule and let the Trainer run it, with manual optimisation for a loop of your own",
+    "is_wrapped": "there is no Fabric whose wrappers to look for",
+    "DeepSpeedStrategy": _FSDP2,
+    "DeepSpeedPrecision": "DeepSpeed is not supported; pass precision='bf16-mixed'",
+    "DeepSpeedSummary": "DeepSpeed is not supported; use ModelSummary",
+    "FSDPStrategy": f"it wraps FSDP1; {_FSDP2}",
+    "FSDPPrecision": "pass precision='bf16-true' or 'bf16-mixed'",
+    "ModelParallelStrategy": f"{_LATER}; {_FSDP2} under DDP ranks",
+    "ParallelStrategy": "derive from Strategy",
+    "DataParallelStrategy": "use strategy='ddp'",
+    "CometLogger": "use TensorBoardLogger or CSVLogger, or derive one from Logger",
+    "LitLogger": "use TensorBoardLogger or CSVLogger, or derive one from Logger",
+    "NeptuneLogger": "Lightning has removed it as well; use TensorBoardLogger, or derive one from Logger",
+    "MLFlowLogger": f"{_LATER}; derive one from Logger",
+    "WandbLogger": f"{_LATER}; derive one from Logger",
+    "DummyLogger": "pass logger=False",
+    "CSVLogger": "use lightning.pytorch.loggers.CSVLogger",
+    "TensorBoardLogger": "use lightning.pytorch.loggers.TensorBoardLogger",
+    "LightningCLI": f"{_LATER}; write module, datamodule and trainer into a job file for thunderhead run",
+    "Tuner": f"{_LATER}; search the learning rate with short runs",
+    "AsyncCheckpointIO": "checkpoints of a job are asynchronous already; leave it out",
+    "CheckpointIO": ".ckpt files are written by torch.save, checkpoints of a job by the runtime; leave it out",
+    "TorchCheckpointIO": "it is what happens anyway; leave it out",
+    "LayerSync": "pass sync_batchnorm=True",
+    "TorchSyncBatchNorm": "pass sync_batchnorm=True",
+    "DoublePrecision": "pass precision='64-true'",
+    "BitsandbytesPrecision": f"{_LATER}; quantise in configure_model",
+    "TransformerEnginePrecision": f"{_LATER}; pass precision='bf16-mixed'",
+    "SIGTERMException": "a job that is asked to stop ends with thunderhead.job.errors.Stopped",
+    "LightningEnum": "use enum.StrEnum",
+    "Interval": "write 'step' or 'epoch'",
+    "WriteInterval": "write 'batch' or 'epoch'",
+    "Tqdm": "bars are drawn without tqdm; override get_metrics to show other values",
+    "reset_seed": "call seed_everything again",
+    "pl_worker_init_function": "loader processes are seeded per sample; leave it out",
+    "suggested_max_num_workers": "divide len(os.sched_getaffinity(0)) by the processes per node",
+    "is_picklable": "try pickle.dumps",
+    "measure_flops": "use torch.utils.flop_counter.FlopCounterMode",
+    "recursive_detach": "use torch.utils._pytree.tree_map, or detach what you keep",
+    "get_filesystem": "use fsspec.core.url_to_fs",
+    **dict.fromkeys(_ENVIRONMENTS.split(), _FROM_ENVIRONMENT),
+    **dict.fromkeys(_PYTORCH["profilers"].split(), _PROFILE),
+    **dict.fromkeys(
+        (
+            "XLAAccelerator",
+            "XLACheckpointIO",
+            "XLAEnvironment",
+            "XLAFSDPStrategy",
+            "XLAPrecision",
+            "XLAProfiler",
+            "XLAStrategy",
+        ),
+        _NO_XLA,
+    ),
+    **dict.fromkeys(_ACCELERATORS.split()[:4], "pass accelerator='cpu', 'cuda' or 'mps'"),
+    **dict.fromkeys(
+        f"{_PYTORCH['demos.boring_classes']} {_PYTORCH['demos.transformer']}".split(),
+        "write the few lines of a test module yourself",
+    ),
+}
+
+
+def canonical(module: str) -> str:
+    """A module's name under the root ``lightning``: ``pytorch_lightning.x`` → ``lightning.pytorch.x``."""
+    root, dot, rest = module.partition(".")
+    return _SAME.get(root, root) + dot + rest
+
+
+def home(module: str, name: str) -> str | None:
+    """Where ``name`` of the canonical ``module`` lives in our package, as ``module:name``; None where it does not."""
+    found = _HOMES.get(f"{module}.{name}", _HOMES.get(name))
+    return found if found is None or ":" in found else f"{found}:{name}"
+
+
+def reason(name: str) -> str:
+    """Why ``name`` has no home, and what to use instead."""
+    return _REASONS.get(name, _LATER)
+
+
+def submodules(module: str) -> list[str]:
+    """Names of the modules right below the canonical ``module``."""
+    start = f"{module}."
+    return sorted({found[len(start) :].partition(".")[0] for found in MODULES if found.startswith(start)})
