@@ -138,15 +138,14 @@ class Shell:
 
     async def _work(self) -> None:
         """Wait for the lease, work while it is held, and end the process when it is lost."""
-        resync: asyncio.Task[None] | None = None
         try:
             await self._lease.acquire()
             self._operator.start()
-            resync = asyncio.create_task(self._resync.run())
-            await self._lease.hold()
-        finally:
-            if resync is not None:
+            async with asyncio.TaskGroup() as group:
+                resync = group.create_task(self._resync.run())
+                await self._lease.hold()
                 resync.cancel()
+        finally:
             self._stop.set()
 
     async def _measure_lag(self) -> None:
@@ -159,7 +158,9 @@ class Shell:
         held = self._lease.is_held
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                _log.error("the operator ends because of an error of its own", exc_info=result)
         await self._operator.stop()
         server, thread = self._exporter
         server.shutdown()
