@@ -26,6 +26,7 @@ from .progress import Say, phase, say
 from .shell import remove_empty, wait_until
 
 _RECORD = "cluster.json"
+_CPU_SHARES = "8192"
 _SHARED = "shared"
 """Lock over what clusters share: the choice of a network, and directories of the host that each node covers."""
 
@@ -190,6 +191,8 @@ def _create(name: str, programs: Programs, prepared: Path, tell: Say) -> LocalCl
     with locked(_SHARED):
         config = Config(name=name, octet=network.free_octet())
         cluster_group(name).create()
+        # A group counts as much as one single process outside of all groups, unless it says otherwise.
+        cluster_group(name).set("cpu", "cpu.shares", _CPU_SHARES)
         for directory in MOUNT_POINTS:
             directory.mkdir(parents=True, exist_ok=True)
         config.state.mkdir(parents=True, mode=0o700)
