@@ -53,7 +53,7 @@ def promise_to_end(run: Run) -> object:
     lose_a_pod(run)
 
     def look() -> bool | None:
-        return any(version.object["status"].get("ending") for version in run.observer.job_versions) or None
+        return any(version.object.get("status", {}).get("ending") for version in run.observer.job_versions) or None
 
     return run.wait(look, "status.ending", timeout_s=60)
 
@@ -67,7 +67,7 @@ def second_attempt(run: Run) -> object:
     lose_a_pod(run)
 
     def look() -> bool | None:
-        return any(version.object["status"].get("attempt") == 2 for version in run.observer.job_versions) or None
+        return any(version.object.get("status", {}).get("attempt") == 2 for version in run.observer.job_versions) or None
 
     return run.wait(look, "attempt 2 in status", timeout_s=60)
 

@@ -42,7 +42,7 @@ print("done", flush=True)
 # Counts processes by a word of their command line.
 _COUNTER = _KILLER.partition("print(")[0] + "print(len(victims))"
 
-# Leaves a process behind that copies a growing file, from the file system that the kubelet sees, also once it is deleted.
+# Leaves a process behind that copies a growing file of the kubelet's file system, and goes on when it has been deleted.
 # No connection to it is needed, as none would survive its node's being frozen.
 _KEEPER = """
 import glob, os, sys, time

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from .api import DEPLOYMENTS, PODS, Api, Object
 from .hands import Hands, Trigger
+from .run import condition
 from .waiting import eventually
 
 PROCESS = "thunderhead_operator"
@@ -28,8 +29,7 @@ class Operators:
 
     def pods(self) -> list[Object]:
         """Those that are not on their way out."""
-        labels = ",".join(f"{k}={v}" for k, v in self.deployment()["spec"]["selector"]["matchLabels"].items())
-        found = self.api.list(PODS, self.namespace, labels=labels)
+        found = self.api.list(PODS, self.namespace, labels=pods_label(self.deployment()))
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     def nodes(self) -> set[str]:
@@ -47,7 +47,8 @@ class Operators:
             deployment = self.deployment()
             wanted, status = deployment["spec"]["replicas"], deployment.get("status", {})
             is_current = status.get("observedGeneration") == deployment["metadata"]["generation"]
-            return bool(is_current and status.get("readyReplicas", 0) == wanted == len(self.pods()))
+            ready = [pod for pod in self.pods() if condition(pod, "Ready")]
+            return bool(is_current and status.get("readyReplicas", 0) == wanted == len(ready))
 
         eventually(is_ready, "the operator is ready", timeout_s=READY_S)
 
@@ -59,8 +60,16 @@ class Operators:
 
     def renew(self) -> None:
         """Fresh pods, ready: a container killed for the first time is restarted at once, after that ever later."""
-        for pod in self.pods():
+        old = self.pods()
+        for pod in old:
             self.api.delete(PODS, self.namespace, pod["metadata"]["name"])
+        labels = pods_label(self.deployment())
+        uids = {pod["metadata"]["uid"] for pod in old}
+
+        def all_gone() -> bool:
+            return not uids & {pod["metadata"]["uid"] for pod in self.api.list(PODS, self.namespace, labels=labels)}
+
+        eventually(all_gone, "the end of the operator's old pods", timeout_s=READY_S)
         self.wait_ready()
 
     def metrics(self, pod: Object) -> dict[str, float]:
@@ -68,6 +77,11 @@ class Operators:
         ports = pod["spec"]["containers"][0]["ports"]
         port = next(port["containerPort"] for port in ports if port["name"] == "metrics")
         return samples(self.api.text(PODS.path(self.namespace, f"{pod['metadata']['name']}:{port}", "proxy/metrics")))
+
+
+def pods_label(deployment: Object) -> str:
+    """The selector of a Deployment's pods."""
+    return ",".join(f"{name}={value}" for name, value in deployment["spec"]["selector"]["matchLabels"].items())
 
 
 def samples(text: str) -> dict[str, float]:
