@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -75,3 +76,9 @@ class RichModelSummary(ModelSummary):
         console = Console(file=self.stream)
         console.print(table)
         console.print(totals)
+
+
+def default_summary() -> ModelSummary:
+    """A table of ``rich`` where it is installed and standard output is a terminal, else a plain one."""
+    is_rich = sys.stdout.isatty() and importlib.util.find_spec("rich") is not None
+    return RichModelSummary() if is_rich else ModelSummary()

@@ -26,11 +26,15 @@ class OnExceptionCheckpoint(Checkpoint):
         dirpath: directory.
         filename: name without extension.
 
+    Attributes:
+        resumes_by_default: whether ``fit`` without ``ckpt_path`` goes on from the last checkpoint.
+
     Raises:
         MisconfigurationException: the name is empty.
     """
 
     FILE_EXTENSION = ".ckpt"
+    resumes_by_default = True
 
     def __init__(self, dirpath: str | os.PathLike[str], filename: str = "on_exception") -> None:
         if not filename:

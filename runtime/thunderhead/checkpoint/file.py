@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 
 def resolve(trainer: Trainer, asked: str | os.PathLike[str] | None) -> str | None:
-    """The path that ``ckpt_path`` means: itself, the best or the last of the ModelCheckpoint callbacks.
+    """The path that ``ckpt_path`` means: itself, the best or the last of the callbacks that save.
+
+    None is no file, but for fit with a callback that resumes by default (OnExceptionCheckpoint): the last, if any.
 
     Raises:
         ValueError: ``"best"`` without a ModelCheckpoint, or before it saved anything.
     """
     if asked is None:
-        return None
+        wants = any(getattr(callback, "resumes_by_default", False) for callback in trainer.checkpoint_callbacks)
+        return newest_last(trainer) if wants and trainer._fn == "fit" else None
     if asked == "best":
         callback = trainer.checkpoint_callback
         if callback is None:
@@ -39,12 +42,17 @@ def resolve(trainer: Trainer, asked: str | os.PathLike[str] | None) -> str | Non
             )
         return str(best)
     if asked == "last":
-        found = [path for callback in trainer.checkpoint_callbacks for path in last_candidates(callback, trainer)]
-        if not found:
+        found = newest_last(trainer)
+        if found is None:
             warn('ckpt_path="last", but there is no last checkpoint; starting fresh')
-            return None
-        return max(found, key=os.path.getmtime)
+        return found
     return os.fspath(asked)
+
+
+def newest_last(trainer: Trainer) -> str | None:
+    """The newest of the files that callbacks name as their last."""
+    found = [path for callback in trainer.checkpoint_callbacks for path in last_candidates(callback, trainer)]
+    return max(found, key=os.path.getmtime, default=None)
 
 
 def last_candidates(callback: Any, trainer: Trainer) -> list[str]:

@@ -154,6 +154,7 @@ def collect_callbacks(given: dict[str, Any], trainer: Trainer) -> list[Callback]
             )
     _add_default_checkpoint(callbacks, given)
     _add_progress(callbacks, given)
+    _add_summary(callbacks, given)
     if trainer.max_time is not None:
         from thunderhead.callbacks.timer import Timer
 
@@ -187,6 +188,13 @@ def _add_progress(callbacks: list[Any], given: dict[str, Any]) -> None:
         raise MisconfigurationException("enable_progress_bar=False, but callbacks holds a progress bar; drop one")
     if not bars and given["enable_progress_bar"] is not False:
         callbacks.append(default_progress())
+
+
+def _add_summary(callbacks: list[Any], given: dict[str, Any]) -> None:
+    from thunderhead.callbacks.model_summary import ModelSummary, default_summary
+
+    if given["enable_model_summary"] is not False and not any(isinstance(c, ModelSummary) for c in callbacks):
+        callbacks.append(default_summary())
 
 
 def order_callbacks(callbacks: list[Callback]) -> list[Callback]:

@@ -132,3 +132,20 @@ def test_a_depth_of_zero_prints_nothing() -> None:
     stream = io.StringIO()
     th.Trainer(**QUIET, max_epochs=1, callbacks=[ModelSummary(0, stream=stream)]).fit(Net(), shuffled())
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        ({}, 1),
+        ({"enable_model_summary": True}, 1),
+        ({"enable_model_summary": False}, 0),
+        ({"enable_model_summary": None, "callbacks": [ModelSummary(0)]}, 0),
+    ],
+)
+def test_a_trainer_prints_one_unless_told_otherwise(
+    capsys: pytest.CaptureFixture[str], arguments: dict[str, Any], printed: int
+) -> None:
+    options = {**QUIET, "enable_model_summary": None, "max_epochs": 1, **arguments}
+    th.Trainer(**options).fit(Net(), shuffled())
+    assert capsys.readouterr().out.count("Total params") == printed

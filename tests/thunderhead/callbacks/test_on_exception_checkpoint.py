@@ -41,12 +41,13 @@ def fit(directory: Path, *others: th.Callback, ckpt_path: str | None = None, **o
     return trainer
 
 
-def test_resumes_where_it_failed_and_removes_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [None, "last"])
+def test_resumes_where_it_failed_and_removes_the_file(tmp_path: Path, asked: str | None) -> None:
     path = tmp_path / "on_exception.ckpt"
     with pytest.raises(OSError, match="lost"):
         fit(tmp_path, Fails(step=7))
     assert path.exists()
-    resumed = fit(tmp_path, ckpt_path="last")
+    resumed = fit(tmp_path, ckpt_path=asked)
     assert resumed.ckpt_path == str(path)
     assert (resumed.current_epoch, resumed.global_step) == (2, 10)
     assert not path.exists()
