@@ -59,7 +59,9 @@ def execute(plan: WorkerPlan, board: Board) -> Ending:
     except BaseException as error:  # noqa: BLE001 - sys.exit and KeyboardInterrupt of the user's code are ends as well
         step = board.words[Word.STEP]
         ending = from_exception(error, outcome=_outcome(error), step=step)
-        if ending.outcome is Outcome.FAILED:
+        if ending.symptom:  # where we stood when a peer died tells nothing; the record keeps it all the same
+            print(f"ended because a peer did: {(ending.message or '').partition(chr(10))[0]}", file=sys.stderr)
+        elif ending.outcome is Outcome.FAILED:
             traceback.print_exc()
         elif ending.outcome is not Outcome.STOPPED:
             print(f"{ending.outcome}: {ending.message}", file=sys.stderr)
