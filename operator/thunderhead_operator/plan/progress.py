@@ -38,10 +38,15 @@ def with_last_word(status: TrainingJobStatus, span: Span, now: datetime, *, done
     update = {
         "step": span.last_step,
         "metrics": span.metrics or base.metrics,
-        "percent": 100 if done else base.percent,
+        "percent": 100 if done else _percent(base, span.last_step),
         "updated_at": stamp(now),
     }
     return status.model_copy(update={"progress": base.model_copy(update=update)})
+
+
+def _percent(progress: Progress, step: int) -> int | None:
+    """Of the steps to do, where their number is known; else as last heard."""
+    return min(100, 100 * step // progress.max_steps) if progress.max_steps else progress.percent
 
 
 def with_recovery(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:

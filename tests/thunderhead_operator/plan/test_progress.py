@@ -149,3 +149,12 @@ def test_the_last_word_is_the_records() -> None:
     assert done.progress is not None
     assert (done.progress.step, done.progress.percent, done.progress.metrics) == (20, 100, {"loss": 0.5})
     assert with_last_word(status, Span(), at(99), done=False) == status
+
+
+def test_the_percentage_follows_the_last_word() -> None:
+    status = TrainingJobStatus.model_validate(
+        recovering(progress={"step": 5, "maxSteps": 40, "percent": 12, "updatedAt": ""})
+    )
+    stopped = with_last_word(status, Span(last_step=13), at(99), done=False)
+    assert stopped.progress is not None
+    assert (stopped.progress.step, stopped.progress.percent) == (13, 32)
