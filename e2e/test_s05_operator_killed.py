@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -51,11 +52,12 @@ def lose_a_pod(run: Run) -> None:
 
 def promise_to_end(run: Run) -> object:
     lose_a_pod(run)
+    return wait_status(run, lambda status: bool(status.get("ending")), "status.ending")
 
-    def look() -> bool | None:
-        return any(version.object.get("status", {}).get("ending") for version in run.observer.job_versions) or None
 
-    return run.wait(look, "status.ending", timeout_s=60)
+def second_attempt(run: Run) -> object:
+    lose_a_pod(run)
+    return wait_status(run, lambda status: status.get("attempt") == 2, "attempt 2 in status")
 
 
 def training_again(run: Run) -> object:
@@ -63,13 +65,13 @@ def training_again(run: Run) -> object:
     return run.wait_step(1, attempt=2)
 
 
-def second_attempt(run: Run) -> object:
-    lose_a_pod(run)
+def wait_status(run: Run, wanted: Callable[[dict[str, Any]], bool], what: str) -> object:
+    """Until a version of the job had a status like this."""
 
     def look() -> bool | None:
-        return any(version.object.get("status", {}).get("attempt") == 2 for version in run.observer.job_versions) or None
+        return any(wanted(version.object.get("status", {})) for version in run.observer.job_versions) or None
 
-    return run.wait(look, "attempt 2 in status", timeout_s=60)
+    return run.wait(look, what, timeout_s=60)
 
 
 STAGES = (
