@@ -89,6 +89,11 @@ class ModelCheckpoint(Checkpoint):
     ) -> None:
         self._triggers = _triggers(every_n_train_steps, every_n_epochs, train_time_interval)
         _check_arguments(mode, monitor, save_top_k, save_last)
+        if dirpath is not None and "://" in os.fspath(dirpath):
+            raise MisconfigurationException(
+                f"ModelCheckpoint(dirpath={dirpath!r}): .ckpt files can only be written to a local directory; the "
+                "checkpoints of a job go to its spec.checkpoint.uri"
+            )
         self.dirpath: str | None = None if dirpath is None else os.path.realpath(os.path.expanduser(dirpath))
         self.filename = filename
         self.monitor = monitor

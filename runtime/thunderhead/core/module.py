@@ -240,7 +240,9 @@ class LightningModule(ModuleHooks, DataHooks, CheckpointHooks, HyperparametersMi
             if entry.quick and entry.call == call and value.__class__ is Tensor and value.numel() == 1:
                 weight = batch_size
                 if weight is None:
-                    weight = sink.results.batch_size or sink.results.infer_batch_size() if entry.weighted else 1
+                    results = sink.results
+                    assert results is not None
+                    weight = results.batch_size or results.infer_batch_size() if entry.weighted else 1
                 entry.add(value.item(), weight)
                 return
         sink.log(name, value, batch_size, call)

@@ -133,8 +133,8 @@ class EvaluationLoop:
             results.use_loader(index if several else None)
         self.predictions.append([])
         self._batches(iterator, index, limit, several)
-        if t._job is not None:
-            t._job.in_evaluation(t._position, index, None)
+        if t._control is not None:
+            t._control.in_evaluation(t._position, index, None)
         if results is None:
             return {}
         t._metrics.leave_batches(results)
@@ -145,7 +145,7 @@ class EvaluationLoop:
         return {name: value.item() for name, value in views.log.items()}
 
     def _batches(self, iterator: Iterator[Any], index: int, limit: float, several: bool) -> None:
-        t, kind, results, job = self._trainer, self.kind, self.results, self._trainer._job
+        t, kind, results, control = self._trainer, self.kind, self.results, self._trainer._control
         hooks, transfer = t._hooks, t._transfer()
         starts, ends = hooks[f"on_{kind}_batch_start"], hooks[f"on_{kind}_batch_end"]
         step = self._step_function(several)
@@ -154,8 +154,8 @@ class EvaluationLoop:
             results.in_batches = True
         done = 0
         while done < limit:
-            if job is not None:
-                job.in_evaluation(t._position, index, done)
+            if control is not None:
+                control.in_evaluation(t._position, index, done)
             batch = next(iterator, _END)
             if batch is _END:
                 break

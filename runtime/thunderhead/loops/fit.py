@@ -27,6 +27,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from thunderhead.job.link import Ask
+from thunderhead.loops.control import SIGTERMException
 from thunderhead.loops.position import Next, Position
 from thunderhead.loops.step import AutomaticStep, ManualStep
 from thunderhead.trainer.hook_table import is_overridden
@@ -60,8 +62,8 @@ class FitLoop:
         if self._nothing_to_train() or (self._done() and not self._unfinished()):
             return
         t._load_evaluation_data_if_due()
-        if t._job is not None:
-            t._job.begin(t._position)
+        if t._control is not None:
+            t._control.begin(t._position)
         step_type = AutomaticStep if t.lightning_module.automatic_optimization else ManualStep
         self._step = step_type(t)
         t._sink.results = t._train_results
@@ -97,7 +99,7 @@ class FitLoop:
     def _unfinished(self) -> bool:
         # A job that was stopped in its last epoch still owes that epoch's end; a file resumed from owes nothing.
         t = self._trainer
-        return t._job is not None and t._position.next in (Next.BATCH, Next.VALIDATE)
+        return t._in_job and t._position.next in (Next.BATCH, Next.VALIDATE)
 
     @property
     def can_stop_early(self) -> bool:
@@ -115,15 +117,20 @@ class FitLoop:
         """Batches trained in the running epoch."""
         return self._trainer._position.batch
 
+    @property
+    def samples(self) -> int:
+        """Samples this rank has trained on in the whole run; those of loaders that do not tell are missing."""
+        p = self._trainer._position
+        return p.samples + (0 if self.data is None else self.data.samples(p.batch))
+
     def position_for_file(self) -> Position:
         """Where a run goes on that resumes from a file written in this very moment.
 
         A hook may save before the loop has recorded what is done: the validation that just ended, the epoch that does.
         """
-        p, data = self._trainer._position, self.data
+        p = self._trainer._position
         if self._moment == "epoch end":
-            samples = p.samples + (0 if data is None else data.samples(p.batch))
-            return replace(p, epoch=p.epoch + 1, batch=0, samples=samples, next=Next.EPOCH)
+            return replace(p, epoch=p.epoch + 1, batch=0, samples=self.samples, next=Next.EPOCH)
         if p.next is Next.VALIDATE:
             return replace(p, next=Next.BATCH, log_step=p.log_step + 1)
         if self._moment == "batch end":
@@ -145,8 +152,8 @@ class FitLoop:
         self._iterator = self.data.begin(p.epoch)
         self._skip_epoch = False
         self.is_last_batch = p.next is not Next.EPOCH and self.data.is_last(p.batch)
-        if t._job is not None:
-            t._job.epoch(p)
+        if t._control is not None:
+            t._control.epoch(p)
         if p.next is Next.EPOCH:
             hooks.call("on_train_epoch_start")
             p.next = Next.BATCH
@@ -160,6 +167,8 @@ class FitLoop:
 
     def _epoch_done(self) -> bool:
         t, p = self._trainer, self._trainer._position
+        if t._sigterm:
+            self._on_sigterm()
         if self.is_last_batch or self._skip_epoch or (t.max_steps != -1 and p.step >= t.max_steps):
             return True
         if t.should_stop:
@@ -170,6 +179,15 @@ class FitLoop:
                 f"min_steps={t.min_steps} are met"
             )
         return False
+
+    def _on_sigterm(self) -> None:
+        """A single process ends here; of several, one asks and all end together."""
+        t = self._trainer
+        t._sigterm = False
+        if t._control is None:
+            t.received_sigterm = True
+            raise SIGTERMException
+        t._control.request(Ask.STOP)
 
     def _end_epoch(self) -> None:
         t, p, hooks = self._trainer, self._trainer._position, self._trainer._hooks
@@ -186,7 +204,7 @@ class FitLoop:
             t._schedulers.step("epoch", plateau=True)
         t._metrics.log_epoch(results, step=p.log_step - 1)
         self._moment = ""
-        p.samples += self.data.samples(p.batch) if self.data is not None else 0
+        p.samples = self.samples
         p.epoch += 1
         p.batch = 0
         p.next = Next.EPOCH
@@ -194,7 +212,7 @@ class FitLoop:
     # --- its batches ---------------------------------------------------------------------------------------------
 
     def _batches(self) -> None:
-        t, p, job = self._trainer, self._trainer._position, self._trainer._job
+        t, p, control = self._trainer, self._trainer._position, self._trainer._control
         data, results, metrics = self.data, t._train_results, t._metrics
         starts, ends = t._hooks["on_train_batch_start"], t._hooks["on_train_batch_end"]
         transfer, schedulers, step, validation = t._transfer(), t._schedulers, self._step, t._validation
@@ -202,8 +220,8 @@ class FitLoop:
         assert step is not None
         at_boundary = results.in_batches = True
         while not self._epoch_done():
-            if job is not None and at_boundary:
-                job.before_step(p)
+            if control is not None and at_boundary:
+                control.before_step(p)
             try:
                 batch = next(self._iterator)
             except StopIteration:
@@ -239,20 +257,20 @@ class FitLoop:
                 if schedulers.any:
                     schedulers.step("step", plateau=True)
                 p.log_step += 1
-            if job is not None:
-                job.after_step(p, before)
+            if control is not None:
+                control.after_step(p, before)
             if p.next is Next.VALIDATE:
                 self._validate(steps=steps)
 
     def _validate(self, *, steps: bool) -> None:
-        t, p, job = self._trainer, self._trainer._position, self._trainer._job
-        if job is not None:
-            job.before_validation(p)
+        t, p, control = self._trainer, self._trainer._position, self._trainer._control
+        if control is not None:
+            control.before_validation(p)
         if steps:
             t._hooks.call_module("on_validation_model_zero_grad")
         t._validation.run()
-        if job is not None:
-            job.after_validation()
+        if control is not None:
+            control.after_validation()
         p.next = Next.BATCH
         # What waited for it: plateau schedulers, and the loggers' x axis.
         if steps:

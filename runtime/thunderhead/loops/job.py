@@ -15,7 +15,8 @@ from thunderhead.checkpoint.content import OWN_KEY, dump
 from thunderhead.job.board import Phase, Word
 from thunderhead.job.errors import Stopped
 from thunderhead.job.link import Ask, CheckpointPolicy, JobLink, Restored
-from thunderhead.job.stop import NEVER, boundary_tick, evaluation_tick
+from thunderhead.job.stop import NEVER, evaluation_tick
+from thunderhead.loops.control import Control
 from thunderhead.loops.position import Position
 from thunderhead.rng import capture_rng, restore_rng
 from thunderhead.warning import warn
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
 
 _PUBLISH_EVERY_NS = 1_000_000_000
+_MAX_METRICS = 200
 # Written by every rank alike; all other keys of the content may differ between ranks.
 _REPLICATED = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "optimizer_states", "lr_schedulers")
 _LEFT_OUT = ("loops", OWN_KEY)
 
 
 def next_save_step(policy: CheckpointPolicy, step: int) -> int:
-    """The first step after ``step`` at which ``every_steps`` asks for a checkpoint: a multiple of it, whatever was saved.
+    """The first step after ``step`` at which ``every_steps`` asks for a checkpoint: always a multiple of it.
 
     Every rank computes the same, also after a resume and where a batch makes several steps.
     """
@@ -38,21 +40,23 @@ def next_save_step(policy: CheckpointPolicy, step: int) -> int:
     return NEVER if every is None else (step // every + 1) * every
 
 
-class JobRun:
+class JobControl(Control):
     """One entry point of one trainer, inside a job."""
 
     def __init__(self, trainer: Trainer, link: JobLink) -> None:
-        self._trainer = trainer
+        super().__init__(trainer, link.stop)
         self._link = link
         self._words = link.board.words
         self._policy = link.policy
-        self._stop = link.stop
         self._saved_step = -1
         self._staged: tuple[Any, Any] | None = None
         self._beat_ns = time.monotonic_ns()
         self._publish_ns = 0
         self._save_at = self._next_save_at()
         self._save_step = NEVER
+        self._fitting = trainer._fn == "fit"
+        self._first_samples = 0
+        self._published: tuple[int, int] | None = None
         self._first_sample = 0
 
     # --- at the ends ---------------------------------------------------------------------------------------------
@@ -70,17 +74,22 @@ class JobRun:
         self._link.checkpoints.check(*self.state(position))
         words, trainer = self._words, self._trainer
         self._save_step = next_save_step(self._policy, position.step)
+        self._first_samples = trainer.fit_loop.samples
         words[Word.FIRST_STEP] = position.step
         self._first_sample = self._samples(position)
         words[Word.MAX_STEPS] = int(steps) if (steps := trainer.estimated_stepping_batches) < 2**62 else -1
         self._write(position)
 
     def finish(self, position: Position) -> None:
-        """Training is complete: the job's last commit."""
-        self._save(position)
+        """Everything is done: the last commit, if there is something to commit."""
+        if self._fitting:
+            self._save(position)
+            self._publish(time.monotonic_ns())
         self._link.checkpoints.close()
-        self._publish(time.monotonic_ns())
         self.phase(Phase.DONE)
+
+    def close(self) -> None:
+        """The agreement belongs to the job, which may run another entry point."""
 
     def phase(self, phase: Phase) -> None:
         """Say what this rank does now."""
@@ -88,21 +97,6 @@ class JobRun:
         self._words[Word.BEAT_NS] = time.monotonic_ns()
 
     # --- per step ------------------------------------------------------------------------------------------------
-
-    def before_step(self, position: Position) -> None:
-        """At a boundary between optimizer steps: may this rank go on?"""
-        tick = boundary_tick(position.step)
-        stop = self._stop
-        # Strictly before the limit is read: who sets a limit reads this afterwards (see thunderhead.job.stop).
-        stop.running = tick + 1
-        if tick >= stop.limit:
-            self._resolve(tick, position)
-
-    def _check(self, tick: int, position: Position) -> None:
-        stop = self._stop
-        stop.running = tick + 1
-        if tick >= stop.limit:
-            self._resolve(tick, position)
 
     def after_step(self, position: Position, before: int) -> None:
         """A batch is done; ``before`` is the optimizer step it began with."""
@@ -138,8 +132,12 @@ class JobRun:
     def in_evaluation(self, position: Position, loader: int, batch: int | None) -> None:
         """Before each evaluation batch, and before the collectives that end a loader (None): may this rank go on?"""
         self._words[Word.BEAT_NS] = time.monotonic_ns()
-        if self._staged is not None or self._saved_step == position.step:
-            self._check(evaluation_tick(position.step, loader, batch), position)
+        if self._fitting and self._staged is None and self._saved_step != position.step:
+            return  # the sanity check, before there is anything to save
+        tick = evaluation_tick(position.step, loader, batch)
+        self._stop.running = tick + 1
+        if tick >= self._stop.limit:
+            self._resolve(tick, position)
 
     def after_validation(self) -> None:
         """Validation is over; the next step's time begins now."""
@@ -148,10 +146,6 @@ class JobRun:
         self._beat_ns = time.monotonic_ns()
 
     # --- agreement -----------------------------------------------------------------------------------------------
-
-    def request_finish(self) -> None:
-        """End training after a step that all ranks agree on."""
-        self._stop.request(Ask.FINISH)
 
     def _resolve(self, tick: int, position: Position) -> None:
         agreed = self._stop.resolve(tick)
@@ -164,6 +158,9 @@ class JobRun:
             self._save(position)
             return
         self.phase(Phase.STOPPING)
+        if not self._fitting:
+            self._link.checkpoints.close()
+            raise Stopped(f"stopped as asked during {self._trainer._fn}, which has nothing to commit")
         self._save(position)
         self._link.checkpoints.close()
         raise Stopped(f"stopped as asked after step {position.step}; its checkpoint is committed")
@@ -200,6 +197,7 @@ class JobRun:
         content["state_dict"] = {k: v for k, v in content["state_dict"].items() if k not in buffers}
         replicated = {key: content.pop(key) for key in _REPLICATED}
         replicated["position"] = position.state_dict()
+        replicated["should_stop"] = trainer.should_stop
         local = {
             "rng": capture_rng(),
             "data": trainer._training_data_state(position),
@@ -234,11 +232,16 @@ class JobRun:
     def _publish(self, now: int) -> None:
         self._publish_ns = now + _PUBLISH_EVERY_NS
         trainer = self._trainer
+        samples = trainer.fit_loop.samples - self._first_samples
+        self._words[Word.SAMPLES] = samples
         self._words[Word.SAMPLES] = self._samples(trainer._position) - self._first_sample
         values = {name: value.item() for name, value in trainer._metrics.callback.items() if value.numel() == 1}
         for index, optimizer in enumerate(trainer.optimizers):
             values["lr" if index == 0 else f"lr_{index}"] = float(optimizer.param_groups[0]["lr"])
-        self._link.board.publish_metrics(dict(sorted(values.items())[:200]))
+        if self._published is not None and now > self._published[0]:
+            values["samples_per_second"] = (samples - self._published[1]) / (now - self._published[0]) * 1e9
+        self._published = (now, samples)
+        self._link.board.publish_metrics(dict(sorted(values.items())[:_MAX_METRICS]))
 
 
 def content_of(restored: Restored) -> dict[str, Any]:
@@ -250,8 +253,10 @@ def content_of(restored: Restored) -> dict[str, Any]:
     return content
 
 
-def restore_local(trainer: Trainer, local: dict[str, Any]) -> None:
+def restore_local(trainer: Trainer, restored: Restored) -> None:
     """Put back what belongs to this rank, but for its random state, which must come last."""
+    local = restored.local
+    trainer.should_stop = restored.replicated["should_stop"]
     if local["threads"] != torch.get_num_threads():
         warn(f"using {local['threads']} threads, as the run being resumed did, instead of {torch.get_num_threads()}")
         torch.set_num_threads(local["threads"])

@@ -22,6 +22,8 @@ from thunderhead.data.source import (
     without_shuffling,
 )
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.job.link import Ask
+from thunderhead.loops.control import Control
 from thunderhead.loops.evaluate import EvaluationLoop
 from thunderhead.loops.position import Next, Position
 from thunderhead.loops.schedulers import Schedulers
@@ -43,7 +45,10 @@ class TrainerInternals(TrainerProperties):
 
     _given_loaders: dict[str, Any]
     _hooks: HookTable
-    _job: Any
+    _control: Control | None
+    _fits: int
+    _in_job: bool
+    _sigterm: bool
     _resume_training_data: dict[str, Any] | None
     _resume_validation_data: list[dict[str, Any]] | None
     _resumed_rng: Callable[[], None] | None
@@ -238,12 +243,10 @@ class TrainerInternals(TrainerProperties):
 
     def _finish_after_agreement(self) -> None:
         """End training after a step that all ranks agree on; a single process just ends."""
-        if self.world_size == 1:
+        if self.world_size == 1 or self._control is None:
             self.should_stop = True
-        elif self._job is not None:
-            self._job.request_finish()
         else:
-            self.should_stop = True
+            self._control.request(Ask.FINISH)
 
     # --- setting up ----------------------------------------------------------------------------------------------
 

@@ -33,8 +33,9 @@ from thunderhead.job import attached
 from thunderhead.job.board import Phase
 from thunderhead.job.errors import Stopped, Superseded
 from thunderhead.job.link import Restored
+from thunderhead.loops.control import control_of_ranks, sigterm_stops
 from thunderhead.loops.evaluate import check_evaluation_loop
-from thunderhead.loops.job import JobRun, content_of, restore_local
+from thunderhead.loops.job import JobControl, content_of, restore_local
 from thunderhead.loops.position import Next
 from thunderhead.rng import isolate_rng
 from thunderhead.trainer.assembly import attach_module_callbacks
@@ -127,15 +128,21 @@ def _fit(trainer: Trainer, loaded: dict[str, Any] | None, restored: Restored | N
         trainer._resume_training_data = (loaded.get(content.OWN_KEY) or {}).get("data")
         _check_position(trainer)
     if restored is not None:
-        restore_local(trainer, restored.local)
+        restore_local(trainer, restored)
     torch.set_grad_enabled(True)
     module.zero_grad()
     _sanity_check(trainer, resumed_inside=restored is not None or trainer._position.next is not Next.EPOCH)
-    job = trainer._job
-    with torch.autograd.set_detect_anomaly(trainer.detect_anomaly):
-        trainer.fit_loop.run()
-    if job is not None:
-        job.finish(content.copy_position(trainer._position, next=Next.NOTHING))
+    if trainer._control is None:
+        trainer._control = control_of_ranks(trainer)
+    control = trainer._control
+    try:
+        with torch.autograd.set_detect_anomaly(trainer.detect_anomaly), sigterm_stops(trainer):
+            trainer.fit_loop.run()
+        if control is not None:
+            control.finish(content.copy_position(trainer._position, next=Next.NOTHING))
+    finally:
+        if control is not None:
+            control.close()
     trainer._sink.results = None
     trainer.strategy.teardown()
     hooks.call("on_fit_end")
@@ -145,7 +152,10 @@ def _evaluate(trainer: Trainer, fn: str) -> Any:
     loop = {"validate": trainer._validate, "test": trainer._test, "predict": trainer._predict}[fn]
     loop.data = None
     trainer.lightning_module.zero_grad()
-    return loop.run()
+    result = loop.run()
+    if trainer._control is not None:
+        trainer._control.finish(trainer._position)
+    return result
 
 
 def _module_for(trainer: Trainer, fn: str, model: Any) -> LightningModule:
@@ -177,7 +187,8 @@ def _attach(
     trainer.datamodule = datamodule
     if datamodule is not None:
         datamodule.trainer = trainer
-    trainer._job = None
+    trainer._control, trainer._in_job = None, attached() is not None
+    trainer._sigterm = trainer.received_sigterm = False
     if fn == "fit":
         trainer.fit_loop.data = None
         trainer._validation.data = None
@@ -222,9 +233,9 @@ def _open_job(trainer: Trainer, fn: str) -> Restored | None:
     link = attached()
     if link is None:
         return None
-    job = JobRun(trainer, link)
+    job = JobControl(trainer, link)
     restored = job.open()
-    trainer._job = job
+    trainer._control = job
     if fn != "fit":
         job.phase({"validate": Phase.VALIDATE, "test": Phase.TEST, "predict": Phase.PREDICT}[fn])
     return restored

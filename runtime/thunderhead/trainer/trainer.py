@@ -14,6 +14,7 @@ from thunderhead.core.datamodule import LightningDataModule
 from thunderhead.core.module import LightningModule
 from thunderhead.data.transfer import map_tensors
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.loops.control import Control
 from thunderhead.loops.evaluate import EvaluationLoop
 from thunderhead.loops.fit import FitLoop
 from thunderhead.loops.position import Position
@@ -240,7 +241,10 @@ class Trainer(TrainerInternals):
         self._given_loaders: dict[str, Any] = {}
         self._wrapped_optimizers: list[Any] = []
         self._position = Position()
-        self._job: Any = None
+        self._control: Control | None = None
+        self._in_job = False
+        self._fits = 0
+        self._sigterm = False
         self._resumed_rng: Callable[[], None] | None = None
         self._resume_validation_data: list[dict[str, Any]] | None = None
         self._resume_training_data: dict[str, Any] | None = None

@@ -1,0 +1,115 @@
+"""What watches over a run from outside of the loop: who may stop it, and when all ranks do so together."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from thunderhead.job.link import Ask, StopControl
+from thunderhead.job.stop import boundary_tick, over_process_group_store
+from thunderhead.loops.position import Position
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+
+class SIGTERMException(SystemExit):
+    """The process was asked to end by SIGTERM; all ranks raise it after the same step."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
+
+
+class Control:
+    """The agreement of several ranks on stopping, outside of a job; a job's control does more.
+
+    The loop calls these methods at the moments that they name. Between optimizer steps a rank may stop; what the ranks
+    agree on is found out beside the training thread, so per step this is one comparison.
+    """
+
+    def __init__(self, trainer: Trainer, stop: StopControl) -> None:
+        self._trainer = trainer
+        self._stop = stop
+
+    def begin(self, position: Position) -> None:
+        """Everything is restored and loaded; training begins."""
+
+    def epoch(self, position: Position) -> None:
+        """An epoch begins, or goes on."""
+
+    def before_step(self, position: Position) -> None:
+        """At a boundary between optimizer steps: may this rank go on?"""
+        tick = boundary_tick(position.step)
+        stop = self._stop
+        # Strictly before the limit is read: who sets a limit reads this afterwards (see thunderhead.job.stop).
+        stop.running = tick + 1
+        if tick >= stop.limit:
+            self._resolve(tick, position)
+
+    def after_step(self, position: Position, before: int) -> None:
+        """A batch is done; ``before`` is the optimizer step it began with."""
+
+    def before_validation(self, position: Position) -> None:
+        """Validation follows."""
+
+    def in_evaluation(self, position: Position, loader: int, batch: int | None) -> None:
+        """Before each evaluation batch, and before the collectives that end a loader (None)."""
+
+    def after_validation(self) -> None:
+        """Validation is over."""
+
+    def finish(self, position: Position) -> None:
+        """Training is complete."""
+
+    def close(self) -> None:
+        """The run is over, however it ended."""
+        closing = getattr(self._stop, "close", None)
+        if closing is not None:
+            closing()
+
+    def request(self, ask: Ask) -> None:
+        """Ask all ranks for something after one step."""
+        self._stop.request(ask)
+
+    def _resolve(self, tick: int, position: Position) -> None:
+        agreed = self._stop.resolve(tick)
+        if agreed is Ask.FINISH:
+            self._trainer.should_stop = True
+        elif agreed is Ask.STOP:
+            self._trainer.received_sigterm = True
+            raise SIGTERMException
+
+
+def control_of_ranks(trainer: Trainer) -> Control | None:
+    """Control of a fit outside of a job: none for a single process, which stops by itself."""
+    if trainer.world_size == 1:
+        return None
+    trainer._fits += 1
+    return Control(trainer, over_process_group_store(f"thunderhead/fit-{trainer._fits}").start())
+
+
+@contextmanager
+def sigterm_stops(trainer: Trainer) -> Iterator[None]:
+    """SIGTERM ends the run after the optimizer step that is being made, on every rank; then the old handler is back.
+
+    The handler itself only takes a note: it may interrupt anything. In a job the agent handles signals, and threads
+    other than the main one cannot.
+    """
+    if trainer._in_job or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        trainer._sigterm = True
+        if callable(before):
+            before(number, frame)
+
+    before: Any = signal.signal(signal.SIGTERM, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
