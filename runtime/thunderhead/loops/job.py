@@ -57,7 +57,6 @@ class JobControl(Control):
         self._fitting = trainer._fn == "fit"
         self._first_samples = 0
         self._published: tuple[int, int] | None = None
-        self._first_sample = 0
 
     # --- at the ends ---------------------------------------------------------------------------------------------
 
@@ -76,7 +75,6 @@ class JobControl(Control):
         self._save_step = next_save_step(self._policy, position.step)
         self._first_samples = trainer.fit_loop.samples
         words[Word.FIRST_STEP] = position.step
-        self._first_sample = self._samples(position)
         words[Word.MAX_STEPS] = int(steps) if (steps := trainer.estimated_stepping_batches) < 2**62 else -1
         self._write(position)
 
@@ -225,16 +223,11 @@ class JobControl(Control):
         self.phase(Phase.TRAIN)
         self._beat_ns = time.monotonic_ns()
 
-    def _samples(self, position: Position) -> int:
-        data = self._trainer.fit_loop.data
-        return position.samples + (0 if data is None else data.samples(position.batch))
-
     def _publish(self, now: int) -> None:
         self._publish_ns = now + _PUBLISH_EVERY_NS
         trainer = self._trainer
         samples = trainer.fit_loop.samples - self._first_samples
         self._words[Word.SAMPLES] = samples
-        self._words[Word.SAMPLES] = self._samples(trainer._position) - self._first_sample
         values = {name: value.item() for name, value in trainer._metrics.callback.items() if value.numel() == 1}
         for index, optimizer in enumerate(trainer.optimizers):
             values["lr" if index == 0 else f"lr_{index}"] = float(optimizer.param_groups[0]["lr"])
