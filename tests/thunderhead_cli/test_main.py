@@ -62,3 +62,26 @@ def test_verify_checkpoints_refuses_what_is_no_place(tmp_path: Path) -> None:
     result = RUNNER.invoke(app, ["verify-checkpoints", "here"])
     assert result.exit_code == 1
     assert "s3://bucket/prefix" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--kill-pod", "9@50%"], "--kill-pod 9@50%: the job has 2 nodes; choose a node from 0 to 1"),
+        (["--kill-pod", "now"], "must be NODE@PERCENT% or NODE@STEP"),
+        (["--checkpoint-uri", "here"], "here"),
+    ],
+)
+def test_run_refuses_options_that_do_not_fit(tmp_path: Path, options: list[str], said: str) -> None:
+    result = RUNNER.invoke(app, ["run", "-f", str(EXAMPLE), "--runs", str(tmp_path), *options])
+    assert result.exit_code == 78
+    assert said in result.stderr
+
+
+def test_run_refuses_a_job_without_its_code(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(EXAMPLE.read_text())
+    result = RUNNER.invoke(app, ["run", "-f", str(path), "--runs", str(tmp_path)])
+    assert result.exit_code == 78
+    assert "spec.code.configMap.name = 'digits-code'" in result.stderr
+    assert not (tmp_path / "digits/1/job.json").exists()

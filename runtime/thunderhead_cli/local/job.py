@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thunderhead_api.validate import validate
 from thunderhead_cli.jobfile import JobFile, JobFileError
 from thunderhead_cli.local.rundir import RunDir
 
@@ -37,7 +38,7 @@ def localise(file: JobFile, run: RunDir, *, checkpoint_uri: str | None) -> Local
     the real thing), unless ``checkpoint_uri`` names a place or is ``"job"``. Credentials come from the environment.
 
     Raises:
-        JobFileError: the job's code is in a ConfigMap that neither the file nor its directory holds.
+        JobFileError: ``checkpoint_uri`` is none, or the code is in a ConfigMap that neither file nor directory holds.
     """
     job = copy.deepcopy(dict(file.job))
     job["metadata"] = {"namespace": "default", **job["metadata"]}
@@ -45,6 +46,9 @@ def localise(file: JobFile, run: RunDir, *, checkpoint_uri: str | None) -> Local
     for of_a_cluster in ("suspend", "managedBy", "ttlSecondsAfterFinished"):
         spec.pop(of_a_cluster, None)
     notes = [_place_checkpoints(spec["checkpoint"], run, checkpoint_uri)]
+    problems = validate(job)  # the file was valid; what changed may not be
+    if problems:
+        raise JobFileError("\n".join(str(problem) for problem in problems))
     config_maps, note = _code(file, spec)
     return LocalJob(job, config_maps, [*notes, *note])
 

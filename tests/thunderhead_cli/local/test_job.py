@@ -12,12 +12,13 @@ from thunderhead_cli.local.job import localise
 from thunderhead_cli.local.rundir import RunDir
 
 EXAMPLE = Path(__file__).parents[3] / "examples/digits/job.yaml"
+HEAD = {"apiVersion": "thunderhead.dev/v1alpha1", "kind": "TrainingJob"}
 RUN = RunDir(Path("/runs/digits/1"))
 
 
 def job_file(path: Path, **spec: Any) -> JobFile:
     base = {"module": {"class_path": "m.M"}, "checkpoint": {"uri": "s3://bucket/x", "s3": {"endpoint": "http://e"}}}
-    return JobFile(path / "job.yaml", {"metadata": {"name": "one"}, "spec": base | spec}, {})
+    return JobFile(path / "job.yaml", {**HEAD, "metadata": {"name": "one"}, "spec": base | spec}, {})
 
 
 def test_example_needs_nothing_but_its_directory() -> None:
