@@ -42,7 +42,7 @@ WRONG = (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def _stopped_operator(operators: Operators) -> Iterator[None]:
     replicas = operators.deployment()["spec"]["replicas"]
     operators.scale(0)
@@ -51,25 +51,24 @@ def _stopped_operator(operators: Operators) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_stopped_operator")
-@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.what)
-def test_apply_refuses_and_names_the_field(
-    wrong: Wrong, site: Site, kubectl: Kubectl, api: Api, figures: Figures
-) -> None:
-    manifest = ProbeJob(name=wrong.name).manifest(site)
-    manifest["spec"] = overlaid(manifest["spec"], wrong.spec)
-    said = kubectl.run("apply", "-f", "-", stdin=yaml.safe_dump(manifest))
-    assert said.status != 0, said.out
-    assert wrong.names in said.err
-    assert api.find(JOBS, site.namespace, wrong.name) is None
-    line = next(line for line in said.err.splitlines() if wrong.names in line)
-    figures.note(SCENARIO, f"{wrong.what}: refused", line[line.index(wrong.names) :])
+class TestWithTheOperatorStopped:
+    @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.what)
+    def test_what_is_wrong_is_refused_by_its_field(
+        self, wrong: Wrong, site: Site, kubectl: Kubectl, api: Api, figures: Figures
+    ) -> None:
+        manifest = ProbeJob(name=wrong.name).manifest(site)
+        manifest["spec"] = overlaid(manifest["spec"], wrong.spec)
+        said = kubectl.run("apply", "-f", "-", stdin=yaml.safe_dump(manifest))
+        assert said.status != 0, said.out
+        assert wrong.names in said.err
+        assert api.find(JOBS, site.namespace, wrong.name) is None
+        line = next(line for line in said.err.splitlines() if wrong.names in line)
+        figures.note(SCENARIO, f"{wrong.what}: refused", line[line.index(wrong.names) :])
 
-
-@pytest.mark.usefixtures("_stopped_operator")
-def test_apply_accepts_what_is_right(site: Site, kubectl: Kubectl) -> None:
-    text = yaml.safe_dump(ProbeJob(name="right").manifest(site))
-    said = kubectl.run("apply", "--dry-run=server", "-f", "-", stdin=text)
-    assert (said.status, said.err) == (0, "")
+    def test_what_is_right_is_accepted(self, site: Site, kubectl: Kubectl) -> None:
+        text = yaml.safe_dump(ProbeJob(name="right").manifest(site))
+        said = kubectl.run("apply", "--dry-run=server", "-f", "-", stdin=text)
+        assert (said.status, said.err) == (0, "")
 
 
 def test_applying_twice_changes_nothing(start: Start, site: Site, api: Api, kubectl: Kubectl) -> None:
@@ -94,3 +93,12 @@ def everything(api: Api, site: Site, name: str) -> list[Object]:
     children = (PODS, CONFIG_MAPS, SERVICES, NETWORK_POLICIES)
     found = [api.list(resource, site.namespace, labels=f"{LABEL_JOB}={name}") for resource in children]
     return [api.get(JOBS, site.namespace, name), *(child for some in found for child in some)]
+
+
+def test_a_deleted_job_can_be_applied_again_at_once(start: Start, api: Api) -> None:
+    first = start(ProbeJob(name="again", nodes=2, samples=8 * 4000))
+    first.wait_step(2)
+    api.delete(JOBS, first.namespace, first.name)
+    second = start(ProbeJob(name="again", nodes=2))
+    assert second.uid != first.uid
+    assert second.wait_end()["status"]["attempt"] == 1
