@@ -1,1 +1,4 @@
-"""End-to-end scenarios on a real cluster: `cluster/` brings one up, `support/` drives jobs on it, `workloads/` is what they train."""
+"""End-to-end scenarios on a real cluster.
+
+`cluster/` brings one up, `support/` drives jobs on it, `workloads/` is what they train.
+"""
