@@ -93,6 +93,7 @@ class Kubelet:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _pods: dict[str, Pod] = field(default_factory=dict)
     _rendezvous: dict[int, int] = field(default_factory=dict)
+    _jobs: set[str] = field(default_factory=set)
 
     async def sync(self) -> None:
         """One pass: start, stop, probe and report."""
@@ -122,7 +123,7 @@ class Kubelet:
         for pod in self._pods.values():
             pod.process.kill()
         await asyncio.gather(*(pod.watch for pod in self._pods.values() if pod.watch is not None))
-        for uid in {pod.launch.env[Env.UID] for pod in self._pods.values() if Env.UID in pod.launch.env}:
+        for uid in self._jobs:
             remove_boards(uid)
 
     async def _start(self, manifest: dict[str, Any]) -> None:
@@ -152,6 +153,7 @@ class Kubelet:
         pod = Pod(name, uid, attempt, node_rank, launch, process, since=self.now())
         pod.watch = asyncio.create_task(self._watch(pod), name=f"watch of {name}")
         self._pods[uid] = pod
+        self._jobs.add(launch.env.get(Env.UID, uid))
         self.store.report(name, uid, podstatus.running(pod.since, ready=False))
 
     async def _watch(self, pod: Pod) -> int:
