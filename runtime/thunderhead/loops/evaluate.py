@@ -98,10 +98,12 @@ class EvaluationLoop:
         return torch.inference_mode() if inference else torch.no_grad()
 
     def _run(self, data: EvaluationData, limits: list[float]) -> list[dict[str, float]]:
-        hooks, kind, module = self._trainer._hooks, self.kind, self._trainer.lightning_module
+        t, hooks, kind, module = self._trainer, self._trainer._hooks, self.kind, self._trainer.lightning_module
         hooks.resolve()
         if self.results is not None:
             self.results.reset()
+            # Within fit the batch that came before is still the running one, until this evaluation's last.
+            self.results.in_batches = t._fn == "fit" and t._stage != "sanity"
         modes = {child: child.training for child in module.modules()}
         hooks.call_module(f"on_{kind}_model_eval")
         hooks.call(f"on_{kind}_start")
@@ -137,7 +139,8 @@ class EvaluationLoop:
             t._control.in_evaluation(t._position, index, None)
         if results is None:
             return {}
-        t._metrics.leave_batches(results)
+        results.kept_at = -1
+        t._metrics.leave_batches(results, 0)
         if t._stage == "sanity":
             t._metrics.settle(results)
             return {}
@@ -185,7 +188,7 @@ class EvaluationLoop:
             self._seen.append(0)
         values = results.step_values()
         if values:
-            t._metrics.send(values, self._seen[index])
+            t._metrics.send(values, self._seen[index], of_run=False)
         self._seen[index] += 1
 
     def _step_function(self, several: bool) -> Callable[..., Any]:

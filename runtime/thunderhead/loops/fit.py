@@ -160,6 +160,7 @@ class FitLoop:
         if resumed is not None:
             # Everything that a resume did may have drawn random numbers; from here on they are those of the lost run.
             resumed()
+        t._train_results.in_batches = p.batch > 0
         if p.next is Next.VALIDATE:
             self._validate(steps=True)
         self._batches()
@@ -194,7 +195,7 @@ class FitLoop:
         results = t._train_results
         all_done = self.is_last_batch or self._skip_epoch
         self._moment = "epoch end"
-        t._metrics.leave_batches(results)
+        t._metrics.leave_batches(results, p.batches)
         t._metrics.settle(results)
         hooks.call("on_train_epoch_end")
         t._metrics.settle(results)
@@ -266,6 +267,7 @@ class FitLoop:
         t, p, control = self._trainer, self._trainer._position, self._trainer._control
         if control is not None:
             control.before_validation(p)
+        t._metrics.keep_steps(t._train_results, p.batches)
         if steps:
             t._hooks.call_module("on_validation_model_zero_grad")
         t._validation.run()

@@ -242,6 +242,11 @@ def make_entry(hook: str, name: str, spec: LogSpec, metric: Any = None) -> Entry
     return _KINDS[spec.reduction](hook, name, spec) if spec.on_epoch else Entry(hook, name, spec)
 
 
+def as_number(value: Any) -> float:
+    """A logged value as a Python float, with or without a graph."""
+    return float(value.item()) if isinstance(value, Tensor) else value
+
+
 def as_tensor(value: Any, wide: bool) -> Tensor:
     """A logged value the way ``callback_metrics`` shows it: a tensor without dimensions, at least 32 bits wide."""
     if isinstance(value, Tensor):

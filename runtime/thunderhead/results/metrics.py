@@ -65,11 +65,16 @@ class Metrics:
         self._kept.callback.update(views.callback)
         self._kept.bar.update(views.bar)
 
-    def leave_batches(self, results: Results) -> None:
-        """The last batch is done: from now on reads see reduced values."""
-        results.fold()
-        if results.in_batches:
+    def keep_steps(self, results: Results, batches: int) -> None:
+        """Remember step values before another loop logs under the same names; once per batch, ``batches`` counts them."""
+        if results.in_batches and results.kept_at != batches:
+            results.fold()
+            results.kept_at = batches
             self.keep(results.views(True))
+
+    def leave_batches(self, results: Results, batches: int) -> None:
+        """The last batch is done: from now on reads see reduced values."""
+        self.keep_steps(results, batches)
         results.in_batches = False
 
     def settle(self, results: Results) -> None:
@@ -101,12 +106,20 @@ class Metrics:
             results.fold()
             self.send(results.step_values(), step)
 
-    def send(self, values: dict[str, float], step: int) -> None:
-        """One record to every logger; a metric called ``step`` replaces the x axis."""
+    def send(self, values: dict[str, float], step: int, *, of_run: bool = True) -> None:
+        """One record to every logger.
+
+        Args:
+            values: by name.
+            step: the x axis, which a metric called ``step`` replaces.
+            of_run: the x axis is the run's, and the epoch is part of the record; else it counts evaluation batches.
+        """
         trainer = self._trainer
         if not trainer.loggers or not values:
             return
-        if "step" in values:
+        if not of_run:
+            pass
+        elif "step" in values:
             step = int(values.pop("step"))
         else:
             values.setdefault("epoch", trainer.current_epoch)

@@ -82,7 +82,8 @@ def resolve_levels(hook: str, on_step: bool | None, on_epoch: bool | None) -> tu
     rule = RULES.get(hook)
     if rule is None:
         raise MisconfigurationException(
-            f"self.log cannot be used inside {hook}: no epoch collects its values; use self.logger.log_metrics"
+            f"self.log cannot be used inside {hook or 'no hook'}: no epoch collects its values; "
+            "use self.logger.log_metrics"
         )
     step = rule.on_step if on_step is None else on_step
     epoch = rule.on_epoch if on_epoch is None else on_epoch

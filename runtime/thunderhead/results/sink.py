@@ -56,6 +56,9 @@ class Sink:
 
     def log(self, name: str, value: Any, batch_size: int | None, call: tuple[Any, ...]) -> None:
         """Record one value; ``call`` holds the other arguments of ``LightningModule.log`` in their order."""
+        if self._trainer.barebones:
+            warn_once("self.log records nothing with Trainer(barebones=True)")
+            return
         entries = self.entries
         entry = entries.get(name) if entries is not None else None
         if entry is None or entry.call != call:
@@ -112,12 +115,11 @@ class Sink:
 
     def _register(self, name: str, value: Any, call: tuple[Any, ...]) -> Entry:
         """Check the arguments of a call that differs from the last one, and find or make its entry."""
+        on_step, on_epoch = resolve_levels(self.hook, call[2], call[3])
         if self.results is None:
             raise MisconfigurationException(
-                f"self.log({name!r}) in {self.hook or 'no hook'}: nothing collects values there "
-                "(predict has no metrics, nor has code outside the trainer's hooks)"
+                f"self.log({name!r}) outside of a loop of the trainer: nothing collects values"
             )
-        on_step, on_epoch = resolve_levels(self.hook, call[2], call[3])
         add_dataloader_idx = call[8]
         if add_dataloader_idx and "/dataloader_idx_" in name:
             raise MisconfigurationException(

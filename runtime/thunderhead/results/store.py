@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thunderhead.data.transfer import batch_size_of
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.results.entry import Entry, LogSpec, MetricEntry, as_tensor, make_entry
+from thunderhead.results.entry import Entry, LogSpec, MetricEntry, as_number, as_tensor, make_entry
 from thunderhead.results.rules import RULES
 from thunderhead.warning import warn_once
 
@@ -36,6 +36,7 @@ class Results:
         host: values live on the CPU, so reading one waits for nothing.
         batch: the batch being worked on, to infer how many samples stand behind a value.
         in_batches: batches are being worked on, so reads see step values; else reduced ones.
+        kept_at: number of batches at which step values were last remembered.
         tables: entries for the current loader, by hook and name; hooks that cannot log are missing.
         dataloader_idx: which of several evaluation loaders is being read; ``None`` with a single one.
     """
@@ -47,6 +48,7 @@ class Results:
         self.batch_size: int | None = None
         self.dataloader_idx: int | None = None
         self.in_batches = False
+        self.kept_at = -1
         self._entries: list[Entry] = []
         self._loaders: dict[int | None, dict[str, dict[str, Entry]]] = {}
         self.tables: dict[str, dict[str, Entry]] = {}
@@ -135,14 +137,14 @@ class Results:
                 found.callback[entry.name + entry.suffix] = tensor
                 found.callback[label] = tensor
             if spec.prog_bar:
-                found.bar[label] = float(value)
+                found.bar[label] = as_number(value)
         return found
 
     def step_values(self) -> dict[str, float]:
         """Newest step value of every entry that goes to loggers, as numbers; for the logging interval."""
         index = self.dataloader_idx
         return {
-            entry.label(True): float(entry.last)
+            entry.label(True): as_number(entry.last)
             for entry in self.entries()
             if entry.fresh and entry.spec.on_step and entry.spec.logger and entry.spec.dataloader_idx == index
         }
@@ -216,7 +218,7 @@ def _entry_state(entry: Entry) -> dict[str, Any]:
         "hook": entry.hook,
         "name": entry.name,
         "spec": spec,
-        "last": float(entry.last) if isinstance(entry.last, Tensor) else entry.last,
+        "last": None if entry.last is None else as_number(entry.last),
         "wide": entry.wide,
         "total": total,
         "weight": weight,

@@ -32,7 +32,7 @@ from thunderhead.results.sink import Sink
 from thunderhead.results.store import Results
 from thunderhead.trainer.hook_table import HookTable, is_overridden
 from thunderhead.trainer.properties import TrainerProperties
-from thunderhead.warning import say, warn
+from thunderhead.warning import say, warn, warn_once
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -177,7 +177,7 @@ class TrainerInternals(TrainerProperties):
         for name in _TRANSFER_HOOKS:
             of_module, of_datamodule = is_overridden(name, module), is_overridden(name, datamodule)
             if of_module and of_datamodule:
-                warn(f"{name} is overridden in the module and in the datamodule; the datamodule's is used")
+                warn_once(f"{name} is overridden in the module and in the datamodule; the datamodule's is used")
             owners[name] = datamodule if of_datamodule else module if of_module else None
         converts = type(self.precision_plugin).convert_input is not Precision.convert_input
         device = self.strategy.root_device
