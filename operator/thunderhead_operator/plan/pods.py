@@ -60,11 +60,12 @@ class PodView:
     waiting: Waiting | None
     terminated: Terminated | None
     record: TerminationRecord | None
+    all_ended: bool  # every container has terminated; the kubelet reports the phase of that only a moment later
 
     @property
     def stopped(self) -> bool:
         """All of its containers have ended for good: it holds nothing and runs nothing."""
-        return self.phase in _STOPPED_PHASES
+        return self.all_ended or self.phase in _STOPPED_PHASES
 
     @property
     def terminating(self) -> bool:
@@ -101,7 +102,15 @@ def view_pod(pod: Obj) -> PodView:
         waiting=_waiting(status),
         terminated=terminated,
         record=_record(pod, terminated),
+        all_ended=_all_ended(spec, status),
     )
+
+
+def _all_ended(spec: Obj, status: Obj) -> bool:
+    """Nothing restarts in our pods, so containers that have all terminated have ended for good."""
+    states = [section(c, "state") for c in items(status, "containerStatuses")]
+    wanted = len(list(items(spec, "containers")))
+    return 0 < wanted == len(states) and all("terminated" in state for state in states)
 
 
 def _trainer_status(status: Obj) -> Obj:

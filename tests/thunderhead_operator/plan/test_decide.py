@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from op_build import at, pod, record, reply, running_status, stored
 
-from thunderhead_api.treaty import MANAGED_BY, Outcome
+from thunderhead_api.treaty import CONTAINER, MANAGED_BY, Outcome
 from thunderhead_operator.cluster.memory import merged
 from thunderhead_operator.plan.actions import CreateChild, DeleteChild, DeleteJob, Kind, Notice, WriteStatus
 from thunderhead_operator.plan.decide import decide
@@ -150,6 +150,13 @@ def condition(status: Manifest, type_: str) -> str | None:
 def test_a_finished_job_is_not_revived() -> None:
     for type_ in ("Complete", "Failed"):
         assert decide(stored(finished(type_), nodes=7, suspend=True), Observed(), at(0)).actions == ()
+
+
+def test_a_finished_job_keeps_a_pod_whose_phase_is_late() -> None:
+    """The kubelet reports that all containers have ended, and the phase that follows from it a moment later."""
+    late = pod(0, record=record(0, Outcome.DONE))
+    late["spec"]["containers"] = [{"name": CONTAINER}]
+    assert decide(stored(finished()), Observed(pods=(late,)), at(0)).actions == ()
 
 
 def test_a_finished_job_stops_what_still_runs_and_keeps_what_has_stopped() -> None:
