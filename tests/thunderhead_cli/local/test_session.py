@@ -63,6 +63,7 @@ async def test_job_runs_to_its_end(tmp_path: Path) -> None:
     assert [(entry.cause, entry.last_step) for entry in status.ledger] == [(Cause.COMPLETED, 50)]
     assert status.progress is not None
     assert status.progress.metrics == {"val_acc": 1.0}
+    assert status.progress.max_steps == 50, "only the agent knows it, so it was asked"
     saved = json.loads(run.directory.job_file.read_text())
     assert saved["status"]["phase"] == "Complete"
     assert "/50 " in run.out.getvalue()
