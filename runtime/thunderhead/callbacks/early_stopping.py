@@ -97,11 +97,7 @@ class EarlyStopping(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Decide when to check, unless that was said."""
         if self._check_on_train_epoch_end is None:
-            self._check_on_train_epoch_end = (
-                trainer.val_check_interval == 1.0
-                and trainer.check_val_every_n_epoch == 1
-                and trainer._val_check_seconds is None
-            )
+            self._check_on_train_epoch_end = trainer._validates_once_per_epoch
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check, if this is when."""

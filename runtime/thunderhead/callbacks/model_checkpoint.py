@@ -215,7 +215,7 @@ class ModelCheckpoint(Checkpoint):
             return self._save_on_train_epoch_end
         if trainer._val_check_seconds is not None or trainer.check_val_every_n_epoch != 1:
             return False
-        return not sum(trainer.num_val_batches) or trainer.val_check_interval == 1.0
+        return not sum(trainer.num_val_batches) or trainer._validates_once_per_epoch
 
     # --- saving --------------------------------------------------------------------------------------------------
 
@@ -240,7 +240,9 @@ class ModelCheckpoint(Checkpoint):
     def _plan(self, trainer: Trainer, candidates: dict[str, Tensor]) -> tuple[str, Tensor | None, str] | None:
         """``(path, score, path to remove)``, or None when it is not among the best."""
         if self.monitor is None:
-            return self._free_path(candidates, allowed=self.best_model_path), None, ""
+            # The newest alone is kept under its own name; all of them need names of their own.
+            allowed = self.best_model_path if self.save_top_k == 1 else ""
+            return self._free_path(candidates, allowed=allowed), None, ""
         score = candidates[self.monitor]
         if torch.isnan(score):
             score = torch.tensor(torch.inf if self.mode == "min" else -torch.inf)
@@ -461,4 +463,4 @@ def _link(target: str, path: str) -> None:
 
 
 def _has_files(directory: str) -> bool:
-    return os.path.isdir(directory) and any(os.scandir(directory))
+    return os.path.isdir(directory) and bool(os.listdir(directory))

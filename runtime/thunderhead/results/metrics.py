@@ -66,7 +66,7 @@ class Metrics:
         self._kept.bar.update(views.bar)
 
     def keep_steps(self, results: Results, batches: int) -> None:
-        """Remember step values before another loop logs under the same names; once per batch, ``batches`` counts them."""
+        """Remember step values before another loop logs the same names; once per batch, which ``batches`` counts."""
         if results.in_batches and results.kept_at != batches:
             results.fold()
             results.kept_at = batches

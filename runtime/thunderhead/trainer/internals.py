@@ -130,6 +130,13 @@ class TrainerInternals(TrainerProperties):
                 "give a number of batches, a duration, or 1.0"
             )
 
+    @property
+    def _validates_once_per_epoch(self) -> bool:
+        """Validation comes at the end of every epoch and nowhere else. The number 1 means after every batch, 1.0 this."""
+        interval = self.val_check_interval
+        whole = isinstance(interval, float) and interval == 1.0
+        return whole and self.check_val_every_n_epoch == 1 and self._val_check_seconds is None
+
     def _reload_training_data_if_due(self) -> None:
         every = self.reload_dataloaders_every_n_epochs
         if every and self.current_epoch - self._training_data_epoch >= every:

@@ -1,0 +1,113 @@
+"""When EarlyStopping gives up."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from trainer_models import QUIET, Net, in_order, shuffled
+
+import thunderhead as th
+from thunderhead.callbacks import EarlyStopping
+from thunderhead.callbacks.early_stopping import EarlyStoppingReason
+
+
+class Scripted(Net):
+    """Validation gives one value after the other."""
+
+    def __init__(self, values: list[float]) -> None:
+        super().__init__(scheduler="none")
+        self.values = values
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """The value of this epoch."""
+        self.log("metric", self.values[min(self.current_epoch, len(self.values) - 1)])
+
+
+def epochs(values: list[float], *, trainer: dict[str, Any] | None = None, **options: Any) -> tuple[int, EarlyStopping]:
+    """Epochs trained, and the callback."""
+    callback = EarlyStopping("metric", **options)
+    made = th.Trainer(**QUIET, **{"max_epochs": 12, **(trainer or {})}, callbacks=[callback])
+    made.fit(Scripted(values), shuffled(batch_size=20), in_order())
+    return made.current_epoch, callback
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "trained", "reason"),
+    [
+        ([5, 4, 3, 3, 3, 3], {"patience": 2}, 5, EarlyStoppingReason.PATIENCE_EXHAUSTED),
+        ([5, 4, 3, 3, 3, 3], {"patience": 1}, 4, EarlyStoppingReason.PATIENCE_EXHAUSTED),
+        ([1, 2, 3, 3, 3, 3], {"patience": 2, "mode": "max"}, 5, EarlyStoppingReason.PATIENCE_EXHAUSTED),
+        ([5, 4.9, 4.8, 4.7], {"patience": 2, "min_delta": 0.5}, 3, EarlyStoppingReason.PATIENCE_EXHAUSTED),
+        ([5, 4, math.nan], {}, 3, EarlyStoppingReason.NON_FINITE_METRIC),
+        ([5, 4, math.inf], {}, 3, EarlyStoppingReason.NON_FINITE_METRIC),
+        ([5, 4, 0.5, 3], {"stopping_threshold": 1.0}, 3, EarlyStoppingReason.STOPPING_THRESHOLD),
+        ([5, 6, 99, 3], {"divergence_threshold": 50.0}, 3, EarlyStoppingReason.DIVERGENCE_THRESHOLD),
+        ([0.0, 0.0, 0.0, 0.0], {"patience": 2}, 3, EarlyStoppingReason.PATIENCE_EXHAUSTED),
+    ],
+)
+def test_reasons(values: list[float], options: dict[str, Any], trained: int, reason: EarlyStoppingReason) -> None:
+    found, callback = epochs(values, **options)
+    assert (found, callback.stopping_reason) == (trained, reason)
+    assert callback.stopping_reason_message is not None
+    assert "metric" in callback.stopping_reason_message
+    assert callback.stopped_epoch == trained - 1
+
+
+def test_improvement_all_along() -> None:
+    found, callback = epochs([float(-n) for n in range(20)])
+    assert (found, callback.stopping_reason, callback.stopped_epoch) == (12, EarlyStoppingReason.NOT_STOPPED, 0)
+    assert callback.best_score == -11.0
+
+
+def test_nan_is_no_improvement_where_it_does_not_stop() -> None:
+    found, callback = epochs([5, 4, math.nan, 1], check_finite=False, patience=9)
+    assert (found, callback.best_score, callback.wait_count) == (12, 1.0, 8)
+
+
+def test_patience_counts_checks_not_epochs() -> None:
+    """Validation after every second batch of a run whose epochs have two batches; and every third epoch."""
+    assert epochs([1.0], patience=3, trainer={"val_check_interval": 1})[0] == 2
+    assert epochs([1.0], patience=2, trainer={"check_val_every_n_epoch": 3})[0] == 9
+
+
+def test_min_epochs_holds_it_back() -> None:
+    assert epochs([1.0], patience=1, trainer={"min_epochs": 6})[0] == 6
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_missing_metric(strict: bool) -> None:
+    callback = EarlyStopping("metrik", strict=strict)
+    trainer = th.Trainer(**QUIET, max_epochs=2, callbacks=[callback])
+    if strict:
+        with pytest.raises(RuntimeError, match=r"'metrik'.*Did you mean 'metric'"):
+            trainer.fit(Scripted([1.0]), shuffled(), in_order())
+    else:
+        with pytest.warns(RuntimeWarning, match="'metrik'"):
+            trainer.fit(Scripted([1.0]), shuffled(), in_order())
+
+
+def test_off_under_fast_dev_run() -> None:
+    callback = EarlyStopping("nothing")
+    th.Trainer(**QUIET, fast_dev_run=True, callbacks=[callback]).fit(Scripted([1.0]), shuffled(), in_order())
+
+
+def test_state_goes_through_a_checkpoint() -> None:
+    _, callback = epochs([5, 4, 4], patience=9, trainer={"max_epochs": 3})
+    other = EarlyStopping("metric")
+    other.load_state_dict(callback.state_dict())
+    assert (other.wait_count, other.best_score, other.patience) == (1, torch.tensor(4.0), 9)
+    assert other.state_key == "EarlyStopping{'monitor': 'metric', 'mode': 'min'}"
+
+
+def test_it_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    epochs([2.0, 1.0, 1.0], patience=1, verbose=True)
+    assert "metric improved from 2.000 to 1.000" in caplog.text
+    assert "metric did not improve in the last 1 checks; best 1.000; training stops" in caplog.text
+
+
+def test_an_unknown_mode() -> None:
+    with pytest.raises(th.MisconfigurationException, match="mode='auto'"):
+        EarlyStopping("a", mode="auto")
