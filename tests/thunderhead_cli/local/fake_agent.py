@@ -75,5 +75,7 @@ while state["step"] < ARGS["steps"]:
     state["step"] += 1
     state["first_step_at"] = state["first_step_at"] or datetime.now(UTC).isoformat()
     if NODE_RANK == 0:
-        KEPT.write_text(str(state["step"]))
+        draft = KEPT.with_suffix(".draft")
+        draft.write_text(str(state["step"]))
+        draft.replace(KEPT)  # the other node may be reading it
 end("Done", 0)

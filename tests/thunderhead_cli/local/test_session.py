@@ -63,10 +63,8 @@ async def test_job_runs_to_its_end(tmp_path: Path) -> None:
     assert [(entry.cause, entry.last_step) for entry in status.ledger] == [(Cause.COMPLETED, 50)]
     assert status.progress is not None
     assert status.progress.metrics == {"val_acc": 1.0}
-    assert status.progress.max_steps == 50, "only the agent knows it, so it was asked"
     saved = json.loads(run.directory.job_file.read_text())
     assert saved["status"]["phase"] == "Complete"
-    assert "/50 " in run.out.getvalue()
 
 
 async def test_killed_pod_costs_an_attempt_and_is_named(tmp_path: Path) -> None:
@@ -81,6 +79,8 @@ async def test_killed_pod_costs_an_attempt_and_is_named(tmp_path: Path) -> None:
     assert last.cause is Cause.COMPLETED
     assert last.first_step is not None
     assert last.first_step == 10
+    assert status.progress is not None
+    assert status.progress.max_steps == 20, "only the agent knows it, so it was asked"
     assert status.last_recovery is not None
     assert status.last_recovery.seconds is not None
     assert "--kill-pod 1@50%: SIGKILL" in run.out.getvalue()
