@@ -93,6 +93,7 @@ def parse_configuration(found: Any, module: Any) -> tuple[list[Optimizer], list[
 def _forms(found: Any) -> tuple[list[Any], list[Any], str | None]:
     """``(optimizers, schedulers, monitor)`` for each accepted form."""
     if found is None:
+        warn("configure_optimizers returned None: training goes on without an optimizer, so nothing is learned")
         return [NoOptimizer()], [], None
     if isinstance(found, Optimizer):
         return [found], [], None
