@@ -12,6 +12,7 @@ from .support.api import NODES, Api
 from .support.committed import Commits
 from .support.figures import Figures
 from .support.fixtures import Start
+from .support.hands import Hands
 from .support.jobs import six_ranks
 from .support.observe import attempt_of
 from .support.operators import Operators
@@ -20,6 +21,7 @@ from .support.waiting import eventually
 
 SCENARIO = "3 power cut"
 BOUND_S = 90
+AGENT = "thunderhead_agent"
 
 
 @pytest.mark.parametrize("whose", ["rank 0", "another"])
@@ -30,6 +32,7 @@ def test_training_goes_on_elsewhere(
     api: Api,
     healed: Cluster,
     operators: Operators,
+    hands: Hands,
     commits: Commits,
     figures: Figures,
 ) -> None:
@@ -52,6 +55,8 @@ def test_training_goes_on_elsewhere(
     assert [one["cause"] for one in status["ledger"]] == ["NodeLost", "Completed"]
     assert status["restarts"] == {"charged": 0, "free": 1, "total": 1}
     assert_nothing_ran_twice(run, commits)
+    hands.wait_ready()
+    eventually(lambda: hands.count(node, AGENT) == 0, f"nothing of a job runs on {node}", timeout_s=60)
     assert commits.newest(run).differences(commits.newest(undisturbed)) == []
     assert took <= BOUND_S
 

@@ -74,6 +74,10 @@ class Hands:
         """Puts the pods onto the nodes and waits until they run."""
         self._api.apply(NAMESPACES, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         self._api.apply(DAEMON_SETS, NAMESPACE, _daemon_set(self._image))
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Until there is one on every node, also on one that has just come back."""
 
         def is_ready() -> bool:
             status = self._api.get(DAEMON_SETS, NAMESPACE, "hands").get("status", {})
