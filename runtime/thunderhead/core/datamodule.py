@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from thunderhead.core.hooks import CheckpointHooks, DataHooks
 from thunderhead.core.hparams import HyperparametersMixin
+from thunderhead.core.loading import ClassOnly, load_datamodule
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -36,6 +37,23 @@ class LightningDataModule(DataHooks, CheckpointHooks, HyperparametersMixin):
 
     def on_exception(self, exception: BaseException) -> None:
         """The run ended with ``exception``."""
+
+    @ClassOnly
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """A new datamodule with the hyperparameters and state of a ``.ckpt`` file.
+
+        Args:
+            checkpoint_path: the file.
+            *args: ``map_location``, ``hparams_file`` and ``weights_only``, also as keywords; see
+                ``LightningModule.load_from_checkpoint``.
+            **kwargs: constructor arguments, stronger than the saved ones.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            MisconfigurationException: it holds objects, which only ``weights_only=False`` loads.
+            TypeError: called on an instance.
+        """
+        return load_datamodule(cls, checkpoint_path, *args, **kwargs)
 
     @classmethod
     def from_datasets(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import pickle
 import types
 from argparse import Namespace
 from collections.abc import Iterator, MutableMapping, Sequence
@@ -13,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.warning import warn
 
 # Set while an object is made from a job file or a checkpoint: these are the arguments, whatever the frames say.
 _given: ContextVar[dict[str, Any] | None] = ContextVar("given_hyperparameters", default=None)
@@ -131,6 +133,29 @@ def given_hyperparameters(arguments: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         _given.reset(token)
+
+
+def drop_unpicklable(owner: HyperparametersMixin) -> None:
+    """Take out of ``hparams`` what no checkpoint could hold, with a warning; called as a run begins."""
+    hparams = owner.hparams
+    if not isinstance(hparams, dict):
+        return
+    for name in [name for name, value in hparams.items() if not _is_picklable(value)]:
+        warn(
+            f"hyperparameter {name!r} of {type(owner).__name__} is dropped, since it cannot be pickled "
+            f"({type(hparams[name]).__name__}); leave it out with save_hyperparameters(ignore={name!r})"
+        )
+        del hparams[name]
+
+
+def _is_picklable(value: Any) -> bool:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return True
+    try:
+        pickle.dumps(value)
+    except Exception:  # noqa: BLE001 - user objects fail to be pickled in any way they like
+        return False
+    return True
 
 
 def _as_hparams(hparams: Any) -> Any:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from thunderhead.core.hooks import CheckpointHooks, DataHooks, ModuleHooks
 from thunderhead.core.hparams import HyperparametersMixin
+from thunderhead.core.loading import ClassOnly, load_module
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.warning import warn_once
 
@@ -375,6 +376,27 @@ class LightningModule(ModuleHooks, DataHooks, CheckpointHooks, HyperparametersMi
             self.untoggle_optimizer(optimizer)
 
     # --- the rest ------------------------------------------------------------------------------------------------
+
+    @ClassOnly
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """A new module with the hyperparameters and weights of a ``.ckpt`` file.
+
+        Args:
+            checkpoint_path: the file.
+            *args: ``map_location``, ``hparams_file``, ``strict`` and ``weights_only``, also as keywords.
+            map_location: where tensors go; by default where they were.
+            hparams_file: ``.yaml`` or ``.csv`` file to take hyperparameters from instead.
+            strict: whether the file must hold exactly this module's keys; by default ``strict_loading``.
+            weights_only: refuse a file that holds more than tensors and plain data (the default).
+            **kwargs: constructor arguments, stronger than the saved ones.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            MisconfigurationException: it holds objects, which only ``weights_only=False`` loads.
+            RuntimeError: its keys are not this module's.
+            TypeError: called on an instance.
+        """
+        return load_module(cls, checkpoint_path, *args, **kwargs)
 
     def freeze(self) -> LightningModule:
         """Stop all parameters from requiring gradients and go into evaluation mode."""

@@ -53,8 +53,8 @@ class Control:
     def after_step(self, position: Position, before: int) -> None:
         """A batch is done; ``before`` is the optimizer step it began with."""
 
-    def before_validation(self, position: Position) -> None:
-        """Validation follows."""
+    def before_validation(self, position: Position, *, boundary: bool) -> None:
+        """Validation follows; ``boundary`` unless gradients are being accumulated, which no checkpoint holds."""
 
     def in_evaluation(self, position: Position, loader: int, batch: int | None) -> None:
         """Before each evaluation batch, and before the collectives that end a loader (None)."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.loops.step import takes
+from thunderhead.loops.signature import requires, takes
 from thunderhead.results.store import Results
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.trainer.state import RunningStage
@@ -199,7 +199,7 @@ class EvaluationLoop:
             raise RuntimeError(
                 f"{name} of {type(module).__name__} gets batches of several loaders; give it an argument dataloader_idx"
             )
-        if not several and _requires(function, "dataloader_idx"):
+        if not several and requires(function, "dataloader_idx"):
             raise RuntimeError(
                 f"{name} of {type(module).__name__} wants dataloader_idx, but there is one loader; give it a default"
             )
@@ -239,13 +239,6 @@ _STAGES = {
     "test": RunningStage.TESTING,
     "predict": RunningStage.PREDICTING,
 }
-
-
-def _requires(function: Callable[..., Any], name: str) -> bool:
-    import inspect
-
-    parameter = inspect.signature(function).parameters.get(name)
-    return parameter is not None and parameter.default is inspect.Parameter.empty
 
 
 def check_evaluation_loop(module: Any, kind: str, method: str) -> None:

@@ -22,39 +22,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from thunderhead.job.link import Ask
-from thunderhead.loops.control import SIGTERMException
-from thunderhead.loops.position import Next, Position
-from thunderhead.loops.step import AutomaticStep, ManualStep
-from thunderhead.trainer.hook_table import is_overridden
-from thunderhead.warning import say, say_once
+from thunderhead.loops.manual import ManualStep
+from thunderhead.loops.position import Next
+from thunderhead.loops.progress import Progress
+from thunderhead.loops.step import AutomaticStep
 
 if TYPE_CHECKING:
-    from thunderhead.data.source import TrainingData
     from thunderhead.trainer.trainer import Trainer
 
 
-class FitLoop:
-    """Trains the attached module from the trainer's position on.
-
-    Attributes:
-        data: the training data, once loaded.
-        is_last_batch: whether the batch being trained is the epoch's last.
-    """
+class FitLoop(Progress):
+    """Trains the attached module from the trainer's position on."""
 
     def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-        self.data: TrainingData | None = None
-        self.is_last_batch = False
+        super().__init__(trainer)
         self._iterator: Iterator[Any] = iter(())
         self._step: AutomaticStep | ManualStep | None = None
-        self._skip_epoch = False
-        self._moment = ""
 
     def run(self) -> None:
         """Train until done; returns at once when there is nothing to do."""
@@ -71,74 +57,6 @@ class FitLoop:
         while not self._done() or self._unfinished():
             self._epoch()
         hooks.call("on_train_end")
-
-    def _nothing_to_train(self) -> bool:
-        t = self._trainer
-        if t.limit_train_batches == 0 or not is_overridden("training_step", t.lightning_module):
-            return True
-        if self.data is None:
-            self.data = t._load_training_data()
-        if t._resume_training_data is not None:
-            self.data.load_state_dict(t._resume_training_data)
-            t._resume_training_data = None
-        if self.data.num_batches == 0:
-            say("Trainer.fit stopped: no training batches")
-        return self.data.num_batches == 0
-
-    def _done(self) -> bool:
-        """Whether training as a whole is over, saying why."""
-        t, p = self._trainer, self._trainer._position
-        if t.max_steps != -1 and p.step >= t.max_steps:
-            say(f"Trainer.fit stopped: max_steps={t.max_steps} reached")
-            return True
-        if t.max_epochs not in (None, -1) and p.epoch >= t.max_epochs:
-            say(f"Trainer.fit stopped: max_epochs={t.max_epochs} reached")
-            return True
-        return p.next is Next.NOTHING or (t.should_stop and self.can_stop_early)
-
-    def _unfinished(self) -> bool:
-        # A job that was stopped in its last epoch still owes that epoch's end; a file resumed from owes nothing.
-        t = self._trainer
-        return t._in_job and t._position.next in (Next.BATCH, Next.VALIDATE)
-
-    @property
-    def can_stop_early(self) -> bool:
-        """Whether ``min_epochs`` and ``min_steps`` are met, so that ``should_stop`` counts."""
-        t, p = self._trainer, self._trainer._position
-        return p.epoch >= (t.min_epochs or 0) and p.step >= (t.min_steps or 0)
-
-    @property
-    def validation_follows(self) -> bool:
-        """Whether validation runs right after the batch that just ended."""
-        return self._trainer._validation.possible and self._validation_due()
-
-    @property
-    def batches_done(self) -> int:
-        """Batches trained in the running epoch."""
-        return self._trainer._position.batch
-
-    @property
-    def samples(self) -> int:
-        """Samples this rank has trained on in the whole run; those of loaders that do not tell are missing."""
-        p = self._trainer._position
-        return p.samples + (0 if self.data is None else self.data.samples(p.batch))
-
-    def position_for_file(self) -> Position:
-        """Where a run goes on that resumes from a file written in this very moment.
-
-        A hook may save before the loop has recorded what is done: the validation that just ended, the epoch that does.
-        """
-        p = self._trainer._position
-        if self._moment == "epoch end":
-            return replace(p, epoch=p.epoch + 1, batch=0, samples=self.samples, next=Next.EPOCH)
-        if p.next is Next.VALIDATE:
-            return replace(p, next=Next.BATCH, log_step=p.log_step + 1)
-        if self._moment == "batch end":
-            due = self.validation_follows
-            return replace(p, next=Next.VALIDATE if due else Next.BATCH, log_step=p.log_step + (0 if due else 1))
-        return replace(p)
-
-    # --- an epoch ------------------------------------------------------------------------------------------------
 
     def _epoch(self) -> None:
         t, p, hooks = self._trainer, self._trainer._position, self._trainer._hooks
@@ -162,55 +80,9 @@ class FitLoop:
             resumed()
         t._train_results.in_batches = p.batch > 0
         if p.next is Next.VALIDATE:
-            self._validate(steps=True)
+            self._validate(steps=True, boundary=True)
         self._batches()
         self._end_epoch()
-
-    def _epoch_done(self) -> bool:
-        t, p = self._trainer, self._trainer._position
-        if t._sigterm:
-            self._on_sigterm()
-        if self.is_last_batch or self._skip_epoch or (t.max_steps != -1 and p.step >= t.max_steps):
-            return True
-        if t.should_stop:
-            if self.can_stop_early:
-                return True
-            say_once(
-                f"should_stop was set, but training goes on until min_epochs={t.min_epochs} and "
-                f"min_steps={t.min_steps} are met"
-            )
-        return False
-
-    def _on_sigterm(self) -> None:
-        """A single process ends here; of several, one asks and all end together."""
-        t = self._trainer
-        t._sigterm = False
-        if t._control is None:
-            t.received_sigterm = True
-            raise SIGTERMException
-        t._control.request(Ask.STOP)
-
-    def _end_epoch(self) -> None:
-        t, p, hooks = self._trainer, self._trainer._position, self._trainer._hooks
-        results = t._train_results
-        all_done = self.is_last_batch or self._skip_epoch
-        self._moment = "epoch end"
-        t._metrics.leave_batches(results, p.batches)
-        t._metrics.settle(results)
-        hooks.call("on_train_epoch_end")
-        t._metrics.settle(results)
-        hooks.call_monitors()
-        t._metrics.publish_epoch(results)
-        if all_done:
-            t._schedulers.step("epoch", plateau=True)
-        t._metrics.log_epoch(results, step=p.log_step - 1)
-        self._moment = ""
-        p.samples = self.samples
-        p.epoch += 1
-        p.batch = 0
-        p.next = Next.EPOCH
-
-    # --- its batches ---------------------------------------------------------------------------------------------
 
     def _batches(self) -> None:
         t, p, control = self._trainer, self._trainer._position, self._trainer._control
@@ -261,12 +133,12 @@ class FitLoop:
             if control is not None:
                 control.after_step(p, before)
             if p.next is Next.VALIDATE:
-                self._validate(steps=steps)
+                self._validate(steps=steps, boundary=at_boundary)
 
-    def _validate(self, *, steps: bool) -> None:
+    def _validate(self, *, steps: bool, boundary: bool) -> None:
         t, p, control = self._trainer, self._trainer._position, self._trainer._control
         if control is not None:
-            control.before_validation(p)
+            control.before_validation(p, boundary=boundary)
         t._metrics.keep_steps(t._train_results, p.batches)
         if steps:
             t._hooks.call_module("on_validation_model_zero_grad")
@@ -279,16 +151,22 @@ class FitLoop:
             t._schedulers.step("step", plateau=True)
             p.log_step += 1
 
-    def _validation_due(self) -> bool:
-        t, p = self._trainer, self._trainer._position
-        every = t.check_val_every_n_epoch
-        if every is not None and (p.epoch + 1) % every != 0:
-            return False
-        if t.should_stop and self.can_stop_early:
-            return True
-        if t._val_check_seconds is not None:
-            return t._validation.seconds_since_last() >= t._val_check_seconds
-        interval = t.val_check_batch
-        if interval is None or math.isinf(interval):
-            return self.is_last_batch
-        return (p.batches if every is None else p.batch) % interval == 0
+    def _end_epoch(self) -> None:
+        t, p, hooks = self._trainer, self._trainer._position, self._trainer._hooks
+        results = t._train_results
+        all_done = self.is_last_batch or self._skip_epoch
+        self._moment = "epoch end"
+        t._metrics.leave_batches(results, p.batches)
+        t._metrics.settle(results)
+        hooks.call("on_train_epoch_end")
+        t._metrics.settle(results)
+        hooks.call_monitors()
+        t._metrics.publish_epoch(results)
+        if all_done:
+            t._schedulers.step("epoch", plateau=True)
+        t._metrics.log_epoch(results, step=p.log_step - 1)
+        self._moment = ""
+        p.samples = self.samples
+        p.epoch += 1
+        p.batch = 0
+        p.next = Next.EPOCH

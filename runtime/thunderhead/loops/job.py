@@ -56,6 +56,8 @@ class JobControl(Control):
         self._save_step = NEVER
         self._fitting = trainer._fn == "fit"
         self._first_samples = 0
+        # Not in the sanity check, before there is anything to save; anywhere in an evaluation that is its own purpose.
+        self._may_stop = not self._fitting
         self._published: tuple[int, int] | None = None
 
     # --- at the ends ---------------------------------------------------------------------------------------------
@@ -121,17 +123,21 @@ class JobControl(Control):
             self._save_at = self._next_save_at()
             self._stop.request(Ask.SAVE)
 
-    def before_validation(self, position: Position) -> None:
-        """Keep the state aside: should all stop in the middle of validation, this is what is committed."""
-        if self._saved_step != position.step:
+    def before_validation(self, position: Position, *, boundary: bool) -> None:
+        """Keep the state aside: should all stop in the middle of validation, this is what is committed.
+
+        In the middle of an accumulation window there is nothing to commit, and validation is not interrupted.
+        """
+        self._may_stop = boundary
+        if boundary and self._saved_step != position.step:
             self._staged = _detached(self.state(position))
         self.phase(Phase.VALIDATE)
 
     def in_evaluation(self, position: Position, loader: int, batch: int | None) -> None:
         """Before each evaluation batch, and before the collectives that end a loader (None): may this rank go on?"""
         self._words[Word.BEAT_NS] = time.monotonic_ns()
-        if self._fitting and self._staged is None and self._saved_step != position.step:
-            return  # the sanity check, before there is anything to save
+        if not self._may_stop:
+            return
         tick = evaluation_tick(position.step, loader, batch)
         self._stop.running = tick + 1
         if tick >= self._stop.limit:
@@ -139,7 +145,7 @@ class JobControl(Control):
 
     def after_validation(self) -> None:
         """Validation is over; the next step's time begins now."""
-        self._staged = None
+        self._staged, self._may_stop = None, False
         self.phase(Phase.TRAIN)
         self._beat_ns = time.monotonic_ns()
 

@@ -14,15 +14,13 @@ Automatic optimisation, in the order of the contract::
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
-from torch.optim import LBFGS, Optimizer
-from torch.optim.optimizer import _global_optimizer_pre_hooks
+from torch.optim import Optimizer
 
-from thunderhead.exceptions import MisconfigurationException
+from thunderhead.loops.optimizing import evaluates_closure_first, loss_in
+from thunderhead.loops.signature import takes
 from thunderhead.precision import Precision
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.warning import warn_once
@@ -64,7 +62,7 @@ class AutomaticStep(Step):
         self._own_backward = (
             is_overridden("backward", module) or type(trainer.precision_plugin).backward is not Precision.backward
         )
-        self._plain = not self._own_step and _evaluates_closure_first(self._optimizer, trainer)
+        self._plain = not self._own_step and evaluates_closure_first(self._optimizer, trainer)
         self._closure = self._run_closure
         self._batch: tuple[Any, ...] = ()
         self._batch_idx = 0
@@ -141,7 +139,7 @@ class AutomaticStep(Step):
                 return None
             if isinstance(output, dict):
                 extras = output
-            output = _loss_in(output)
+            output = loss_in(output)
         loss: Tensor = output
         if self._divide_by > 1:
             loss = loss / self._divide_by
@@ -167,65 +165,3 @@ class AutomaticStep(Step):
             self._module.optimizer_zero_grad(self._trainer.current_epoch, self._batch_idx, self._optimizer)
         else:
             self._optimizer.zero_grad()
-
-
-class ManualStep(Step):
-    """Manual optimisation: ``training_step`` calls backward and the optimizers itself."""
-
-    def __call__(self, batch: Any, batch_idx: int, *, steps: bool, divide_by: int) -> dict[str, Any]:
-        """Run ``training_step``; its output as a dict, ``{}`` for None."""
-        sink = self._sink
-        sink.hook, sink.entries = "training_step", self._entries
-        arguments = (batch, batch_idx) if self._with_index else (batch,)
-        if self._context is None:
-            output = self._function(*arguments)
-        else:
-            with self._context():
-                output = self._function(*arguments)
-        if isinstance(output, dict):
-            return output
-        if isinstance(output, Tensor):
-            return {"loss": output.detach()}
-        if output is not None:
-            raise MisconfigurationException(
-                f"training_step returned {type(output).__name__}; in manual optimisation it must be a tensor, a "
-                "dict or None"
-            )
-        return {}
-
-
-def takes(function: Callable[..., Any], name: str, *, position: int | None = None) -> bool:
-    """Whether ``function`` has a parameter ``name``, or one at ``position`` (bound methods count without self)."""
-    parameters = list(inspect.signature(function).parameters.values())
-    if any(p.name == name or p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
-        return True
-    return position is not None and len([p for p in parameters if p.kind in _BY_POSITION]) > position
-
-
-def _loss_in(output: Any) -> Tensor:
-    loss = output.get("loss") if isinstance(output, dict) else output
-    if isinstance(loss, Tensor):
-        return loss
-    found = f"a dict with keys {sorted(output)}" if isinstance(output, dict) else f"a {type(output).__name__}"
-    raise MisconfigurationException(
-        f"training_step returned {found}; in automatic optimisation it must return the loss, "
-        "a dict with the loss under 'loss', or None to skip the batch"
-    )
-
-
-def _evaluates_closure_first(optimizer: Optimizer, trainer: Trainer) -> bool:
-    """Whether ``optimizer.step(closure)`` is the same as calling the closure, then ``step()``.
-
-    So do torch's own optimizers but LBFGS, unless a hook is to see the moment before the closure. Precisions that scale
-    gradients step the optimizer themselves.
-    """
-    return (
-        type(optimizer).__module__.startswith("torch.optim.")
-        and not isinstance(optimizer, LBFGS)
-        and not optimizer._optimizer_step_pre_hooks
-        and not _global_optimizer_pre_hooks
-        and type(trainer.precision_plugin).optimizer_step is Precision.optimizer_step
-    )
-
-
-_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -132,7 +132,7 @@ class TrainerInternals(TrainerProperties):
 
     @property
     def _validates_once_per_epoch(self) -> bool:
-        """Validation comes at the end of every epoch and nowhere else. The number 1 means after every batch, 1.0 this."""
+        """Validation comes at the end of every epoch and nowhere else: 1.0, which the number 1 is not."""
         interval = self.val_check_interval
         whole = isinstance(interval, float) and interval == 1.0
         return whole and self.check_val_every_n_epoch == 1 and self._val_check_seconds is None

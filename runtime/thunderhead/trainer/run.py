@@ -27,6 +27,7 @@ import torch
 
 from thunderhead.checkpoint import content, file
 from thunderhead.core.datamodule import LightningDataModule
+from thunderhead.core.hparams import drop_unpicklable
 from thunderhead.core.module import LightningModule
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.job import attached
@@ -185,8 +186,10 @@ def _attach(
     module.trainer = trainer
     trainer._given_loaders = loaders
     trainer.datamodule = datamodule
+    drop_unpicklable(module)
     if datamodule is not None:
         datamodule.trainer = trainer
+        drop_unpicklable(datamodule)
     trainer._control, trainer._in_job = None, attached() is not None
     trainer._sigterm = trainer.received_sigterm = False
     if fn == "fit":

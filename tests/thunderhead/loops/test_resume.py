@@ -86,6 +86,12 @@ def test_in_the_middle_of_validation(tmp_path: Path, step: int, batch: int | Non
     assert compare(tmp_path, tick, arguments=arguments)[0] >= step
 
 
+def test_validation_inside_an_accumulation_window_is_not_interrupted(tmp_path: Path) -> None:
+    """Validation after batch 2 of windows of three: gradients are in no checkpoint, so the stop waits for step 1."""
+    arguments = {"val_check_interval": 2, "accumulate_grad_batches": 3}
+    assert compare(tmp_path, boundary_tick(0) + 1, arguments=arguments) == (1, 3)
+
+
 @pytest.mark.parametrize(("workers", "persistent", "step"), [(1, False, 3), (2, True, 3), (2, True, 5), (2, True, 7)])
 def test_with_loader_processes(tmp_path: Path, workers: int, persistent: bool, step: int) -> None:
     """Samples are random, and drawn in other processes, ahead of their use."""

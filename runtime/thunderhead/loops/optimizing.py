@@ -1,0 +1,46 @@
+"""Two questions about optimisation that are answered once: what a step returned, and how an optimizer calls it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.optim import LBFGS, Optimizer
+from torch.optim.optimizer import _global_optimizer_pre_hooks
+
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.precision import Precision
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+
+def loss_in(output: Any) -> Tensor:
+    """The loss that a ``training_step`` of automatic optimisation returned, itself or under ``loss``.
+
+    Raises:
+        MisconfigurationException: there is none.
+    """
+    loss = output.get("loss") if isinstance(output, dict) else output
+    if isinstance(loss, Tensor):
+        return loss
+    found = f"a dict with keys {sorted(output)}" if isinstance(output, dict) else f"a {type(output).__name__}"
+    raise MisconfigurationException(
+        f"training_step returned {found}; in automatic optimisation it must return the loss, "
+        "a dict with the loss under 'loss', or None to skip the batch"
+    )
+
+
+def evaluates_closure_first(optimizer: Optimizer, trainer: Trainer) -> bool:
+    """Whether ``optimizer.step(closure)`` is the same as calling the closure, then ``step()``.
+
+    So do torch's own optimizers but LBFGS, unless a hook is to see the moment before the closure. Precisions that scale
+    gradients step the optimizer themselves.
+    """
+    return (
+        type(optimizer).__module__.startswith("torch.optim.")
+        and not isinstance(optimizer, LBFGS)
+        and not optimizer._optimizer_step_pre_hooks
+        and not _global_optimizer_pre_hooks
+        and type(trainer.precision_plugin).optimizer_step is Precision.optimizer_step
+    )

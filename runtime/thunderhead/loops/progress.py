@@ -1,0 +1,137 @@
+"""How far training has come: what the loop asks itself at each turn, and what others ask the loop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from thunderhead.job.link import Ask
+from thunderhead.loops.control import SIGTERMException
+from thunderhead.loops.position import Next, Position
+from thunderhead.trainer.hook_table import is_overridden
+from thunderhead.warning import say, say_once
+
+if TYPE_CHECKING:
+    from thunderhead.data.source import TrainingData
+    from thunderhead.trainer.trainer import Trainer
+
+
+class Progress:
+    """Questions about a fit, answered from the trainer's position, its limits and its data.
+
+    Attributes:
+        data: the training data, once loaded.
+        is_last_batch: whether the batch being trained is the epoch's last.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self.data: TrainingData | None = None
+        self.is_last_batch = False
+        self._skip_epoch = False
+        self._moment = ""
+
+    @property
+    def can_stop_early(self) -> bool:
+        """Whether ``min_epochs`` and ``min_steps`` are met, so that ``should_stop`` counts."""
+        t, p = self._trainer, self._trainer._position
+        return p.epoch >= (t.min_epochs or 0) and p.step >= (t.min_steps or 0)
+
+    @property
+    def validation_follows(self) -> bool:
+        """Whether validation runs right after the batch that just ended."""
+        return self._trainer._validation.possible and self._validation_due()
+
+    @property
+    def batches_done(self) -> int:
+        """Batches trained in the running epoch."""
+        return self._trainer._position.batch
+
+    @property
+    def samples(self) -> int:
+        """Samples this rank has trained on in the whole run; those of loaders that do not tell are missing."""
+        p = self._trainer._position
+        return p.samples + (0 if self.data is None else self.data.samples(p.batch))
+
+    def position_for_file(self) -> Position:
+        """Where a run goes on that resumes from a file written in this very moment.
+
+        A hook may save before the loop has recorded what is done: the validation that just ended, the epoch that does.
+        """
+        p = self._trainer._position
+        if self._moment == "epoch end":
+            return replace(p, epoch=p.epoch + 1, batch=0, samples=self.samples, next=Next.EPOCH)
+        if p.next is Next.VALIDATE:
+            return replace(p, next=Next.BATCH, log_step=p.log_step + 1)
+        if self._moment == "batch end":
+            due = self.validation_follows
+            return replace(p, next=Next.VALIDATE if due else Next.BATCH, log_step=p.log_step + (0 if due else 1))
+        return replace(p)
+
+    def _nothing_to_train(self) -> bool:
+        t = self._trainer
+        if t.limit_train_batches == 0 or not is_overridden("training_step", t.lightning_module):
+            return True
+        if self.data is None:
+            self.data = t._load_training_data()
+        if t._resume_training_data is not None:
+            self.data.load_state_dict(t._resume_training_data)
+            t._resume_training_data = None
+        if self.data.num_batches == 0:
+            say("Trainer.fit stopped: no training batches")
+        return self.data.num_batches == 0
+
+    def _done(self) -> bool:
+        """Whether training as a whole is over, saying why."""
+        t, p = self._trainer, self._trainer._position
+        if t.max_steps != -1 and p.step >= t.max_steps:
+            say(f"Trainer.fit stopped: max_steps={t.max_steps} reached")
+            return True
+        if t.max_epochs not in (None, -1) and p.epoch >= t.max_epochs:
+            say(f"Trainer.fit stopped: max_epochs={t.max_epochs} reached")
+            return True
+        return p.next is Next.NOTHING or (t.should_stop and self.can_stop_early)
+
+    def _unfinished(self) -> bool:
+        # A job that was stopped in its last epoch still owes that epoch's end; a file resumed from owes nothing.
+        t = self._trainer
+        return t._in_job and t._position.next in (Next.BATCH, Next.VALIDATE)
+
+    def _epoch_done(self) -> bool:
+        t, p = self._trainer, self._trainer._position
+        if t._sigterm:
+            self._on_sigterm()
+        if self.is_last_batch or self._skip_epoch or (t.max_steps != -1 and p.step >= t.max_steps):
+            return True
+        if t.should_stop:
+            if self.can_stop_early:
+                return True
+            say_once(
+                f"should_stop was set, but training goes on until min_epochs={t.min_epochs} and "
+                f"min_steps={t.min_steps} are met"
+            )
+        return False
+
+    def _on_sigterm(self) -> None:
+        """A single process ends here; of several, one asks and all end together."""
+        t = self._trainer
+        t._sigterm = False
+        if t._control is None:
+            t.received_sigterm = True
+            raise SIGTERMException
+        t._control.request(Ask.STOP)
+
+    def _validation_due(self) -> bool:
+        t, p = self._trainer, self._trainer._position
+        every = t.check_val_every_n_epoch
+        if every is not None and (p.epoch + 1) % every != 0:
+            return False
+        if t.should_stop and self.can_stop_early:
+            return True
+        if t._val_check_seconds is not None:
+            return t._validation.seconds_since_last() >= t._val_check_seconds
+        interval = t.val_check_batch
+        if interval is None or math.isinf(interval):
+            return self.is_last_batch
+        return (p.batches if every is None else p.batch) % interval == 0
