@@ -60,7 +60,7 @@ def test_max_steps_counts_all_optimizers() -> None:
 
 def test_what_bypasses_the_trainer_is_not_counted() -> None:
     def how(module: Two, batch: Any, batch_idx: int) -> None:
-        first, second = module.optimizers()
+        first, _ = module.optimizers()
         module.manual_backward((module.weight * batch[0]).sum())
         first.optimizer.step()
         module.optimizers(use_pl_optimizer=False)[1].step()
@@ -88,7 +88,7 @@ def test_a_closure_runs_once_per_step() -> None:
 
 
 def test_a_closure_must_be_callable() -> None:
-    with pytest.raises(MisconfigurationException, match="step.closure=3.: the closure must be a function"):
+    with pytest.raises(MisconfigurationException, match=r"step\(closure=3\): the closure must be a function"):
         fit(Two(lambda module, batch, index: module.optimizers()[0].step(3)), 1)
 
 
