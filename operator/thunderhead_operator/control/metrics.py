@@ -15,7 +15,7 @@ from thunderhead_api.treaty import Phase
 from thunderhead_operator.cluster.errors import Conflict
 from thunderhead_operator.control.queue import Handler, Key
 from thunderhead_operator.control.reconcile import Memory
-from thunderhead_operator.plan.objects import Obj, items, section
+from thunderhead_operator.plan.objects import Obj, items, section, uid_of
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
 _RECOVERY_SECONDS: Final = (1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 300, 900)
@@ -56,7 +56,7 @@ class Metrics:
         self._steps_lost = Counter(
             "thunderhead_operator_steps_lost", "Steps that had to be done again.", ["cause"], registry=registry
         )
-        self._seen: dict[Key, tuple[int, str | None]] = {}  # newest attempt of the ledger, last recovery's end
+        self._seen: dict[Key, tuple[str, int, str | None]] = {}  # uid, newest ended attempt, last recovery's end
 
     def on_call(self, verb: str, status: int) -> None:
         """A call to the API server has ended."""
@@ -82,28 +82,28 @@ class Metrics:
     def on_pass(self, key: Key, memory: Memory) -> None:
         """Count what the status tells that it did not tell before. What was there at first sight was counted by whoever
         ran then."""
+        if memory.gone:
+            self._seen.pop(key, None)
+            return
         if memory.job is None:
             return
         status = section(memory.job, "status")
         entries = [e for e in items(status, "ledger") if e.get("cause") != "Completed"]
         recovery = section(status, "lastRecovery")
-        now = max((int(e.get("attempt", 0)) for e in entries), default=0), recovery.get("resumedAt")
+        newest = max((int(e.get("attempt", 0)) for e in entries), default=0)
+        now = uid_of(memory.job), newest, recovery.get("resumedAt")
         before = self._seen.get(key)
         self._seen[key] = now
-        if before is None:
+        if before is None or before[0] != now[0]:
             return
         for entry in entries:
-            if before[0] < int(entry.get("attempt", 0)) < int(status.get("attempt", 0)):
+            if before[1] < int(entry.get("attempt", 0)) < int(status.get("attempt", 0)):
                 charged = "false" if entry.get("free") else "true"
                 self._restarts.labels(str(entry.get("cause")), charged).inc()
-        if now[1] is not None and now[1] != before[1]:
+        if now[2] is not None and now[2] != before[2]:
             cause = str(recovery.get("cause"))
             self._recovery.labels(cause).observe(float(recovery.get("seconds") or 0.0))
             self._steps_lost.labels(cause).inc(int(recovery.get("stepsLost") or 0))
-
-    def forget(self, key: Key) -> None:
-        """The job is gone."""
-        self._seen.pop(key, None)
 
 
 class Gauges(Collector):

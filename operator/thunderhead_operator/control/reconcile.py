@@ -53,7 +53,8 @@ class Reconciler:
         monotonic: Callable[[], float],
         on_pass: Callable[[Key, Memory], None] = lambda key, memory: None,
     ) -> None:
-        """``now``: wall clock for what is written; ``monotonic``: seconds for intervals; ``on_pass``: told of each."""
+        """``now``: wall clock for what is written; ``monotonic``: seconds for intervals; ``on_pass``: told of each, and
+        once more when the job is gone."""
         self._api = api
         self._config = config
         self._now = now
@@ -69,6 +70,7 @@ class Reconciler:
             forgotten = self.memories.pop(key, None)
             if forgotten is not None:
                 forgotten.gone = True
+                self._on_pass(key, forgotten)
             return None
         memory = self._memory_of(key, job)
         _keep_last_sight(memory, children.pods)

@@ -54,6 +54,21 @@ def test_what_another_process_has_counted_is_not_counted_again(registry: Collect
     assert not any(name.startswith("thunderhead_operator_restarts_total") for name in samples(registry))
 
 
+@pytest.mark.parametrize("seen_going", [True, False])
+def test_another_job_of_the_name_is_counted_from_its_own_beginning(
+    registry: CollectorRegistry, seen_going: bool
+) -> None:
+    metrics = Metrics(registry)
+    old = stored(running_status(attempt=3, ledger=[{**ENTRY, "attempt": 2}]))
+    metrics.on_pass(KEY, Memory(job=old))
+    if seen_going:
+        metrics.on_pass(KEY, Memory(job=old, gone=True))
+    for status in (running_status(), running_status(attempt=2, ledger=[ENTRY])):
+        job = stored(status)
+        metrics.on_pass(KEY, Memory(job={**job, "metadata": {**job["metadata"], "uid": "another"}}))
+    assert samples(registry)["thunderhead_operator_restarts_total{cause=NodeLost,charged=false}"] == 1
+
+
 async def test_passes_by_outcome(registry: CollectorRegistry) -> None:
     metrics = Metrics(registry)
     errors: list[Exception | None] = [None, Conflict("changed"), KeyError("ours")]
