@@ -79,13 +79,6 @@ class WorkQueue:
             timer.cancel()
         self._timers[key] = loop.call_later(seconds, self._due, key)
 
-    def forget(self, key: Key) -> None:
-        """The job is gone: no timer, no count of failures."""
-        timer = self._timers.pop(key, None)
-        if timer is not None:
-            timer.cancel()
-        self._failures.pop(key, None)
-
     def start(self) -> None:
         """Start the workers."""
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._num_workers)]

@@ -200,16 +200,3 @@ def test_stopping_cancels_a_slow_pass() -> None:
         assert asyncio.get_running_loop().time() == 6
 
     virtually(main())
-
-
-def test_a_forgotten_key_has_no_timer() -> None:
-    log = Log()
-
-    async def feed(queue: WorkQueue) -> None:
-        queue.later(A, 1)
-        queue.forget(A)
-        await asyncio.sleep(10)
-        assert queue.idle
-
-    run(log, feed)
-    assert log.begun == []
