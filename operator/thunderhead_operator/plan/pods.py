@@ -170,6 +170,8 @@ def _unschedulable(condition: Obj | None) -> str | None:
 
 def _node_silent(conditions: dict[str, Any]) -> bool:
     """The node controller sets ``Ready`` of a silent node's pods to False and leaves ``ContainersReady``. A kubelet
-    never reports one without the other (our pods have no readiness gates), so the pair tells who wrote it."""
+    reports one without the other only while a readiness gate is closed, and says so, so the pair tells who wrote it."""
     ready, containers = conditions.get("Ready"), conditions.get("ContainersReady")
-    return ready is not None and not _is_true(ready) and _is_true(containers)
+    if ready is None or _is_true(ready) or not _is_true(containers):
+        return False
+    return ready.get("reason") != "ReadinessGatesNotReady"

@@ -57,6 +57,13 @@ def test_grace(pods: list[Manifest], graceful: bool, expected: list[tuple[str, i
     assert deletes(context(None, *pods), ending(graceful=graceful)) == expected
 
 
+def test_a_closed_readiness_gate_is_no_dead_node() -> None:
+    gated = pod(1, silent_node=True)
+    gated["status"]["conditions"][0]["reason"] = "ReadinessGatesNotReady"
+    asked = deletes(context(None, pod(0), gated), ending(graceful=True))
+    assert asked == [("digits-1-0", 30), ("digits-1-1", 30)]
+
+
 def test_overdue_pods_are_removed_by_force() -> None:
     """Ten seconds after their deletion was due, and then by uid, so that a namesake is safe."""
     pods = pod(0, deleted_at=0, grace_s=5), pod(1, deleted_at=0, grace_s=5)
