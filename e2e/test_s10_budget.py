@@ -45,6 +45,7 @@ def assert_nothing_comes_back(run: Run, api: Api) -> None:
     api.patch(JOBS, run.namespace, run.name, {"metadata": {"annotations": {"e2e/touched": "yes"}}})
     started = time.monotonic()
     while time.monotonic() - started < QUIET_S:
-        assert [child["metadata"]["name"] for child in api.list(PODS, run.namespace, labels=labels)] == []
+        there = [child for resource in CHILDREN for child in api.list(resource, run.namespace, labels=labels)]
+        assert [child["metadata"]["name"] for child in there] == []
         time.sleep(1)
     assert run.status() == before

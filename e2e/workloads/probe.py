@@ -41,6 +41,14 @@ def gathered(value: Tensor) -> list[float]:
     return [one.item() for one in every]
 
 
+def summed(value: float) -> float:
+    """The sum over all ranks, by an all-reduce."""
+    total = torch.tensor(value)
+    if dist.is_initialized():
+        dist.all_reduce(total)
+    return total.item()
+
+
 def strike(kind: str) -> None:
     """Brings this process down in one of the ways a training process goes down."""
     if kind == "sigkill":
@@ -108,9 +116,8 @@ class Probe(th.LightningModule):
         loss: Tensor = self.loss(self(x), y)
         self.losses = gathered(loss.detach())
         self.log("train_loss", loss, prog_bar=True)
-        ranks = gathered(torch.tensor(float(self.global_rank)))
-        self.log("rank_sum", sum(ranks))
-        self.log("world_size", float(len(ranks)))
+        self.log("rank_sum", summed(float(self.global_rank)))
+        self.log("world_size", summed(1.0))
         return loss
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
