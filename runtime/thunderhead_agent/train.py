@@ -51,8 +51,6 @@ def trainer_arguments(spec: Spec, plan: WorkerPlan) -> dict[str, Any]:
         InvalidConfiguration: a callback or logger cannot be built.
     """
     arguments = {name: value for name, value in spec.items() if value is not None}
-    if isinstance(arguments.get("gradient_clip_val"), str):
-        arguments["gradient_clip_val"] = float(arguments["gradient_clip_val"])
     for name in ("callbacks", "logger"):
         if isinstance(arguments.get(name), list):
             described = enumerate(arguments[name])
