@@ -134,4 +134,4 @@ class Progress:
         interval = t.val_check_batch
         if interval is None or math.isinf(interval):
             return self.is_last_batch
-        return (p.batches if every is None else p.batch) % interval == 0
+        return (p.batches if t._val_counts_over_epochs else p.batch) % interval == 0

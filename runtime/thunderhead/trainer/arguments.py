@@ -140,15 +140,16 @@ def whole_number(name: str, value: Any, *, least: int, optional: bool = False) -
     return value
 
 
-def one_of(name: str, value: Any, known: tuple[str, ...]) -> Any:
+def one_of(name: str, value: Any, known: tuple[Any, ...]) -> Any:
     """One of the known names.
 
     Raises:
         MisconfigurationException: another one.
     """
     if value not in known:
+        names = [str(choice) for choice in known]
         raise MisconfigurationException(
-            f"{name}={value!r} does not exist.{did_you_mean(str(value), known)} There are {', '.join(known)}"
+            f"{name}={value!r} does not exist.{did_you_mean(str(value), names)} There are {', '.join(names)}"
         )
     return value
 
@@ -172,7 +173,7 @@ def epoch_and_step_limits(
 ) -> tuple[int, int]:
     """``(max_epochs, min_epochs)`` as they take effect; -1 is unlimited.
 
-    Without any limit an epoch count of 1000 stops the run, which is said in a warning.
+    Without any limit an epoch count of 1000 stops the run, which fit says in a warning.
     """
     if max_epochs is None:
         max_epochs = -1 if max_steps != -1 or timed else 1000

@@ -122,7 +122,7 @@ def choose_precision(given: dict[str, Any], strategy: Strategy) -> Precision:
 def set_determinism(deterministic: bool | str | None, benchmark: bool | None) -> None:
     """torch's switches, where they were asked for."""
     if deterministic is not None:
-        one_of("deterministic", deterministic, (True, False, "warn"))  # type: ignore[arg-type]  # not all names here
+        one_of("deterministic", deterministic, (True, False, "warn"))
         torch.use_deterministic_algorithms(bool(deterministic), warn_only=deterministic == "warn")
         if deterministic is True:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -143,10 +143,21 @@ def collect_loggers(given: dict[str, Any], trainer: Trainer) -> list[Any]:
     return list(logger) if isinstance(logger, Iterable) else [logger]
 
 
+def has_timer(given: dict[str, Any]) -> bool:
+    """Whether the given callbacks limit the run's time."""
+    from thunderhead.callbacks.timer import Timer
+
+    return any(isinstance(callback, Timer) for callback in _given_callbacks(given))
+
+
+def _given_callbacks(given: dict[str, Any]) -> list[Any]:
+    asked = given["callbacks"]
+    return [] if asked is None else [asked] if isinstance(asked, Callback) else list(asked)
+
+
 def collect_callbacks(given: dict[str, Any], trainer: Trainer) -> list[Callback]:
     """The given callbacks and those that arguments ask for, in the order in which they are called."""
-    asked = given["callbacks"]
-    callbacks: list[Any] = [] if asked is None else [asked] if isinstance(asked, Callback) else list(asked)
+    callbacks = _given_callbacks(given)
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise MisconfigurationException(

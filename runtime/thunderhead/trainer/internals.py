@@ -32,7 +32,7 @@ from thunderhead.results.sink import Sink
 from thunderhead.results.store import Results
 from thunderhead.trainer.hook_table import HookTable, is_overridden
 from thunderhead.trainer.properties import TrainerProperties
-from thunderhead.warning import say, warn, warn_once
+from thunderhead.warning import say, say_once, warn, warn_once
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -77,6 +77,7 @@ class TrainerInternals(TrainerProperties):
     should_stop: bool
     use_distributed_sampler: bool
     val_check_batch: float | None
+    _val_counts_over_epochs: bool = False
     val_check_interval: int | float
 
     # --- data ----------------------------------------------------------------------------------------------------
@@ -108,11 +109,15 @@ class TrainerInternals(TrainerProperties):
     def _set_validation_interval(self, data: TrainingData) -> None:
         """How many batches lie between validations, now that the number of batches is known."""
         interval = self.val_check_interval
+        self._val_counts_over_epochs = self.check_val_every_n_epoch is None
         if self._val_check_seconds is not None:
             self.val_check_batch = None
         elif isinstance(interval, int):
-            if self.check_val_every_n_epoch is not None and interval > data.num_batches and self.limit_val_batches:
-                # A run may well validate less than once per epoch; it only has to be said how.
+            over = interval > data.num_batches and bool(self.limit_val_batches)
+            self._val_counts_over_epochs = self.check_val_every_n_epoch is None or over
+            if over and self.check_val_every_n_epoch == 1:
+                say_once(f"validation runs every {interval} training batches, counted over epochs")
+            elif over and self.check_val_every_n_epoch is not None:
                 raise MisconfigurationException(
                     f"val_check_interval={interval} is more than the {int(data.num_batches)} training batches "
                     "of an epoch; "

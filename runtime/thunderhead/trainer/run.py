@@ -42,6 +42,7 @@ from thunderhead.rng import isolate_rng
 from thunderhead.trainer.assembly import attach_module_callbacks
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.trainer.state import RunningStage, TrainerFn, TrainerStatus
+from thunderhead.warning import warn
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -95,6 +96,8 @@ def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -
     module, hooks = trainer.lightning_module, trainer._hooks
     attach_module_callbacks(trainer)
     if fn == "fit":
+        if trainer._limited_by_default:
+            warn(f"max_epochs was not set, so training ends after {trainer.max_epochs}; -1 is without a limit")
         trainer._check_fit(module)
     else:
         check_evaluation_loop(module, _KINDS[fn], fn)

@@ -29,6 +29,7 @@ from thunderhead.trainer.assembly import (
     choose_strategy,
     collect_callbacks,
     collect_loggers,
+    has_timer,
     set_determinism,
 )
 from thunderhead.trainer.hook_table import HookTable
@@ -209,10 +210,10 @@ class Trainer(TrainerInternals):
         max_epochs = args.whole_number("max_epochs", given["max_epochs"], least=-1, optional=True)
         min_epochs = args.whole_number("min_epochs", given["min_epochs"], least=0, optional=True)
         self.max_time = args.duration("max_time", given["max_time"])
-        self._max_epochs_given = max_epochs is not None
         self.max_epochs, self.min_epochs = args.epoch_and_step_limits(
-            max_epochs, min_epochs, self.max_steps, self.min_steps, timed=self.max_time is not None
+            max_epochs, min_epochs, self.max_steps, self.min_steps, timed=self.max_time is not None or has_timer(given)
         )
+        self._limited_by_default = max_epochs is None and self.max_epochs != -1
 
     def _optimisation(self, given: dict[str, Any]) -> None:
         self.accumulate_grad_batches = args.whole_number(

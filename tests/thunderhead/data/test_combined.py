@@ -1,0 +1,68 @@
+"""Several loaders read together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import thunderhead as th
+from thunderhead.data.combined import CombinedLoader
+
+
+def batches(loader: CombinedLoader) -> list[Any]:
+    return [batch for batch, _, _ in loader]
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("min_size", [["a", 1], ["b", 2]]),
+        ("max_size", [["a", 1], ["b", 2], ["c", None]]),
+        ("max_size_cycle", [["a", 1], ["b", 2], ["c", 1]]),
+        ("sequential", ["a", "b", "c", 1, 2]),
+    ],
+)
+def test_modes(mode: str, expected: list[Any]) -> None:
+    loader = CombinedLoader([Items("a", "b", "c"), Items(1, 2)], mode)
+    assert batches(loader) == expected
+    assert len(loader) == len(expected)
+
+
+class Items:
+    """A loader of these batches."""
+
+    def __init__(self, *items: Any) -> None:
+        self.items = items
+
+    def __iter__(self) -> Any:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def test_structures_are_kept() -> None:
+    loader = CombinedLoader({"x": Items(1, 2), "y": [Items(3, 4), Items(5, 6)]}, "min_size")
+    assert batches(loader) == [{"x": 1, "y": [3, 5]}, {"x": 2, "y": [4, 6]}]
+
+
+def test_indices() -> None:
+    loader = CombinedLoader([Items("a", "b"), Items("c")], "sequential")
+    assert list(loader) == [("a", 0, 0), ("b", 1, 0), ("c", 0, 1)]
+
+
+def test_limits() -> None:
+    loader = CombinedLoader([Items(1, 2, 3), Items(4, 5)], "max_size_cycle")
+    loader.limits = [2, 1]
+    assert batches(loader) == [[1, 4], [2, 4]]
+
+
+def test_length_needs_an_iteration() -> None:
+    with pytest.raises(RuntimeError, match="call iter"):
+        len(CombinedLoader([Items(1)]))
+
+
+def test_unknown_modes() -> None:
+    with pytest.raises(th.MisconfigurationException, match="Did you mean 'max_size'"):
+        CombinedLoader([Items(1)], "maxsize")

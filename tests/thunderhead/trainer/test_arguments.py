@@ -1,0 +1,208 @@
+"""What each spelling of a Trainer argument means, and how a wrong one is refused."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from trainer_models import QUIET, Net, in_order, shuffled
+
+import thunderhead as th
+from thunderhead.trainer.arguments import batch_limit, duration, validation_interval
+
+
+@pytest.mark.parametrize(
+    ("value", "meaning"),
+    [
+        (None, 1.0),
+        (1, 1),
+        (1.0, 1.0),
+        (0, 0),
+        (0.0, 0.0),
+        (0.25, 0.25),
+        (7, 7),
+        ("100%", 1.0),
+        ("12.5%", 0.125),
+        ("1 batch", 1),
+        ("20 batches", 20),
+        (" 50 % ", 0.5),
+    ],
+)
+def test_batch_limits(value: Any, meaning: float) -> None:
+    found = batch_limit("limit_val_batches", value)
+    assert (found, type(found)) == (meaning, type(meaning))
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, -0.1, "half", "3", True, [], "10 epochs"])
+def test_batch_limits_refused(value: Any) -> None:
+    with pytest.raises(th.MisconfigurationException, match="limit_val_batches="):
+        batch_limit("limit_val_batches", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("00:00:01:30", 90), ("02:00:00:00", 172_800), (timedelta(minutes=2), 120), ({"hours": 1}, 3600)],
+)
+def test_durations(value: Any, seconds: float) -> None:
+    found = duration("max_time", value)
+    assert found is not None
+    assert found.total_seconds() == seconds
+
+
+@pytest.mark.parametrize("value", ["1:30", "soon", {"fortnights": 1}, 30])
+def test_durations_refused(value: Any) -> None:
+    with pytest.raises(th.MisconfigurationException, match="max_time="):
+        duration("max_time", value)
+
+
+def test_validation_intervals() -> None:
+    assert validation_interval(None, 1) == (1.0, None)
+    assert validation_interval(5, None) == (5, None)
+    assert validation_interval("25%", 1) == (0.25, None)
+    assert validation_interval("3 batches", 1) == (3, None)
+    assert validation_interval("00:00:10:00", 1) == (1.0, 600)
+    with pytest.raises(th.MisconfigurationException, match="counts batches over epochs"):
+        validation_interval(0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_epoch": 3}, r"no argument 'max_epoch'. Did you mean 'max_epochs'"),
+        ({"max_epochs": -2}, r"max_epochs=-2 must be an integer of at least -1"),
+        ({"max_epochs": 1.5}, r"max_epochs=1.5"),
+        ({"max_steps": -2}, r"max_steps=-2"),
+        ({"accumulate_grad_batches": 0}, r"accumulate_grad_batches=0"),
+        ({"precision": "bf16-mixd"}, r"precision='bf16-mixd' does not exist. Did you mean 'bf16-mixed'"),
+        ({"gradient_clip_algorithm": "nrom"}, r"Did you mean 'norm'"),
+        ({"accelerator": "cdua"}, r"accelerator='cdua' does not exist"),
+        ({"accelerator": "gpu"}, r"accelerator='gpu', but this machine has none"),
+        ({"strategy": "dpp"}, r"strategy='dpp' does not exist. Did you mean 'ddp'"),
+        ({"strategy": "deepspeed"}, r"'deepspeed' is not supported; use FSDP2"),
+        ({"strategy": "fsdp"}, r"'fsdp' is not supported; use FSDP2"),
+        ({"accelerator": "tpu"}, r"'tpu' is not supported"),
+        ({"devices": 0}, r"devices=0 leaves no device"),
+        ({"devices": 4}, r"devices=4, but this is the only process"),
+        ({"num_nodes": 2}, r"num_nodes=2, but the launcher started 1"),
+        ({"num_nodes": 0}, r"num_nodes=0 must be an integer of at least 1"),
+        ({"check_val_every_n_epoch": 0}, r"check_val_every_n_epoch=0"),
+        ({"num_sanity_val_steps": -2}, r"num_sanity_val_steps=-2"),
+        ({"fast_dev_run": -1}, r"fast_dev_run=-1"),
+        ({"callbacks": [object()]}, r"is no Callback"),
+        ({"deterministic": "always"}, r"deterministic='always'"),
+        ({"barebones": True, "logger": True}, r"barebones=True switches off logger"),
+        ({"barebones": True, "detect_anomaly": True}, r"cannot be combined with detect_anomaly"),
+        ({"profiler": "simple"}, r"profiler='simple' is not supported"),
+        ({"plugins": [object()]}, r"only a Precision"),
+    ],
+)
+def test_refused(arguments: dict[str, Any], message: str) -> None:
+    quiet = {k: v for k, v in QUIET.items() if k not in arguments and "barebones" not in arguments}
+    with pytest.raises(th.MisconfigurationException, match=message):
+        th.Trainer(**quiet, **arguments)
+
+
+def test_a_clip_value_must_be_a_number() -> None:
+    with pytest.raises(TypeError, match="gradient_clip_val='1' must be a number"):
+        th.Trainer(**QUIET, gradient_clip_val="1")
+
+
+def test_an_unknown_argument_is_a_type_error_too() -> None:
+    with pytest.raises(TypeError, match="no argument 'gpus'"):
+        th.Trainer(**QUIET, gpus=1)
+
+
+def test_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Literals are read as such; what is passed wins."""
+    monkeypatch.setenv("PL_TRAINER_MAX_EPOCHS", "7")
+    monkeypatch.setenv("PL_TRAINER_PRECISION", "bf16-mixed")
+    monkeypatch.setenv("PL_TRAINER_LIMIT_VAL_BATCHES", "0.5")
+    trainer = th.Trainer(**QUIET)
+    assert (trainer.max_epochs, trainer.precision, trainer.limit_val_batches) == (7, "bf16-mixed", 0.5)
+    assert th.Trainer(**QUIET, max_epochs=2).max_epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "epochs"),
+    [
+        ({}, 1000),
+        ({"max_steps": 5}, -1),
+        ({"max_time": "00:01:00:00"}, -1),
+        ({"max_epochs": 0}, 0),
+        ({"max_epochs": -1}, -1),
+    ],
+)
+def test_default_limits(arguments: dict[str, Any], epochs: int) -> None:
+    trainer = th.Trainer(**QUIET, **arguments)
+    assert (trainer.max_epochs, trainer.min_epochs) == (epochs, 0)
+    assert th.Trainer(**QUIET, min_steps=4).min_epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "batches"),
+    [
+        ({}, (5, [2])),
+        ({"limit_train_batches": 1}, (1, [2])),
+        ({"limit_train_batches": 1.0}, (5, [2])),
+        ({"limit_train_batches": 0.5}, (2, [2])),
+        ({"limit_train_batches": 99, "limit_val_batches": 1}, (5, [1])),
+        ({"limit_val_batches": "50%"}, (5, [1])),
+        ({"overfit_batches": 1}, (1, [1])),
+        ({"fast_dev_run": 2}, (2, [2])),
+        ({"fast_dev_run": True}, (1, [1])),
+    ],
+)
+def test_limits_in_effect(arguments: dict[str, Any], batches: tuple[int, list[int]]) -> None:
+    trainer = th.Trainer(**QUIET, **{"max_epochs": 1, **arguments})
+    trainer.fit(Net(normalise=False), shuffled(), in_order())
+    assert (trainer.num_training_batches, trainer.num_val_batches) == batches
+
+
+def test_a_share_that_is_no_batch() -> None:
+    trainer = th.Trainer(**QUIET, limit_train_batches=0.1)
+    with pytest.raises(
+        th.MisconfigurationException, match=r"limit_train_batches=0.1 of 5 batches is less than one batch"
+    ):
+        trainer.fit(Net(), shuffled(), in_order())
+
+
+def test_a_share_of_the_unknown() -> None:
+    class Endless:
+        def __iter__(self) -> Any:
+            return iter(shuffled())
+
+    trainer = th.Trainer(**QUIET, limit_train_batches=0.5)
+    with pytest.raises(th.MisconfigurationException, match="the loader has no length"):
+        trainer.fit(Net(), Endless(), in_order())
+    trainer = th.Trainer(**QUIET, val_check_interval=0.5)
+    with pytest.raises(th.MisconfigurationException, match="the training loader has no length"):
+        trainer.fit(Net(), Endless(), in_order())
+
+
+def test_validating_less_often_than_once_per_epoch_must_be_said_clearly() -> None:
+    trainer = th.Trainer(**QUIET, val_check_interval=6)
+    with pytest.raises(th.MisconfigurationException, match=r"val_check_interval=6 is more than the 5 training batches"):
+        trainer.fit(Net(), shuffled(), in_order())
+
+
+@pytest.mark.parametrize("name", ["gradient_clip_val", "accumulate_grad_batches"])
+def test_manual_optimisation_does_it_itself(name: str) -> None:
+    net = Net()
+    net.automatic_optimization = False
+    trainer = th.Trainer(**QUIET, **{name: 2})
+    with pytest.raises(th.MisconfigurationException, match=f"{name}=2 with manual optimisation"):
+        trainer.fit(net, shuffled(), in_order())
+
+
+def test_overfitting_reads_in_order() -> None:
+    seen = []
+
+    class Watching(th.Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            seen.append(batch[0].sum().item())
+
+    trainer = th.Trainer(**QUIET, overfit_batches=2, max_epochs=2, callbacks=[Watching()])
+    with pytest.warns(UserWarning, match="shuffling is switched off"):
+        trainer.fit(Net(), shuffled(), in_order())
+    assert seen[:2] == seen[2:]
