@@ -35,9 +35,8 @@ def kept_of(listing: Listing, lineage: Lineage, *, newest: Commit, base: Commit 
     """Keep the newest ``keep`` commits that count, and the base.
 
     The base is the newest commit that was read back whole, so one checkpoint that is known to restore always stays.
-    Bases of
-    older epochs need not stay: the lineage refers to them by name. Everything off the lineage goes: late commits of
-    superseded epochs, commits found damaged, uploads without a manifest.
+    Bases of older epochs need not stay: the lineage refers to them by name. Everything off the lineage goes: late
+    commits of superseded epochs, commits found damaged, uploads without a manifest.
     """
     counting = lineage.counting(listing.commits)
     kept = {*counting[:keep], newest}
@@ -50,9 +49,8 @@ def collect(log: EpochLog, lineage: Lineage, *, newest: Commit, base: Commit | N
     """Delete what :func:`kept_of` does not keep; returns the number of objects deleted.
 
     Called after ``newest`` was acknowledged. Manifests go first, oldest first, so that no manifest ever lacks a
-    shard. Claims
-    are listed before each delete: a newer epoch stops it, because what is old for us may be what that epoch has just
-        chosen.
+    shard. Claims are listed before each delete: a newer epoch stops it, because what is old for us may be what that
+    epoch has just chosen.
 
     Raises:
         Superseded: a newer epoch exists.
