@@ -102,8 +102,8 @@ def start(operator: object, api: Api, site: Site, request: pytest.FixtureRequest
 
 @pytest.fixture(scope="session")
 def baseline(operator: object, api: Api, site: Site) -> Iterator[Run]:
-    """The undisturbed run, while it trains: its first steps are done. It is slow enough for progress to be written."""
-    run = Run.of(api, six_ranks("undisturbed", step_seconds=0.4), site).submit()
+    """The undisturbed run, while it trains: its first steps are done. It lasts several periods of progress writes."""
+    run = Run.of(api, six_ranks("undisturbed", step_seconds=0.8), site).submit()
     with run.explained():
         run.wait_step(5)
         yield run
