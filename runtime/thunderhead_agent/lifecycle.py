@@ -120,6 +120,7 @@ def _write(path: Path, body: bytes) -> None:
 def _refuse(environ: Mapping[str, str], error: SettingsError) -> int:
     """No settings, no agent: state why in the form that the operator reads."""
     print(f"thunderhead_agent: {error}", file=sys.stderr)
+    # An escaped character takes up to 6 bytes, and the kubelet keeps 4,096 of the record.
     attempt, node_rank = environ.get(Env.ATTEMPT, "1"), environ.get(Env.NODE_RANK, "0")
     record = {
         "treaty": treaty.TREATY_VERSION,
@@ -127,7 +128,7 @@ def _refuse(environ: Mapping[str, str], error: SettingsError) -> int:
         "attempt": int(attempt) if attempt.isdigit() else 1,
         "nodeRank": int(node_rank) if node_rank.isdigit() else 0,
         "outcome": Outcome.INVALID_CONFIGURATION,
-        "culprit": {"reason": "InvalidSettings", "message": str(error)[:2000]},
+        "culprit": {"reason": "InvalidSettings", "message": str(error)[:600]},
     }
-    _write(Path(environ.get(Env.TERMINATION_FILE) or treaty.TERMINATION_FILE), json.dumps(record).encode()[:4096])
+    _write(Path(environ.get(Env.TERMINATION_FILE) or treaty.TERMINATION_FILE), json.dumps(record).encode())
     return int(EXIT_CODE_OF[Outcome.INVALID_CONFIGURATION])

@@ -123,7 +123,10 @@ def default_threads(spec: Mapping[str, Any], processes: int) -> int:
 def _threads(environ: Mapping[str, str], job: FrozenJob) -> int:
     if environ.get("OMP_NUM_THREADS", "").isdigit():
         return max(1, int(environ["OMP_NUM_THREADS"]))
-    return default_threads(job.spec, job.processes_per_node)
+    try:
+        return default_threads(job.spec, job.processes_per_node)
+    except ValueError as error:
+        raise SettingsError(f"spec.resources: {error}") from error
 
 
 def _read_job(path: Path) -> FrozenJob:

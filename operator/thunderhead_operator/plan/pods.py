@@ -174,4 +174,4 @@ def _node_silent(conditions: dict[str, Any]) -> bool:
     ready, containers = conditions.get("Ready"), conditions.get("ContainersReady")
     if ready is None or _is_true(ready) or not _is_true(containers):
         return False
-    return ready.get("reason") != "ReadinessGatesNotReady"
+    return bool(ready.get("reason") != "ReadinessGatesNotReady")
