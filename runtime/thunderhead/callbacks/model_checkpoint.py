@@ -21,6 +21,7 @@ from thunderhead.callbacks.callback import Checkpoint
 from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation, Triggers, decide
 from thunderhead.checkpoint import file
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
+from thunderhead.job.link import Ask
 from thunderhead.warning import say, warn
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class ModelCheckpoint(Checkpoint):
         interval = self._triggers.interval_s
         up = False
         if interval is not None:
-            up = trainer.strategy.broadcast(time.monotonic() - self._last_time_checked >= interval)
+            up = trainer._clock_says(Ask.WRITE, time.monotonic() - self._last_time_checked >= interval)
             if up:
                 self._last_time_checked = time.monotonic()
         self._act(Moment.BATCH, trainer, time_is_up=up)

@@ -88,11 +88,13 @@ class JobCheckpoints(Protocol):
 
 
 class Ask(IntEnum):
-    """What all ranks agree to do after one and the same step; of several, the highest counts."""
+    """What all ranks agree to do after one and the same step; of several, the highest comes first."""
 
     SAVE = 1  # take a job checkpoint and go on
-    FINISH = 2  # end training as if it were complete (a time limit)
-    STOP = 3  # take a job checkpoint and raise Stopped
+    WRITE = 2  # write a .ckpt file that is due by the clock
+    VALIDATE = 3  # run a validation that is due by the clock
+    FINISH = 4  # end training as if it were complete (a time limit)
+    STOP = 5  # take a job checkpoint and raise Stopped
 
 
 class StopControl(Protocol):

@@ -91,7 +91,7 @@ class StopAgreement:
         self._poll_s = poll_s
         self._timeout_s = timeout_s
         self._clock = clock
-        self._wanted: Ask | None = None
+        self._wanted: set[Ask] = set()
         self._round = 0
         self._decision: tuple[Ask, int] | None = None
         self._error: BaseException | None = None
@@ -115,7 +115,7 @@ class StopAgreement:
     def request(self, ask: Ask) -> None:
         """See :meth:`thunderhead.job.link.StopControl.request`."""
         with self._changed:
-            self._wanted = ask if self._wanted is None else max(self._wanted, ask)
+            self._wanted.add(ask)
             self._changed.notify_all()
 
     def resolve(self, tick: int) -> Ask | None:
@@ -151,8 +151,7 @@ class StopAgreement:
                 with self._changed:
                     self._decision = (ask, agreed)
                     self.limit = agreed
-                    if self._wanted is not None and self._wanted <= ask:
-                        self._wanted = None
+                    self._wanted.discard(ask)
                     self._changed.notify_all()
                     # The next round begins when the training thread has carried this one out.
                     self._changed.wait_for(lambda: self._decision is None or self._closed)
@@ -167,12 +166,12 @@ class StopAgreement:
 
     def _sleep(self) -> None:
         with self._changed:
-            if not self._closed and (self._wanted is None or self._store is not None):
+            if not self._closed and not self._wanted:
                 self._changed.wait(self._poll_s)
 
     def _intent(self) -> Ask | None:
         """What is to be agreed on now, if anybody wants something."""
-        wanted = Ask.STOP if self._asked() else self._wanted
+        wanted = Ask.STOP if self._asked() else max(self._wanted, default=None)
         if self._store is None:
             return wanted
         key = f"{self._round}/intent"

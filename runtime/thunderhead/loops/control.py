@@ -34,6 +34,8 @@ class Control:
     def __init__(self, trainer: Trainer, stop: StopControl) -> None:
         self._trainer = trainer
         self._stop = stop
+        self._asked: set[Ask] = set()
+        self._agreed: set[Ask] = set()
 
     def begin(self, position: Position) -> None:
         """Everything is restored and loaded; training begins."""
@@ -75,13 +77,30 @@ class Control:
         """Ask all ranks for something after one step."""
         self._stop.request(ask)
 
+    def clock_says(self, ask: Ask, is_up: bool) -> bool:
+        """Whether something due by the clock is to be done now: rank 0's clock counts, and all ranks do it together."""
+        if ask in self._agreed:
+            self._agreed.remove(ask)
+            self._asked.discard(ask)
+            return True
+        if is_up and self._trainer.is_global_zero and ask not in self._asked:
+            self._asked.add(ask)
+            self._stop.request(ask)
+        return False
+
     def _resolve(self, tick: int, position: Position) -> None:
         agreed = self._stop.resolve(tick)
+        if agreed is not None:
+            self._act(agreed, position)
+
+    def _act(self, agreed: Ask, position: Position) -> None:
         if agreed is Ask.FINISH:
             self._trainer.should_stop = True
         elif agreed is Ask.STOP:
             self._trainer.received_sigterm = True
             raise SIGTERMException
+        else:
+            self._agreed.add(agreed)
 
 
 def control_of_ranks(trainer: Trainer) -> Control | None:

@@ -7,7 +7,7 @@ saving and stopping are agreed on by the job's link.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
@@ -151,23 +151,21 @@ class JobControl(Control):
 
     # --- agreement -----------------------------------------------------------------------------------------------
 
-    def _resolve(self, tick: int, position: Position) -> None:
-        agreed = self._stop.resolve(tick)
-        if agreed is None:
-            return
-        if agreed is Ask.FINISH:
-            self._trainer.should_stop = True
-            return
+    def _act(self, agreed: Ask, position: Position) -> None:
         if agreed is Ask.SAVE:
             self._save(position)
-            return
+        elif agreed is Ask.STOP:
+            self._stop_here(position)
+        else:
+            super()._act(agreed, position)
+
+    def _stop_here(self, position: Position) -> NoReturn:
         self.phase(Phase.STOPPING)
-        if not self._fitting:
-            self._link.checkpoints.close()
-            raise Stopped(f"stopped as asked during {self._trainer._fn}, which has nothing to commit")
-        self._save(position)
+        if self._fitting:
+            self._save(position)
         self._link.checkpoints.close()
-        raise Stopped(f"stopped as asked after step {position.step}; its checkpoint is committed")
+        what = f"after step {position.step}; its checkpoint is committed" if self._fitting else "with nothing to commit"
+        raise Stopped(f"stopped as asked, {what}")
 
     # --- saving --------------------------------------------------------------------------------------------------
 

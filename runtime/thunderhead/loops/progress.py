@@ -130,7 +130,7 @@ class Progress:
         if t.should_stop and self.can_stop_early:
             return True
         if t._val_check_seconds is not None:
-            return t._validation.seconds_since_last() >= t._val_check_seconds
+            return t._clock_says(Ask.VALIDATE, t._validation.seconds_since_last() >= t._val_check_seconds)
         interval = t.val_check_batch
         if interval is None or math.isinf(interval):
             return self.is_last_batch

@@ -141,7 +141,7 @@ def whole_number(name: str, value: Any, *, least: int, optional: bool = False) -
 
 
 def one_of(name: str, value: Any, known: tuple[Any, ...]) -> Any:
-    """One of the known names.
+    """One of the known values.
 
     Raises:
         MisconfigurationException: another one.

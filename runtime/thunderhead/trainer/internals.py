@@ -260,6 +260,12 @@ class TrainerInternals(TrainerProperties):
         else:
             self._control.request(Ask.FINISH)
 
+    def _clock_says(self, ask: Ask, is_up: bool) -> bool:
+        """One answer for all ranks to "is the time up?", without asking them at every step."""
+        if self.world_size == 1 or self._control is None:
+            return is_up
+        return self._control.clock_says(ask, is_up)
+
     # --- setting up ----------------------------------------------------------------------------------------------
 
     def _check_fit(self, module: LightningModule) -> None:

@@ -206,7 +206,7 @@ def test_save_on_exception(tmp_path: Path) -> None:
                 raise OSError("no more data")
 
     callback = ModelCheckpoint(tmp_path, save_on_exception=True, every_n_epochs=5)
-    trainer = th.Trainer(**{**QUIET, "enable_checkpointing": None}, callbacks=[callback])
+    trainer = th.Trainer(**{**QUIET, "enable_checkpointing": None, "max_epochs": 3}, callbacks=[callback])
     with pytest.raises(OSError, match="no more data"):
         trainer.fit(Failing())
     assert [path.name for path in tmp_path.iterdir()] == ["epoch=1-step=4.ckpt"]

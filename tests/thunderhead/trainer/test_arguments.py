@@ -148,7 +148,6 @@ def test_default_limits(arguments: dict[str, Any], epochs: int) -> None:
         ({"limit_train_batches": 0.5}, (2, [2])),
         ({"limit_train_batches": 99, "limit_val_batches": 1}, (5, [1])),
         ({"limit_val_batches": "50%"}, (5, [1])),
-        ({"overfit_batches": 1}, (1, [1])),
         ({"fast_dev_run": 2}, (2, [2])),
         ({"fast_dev_run": True}, (1, [1])),
     ],
@@ -160,7 +159,7 @@ def test_limits_in_effect(arguments: dict[str, Any], batches: tuple[int, list[in
 
 
 def test_a_share_that_is_no_batch() -> None:
-    trainer = th.Trainer(**QUIET, limit_train_batches=0.1)
+    trainer = th.Trainer(**QUIET, max_epochs=1, limit_train_batches=0.1, max_epochs=1)
     with pytest.raises(
         th.MisconfigurationException, match=r"limit_train_batches=0.1 of 5 batches is less than one batch"
     ):
@@ -172,16 +171,26 @@ def test_a_share_of_the_unknown() -> None:
         def __iter__(self) -> Any:
             return iter(shuffled())
 
-    trainer = th.Trainer(**QUIET, limit_train_batches=0.5)
+    trainer = th.Trainer(**QUIET, max_epochs=1, limit_train_batches=0.5, max_epochs=1)
     with pytest.raises(th.MisconfigurationException, match="the loader has no length"):
         trainer.fit(Net(), Endless(), in_order())
-    trainer = th.Trainer(**QUIET, val_check_interval=0.5)
+    trainer = th.Trainer(**QUIET, max_epochs=1, val_check_interval=0.5, max_epochs=1)
     with pytest.raises(th.MisconfigurationException, match="the training loader has no length"):
         trainer.fit(Net(), Endless(), in_order())
 
 
-def test_validating_less_often_than_once_per_epoch_must_be_said_clearly() -> None:
-    trainer = th.Trainer(**QUIET, val_check_interval=6)
+def test_validating_less_often_than_once_per_epoch() -> None:
+    """Counted over epochs, as nothing else can be meant; two ways of counting at once are refused."""
+    steps = []
+
+    class Watching(th.Callback):
+        def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+            steps.append(trainer.global_step)
+
+    arguments = {"val_check_interval": 6, "max_epochs": 4, "num_sanity_val_steps": 0}
+    th.Trainer(**QUIET, **arguments, callbacks=[Watching()]).fit(Net(), shuffled(), in_order())
+    assert steps == [6, 12, 18]
+    trainer = th.Trainer(**QUIET, max_epochs=1, val_check_interval=6, check_val_every_n_epoch=2, max_epochs=1)
     with pytest.raises(th.MisconfigurationException, match=r"val_check_interval=6 is more than the 5 training batches"):
         trainer.fit(Net(), shuffled(), in_order())
 
@@ -190,7 +199,7 @@ def test_validating_less_often_than_once_per_epoch_must_be_said_clearly() -> Non
 def test_manual_optimisation_does_it_itself(name: str) -> None:
     net = Net()
     net.automatic_optimization = False
-    trainer = th.Trainer(**QUIET, **{name: 2})
+    trainer = th.Trainer(**QUIET, max_epochs=1, **{name: 2})
     with pytest.raises(th.MisconfigurationException, match=f"{name}=2 with manual optimisation"):
         trainer.fit(net, shuffled(), in_order())
 
@@ -206,3 +215,4 @@ def test_overfitting_reads_in_order() -> None:
     with pytest.warns(UserWarning, match="shuffling is switched off"):
         trainer.fit(Net(), shuffled(), in_order())
     assert seen[:2] == seen[2:]
+    assert (trainer.num_training_batches, trainer.num_val_batches) == (2, [2])
