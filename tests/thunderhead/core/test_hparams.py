@@ -166,8 +166,11 @@ def test_load_from_checkpoint(written: Path) -> None:
     assert (type(module), module.depth, module.weight.item()) == (Derived, 5, -3)
     assert module.made_with == {"width": 7, "rate": 0.25, "name": "net", "extra": 1}
     assert Derived.load_from_checkpoint(str(written), depth=6, rate=1).hparams == {
-        **{"width": 7, "name": "net", "extra": 1},
-        **{"depth": 6, "rate": 1},
+        "width": 7,
+        "name": "net",
+        "extra": 1,
+        "depth": 6,
+        "rate": 1,
     }
 
 
@@ -185,8 +188,10 @@ def test_hyperparameters_from_a_file(written: Path, tmp_path: Path) -> None:
     (tmp_path / "h.yaml").write_text("depth: 8\nrate: 0.5\n")
     (tmp_path / "h.csv").write_text("key,value\ndepth,9\nname,nine\n")
     assert Derived.load_from_checkpoint(written, hparams_file=tmp_path / "h.yaml", rate=2).hparams == {
-        **{"depth": 8, "rate": 2},
-        **{"width": 7, "name": "net"},
+        "depth": 8,
+        "rate": 2,
+        "width": 7,
+        "name": "net",
     }
     module = Derived.load_from_checkpoint(written, hparams_file=str(tmp_path / "h.csv"))
     assert (module.depth, module.made_with["name"]) == (9, "nine")
@@ -226,7 +231,7 @@ def test_hooks_are_called_before_the_weights_are_loaded(written: Path) -> None:
 
 
 def test_it_belongs_to_the_class(written: Path) -> None:
-    with pytest.raises(TypeError, match="Derived.load_from_checkpoint makes a new instance"):
+    with pytest.raises(TypeError, match=r"Derived.load_from_checkpoint makes a new instance"):
         Derived().load_from_checkpoint(written)
 
 

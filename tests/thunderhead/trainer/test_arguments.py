@@ -159,7 +159,7 @@ def test_limits_in_effect(arguments: dict[str, Any], batches: tuple[int, list[in
 
 
 def test_a_share_that_is_no_batch() -> None:
-    trainer = th.Trainer(**QUIET, max_epochs=1, limit_train_batches=0.1, max_epochs=1)
+    trainer = th.Trainer(**QUIET, max_epochs=1, limit_train_batches=0.1)
     with pytest.raises(
         th.MisconfigurationException, match=r"limit_train_batches=0.1 of 5 batches is less than one batch"
     ):
@@ -171,10 +171,10 @@ def test_a_share_of_the_unknown() -> None:
         def __iter__(self) -> Any:
             return iter(shuffled())
 
-    trainer = th.Trainer(**QUIET, max_epochs=1, limit_train_batches=0.5, max_epochs=1)
+    trainer = th.Trainer(**QUIET, max_epochs=1, limit_train_batches=0.5)
     with pytest.raises(th.MisconfigurationException, match="the loader has no length"):
         trainer.fit(Net(), Endless(), in_order())
-    trainer = th.Trainer(**QUIET, max_epochs=1, val_check_interval=0.5, max_epochs=1)
+    trainer = th.Trainer(**QUIET, max_epochs=1, val_check_interval=0.5)
     with pytest.raises(th.MisconfigurationException, match="the training loader has no length"):
         trainer.fit(Net(), Endless(), in_order())
 
@@ -190,7 +190,7 @@ def test_validating_less_often_than_once_per_epoch() -> None:
     arguments = {"val_check_interval": 6, "max_epochs": 4, "num_sanity_val_steps": 0}
     th.Trainer(**QUIET, **arguments, callbacks=[Watching()]).fit(Net(), shuffled(), in_order())
     assert steps == [6, 12, 18]
-    trainer = th.Trainer(**QUIET, max_epochs=1, val_check_interval=6, check_val_every_n_epoch=2, max_epochs=1)
+    trainer = th.Trainer(**QUIET, max_epochs=1, val_check_interval=6, check_val_every_n_epoch=2)
     with pytest.raises(th.MisconfigurationException, match=r"val_check_interval=6 is more than the 5 training batches"):
         trainer.fit(Net(), shuffled(), in_order())
 
