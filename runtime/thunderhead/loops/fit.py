@@ -95,6 +95,8 @@ class FitLoop(Progress):
         while not self._epoch_done():
             if control is not None and at_boundary:
                 control.before_step(p)
+                if t.should_stop and self._epoch_done():
+                    break
             try:
                 batch = next(self._iterator)
             except StopIteration:

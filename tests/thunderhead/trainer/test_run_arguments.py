@@ -454,13 +454,14 @@ def test_modules_and_data_that_do_not_fit() -> None:
     class Data(th.LightningDataModule):
         """Empty."""
 
-    for module, error, message in (
+    cases: tuple[tuple[Any, type[Exception], str], ...] = (
         (Bare(), MisconfigurationException, "Bare has no training_step"),
         (Unoptimised(), MisconfigurationException, "Unoptimised has no configure_optimizers"),
         (Old(), NotImplementedError, "use on_validation_epoch_end"),
         (torch.nn.Linear(1, 1), TypeError, "got a Linear; pass a LightningModule"),
         (None, MisconfigurationException, "needs a module"),
-    ):
+    )
+    for module, error, message in cases:
         with pytest.raises(error, match=message):
             trainer().fit(module, numbers(1))
     with pytest.raises(MisconfigurationException, match="Line has no train_dataloader; define it, pass a datamodule"):

@@ -1,0 +1,178 @@
+"""Logging metric objects: the step's value is what forward gave, the epoch's is what compute gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from trainer_line import Line, numbers, trainer
+
+import thunderhead as th
+from thunderhead.exceptions import MisconfigurationException
+
+
+class Average(nn.Module):
+    """As much of ``torchmetrics.Metric`` as anyone relies on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+        self._forward_cache: Any = None
+        self.total, self.count = torch.zeros(()), 0
+
+    def update(self, values: Tensor) -> None:
+        """Accumulate."""
+        self.total, self.count = self.total + values.sum(), self.count + len(values)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Accumulate; the value of this batch alone."""
+        self.update(values)
+        self._forward_cache = values.mean()
+        return values.mean()
+
+    def compute(self) -> Tensor:
+        """The value of all batches."""
+        self.calls.append(f"compute {self.count}")
+        return self.total / self.count
+
+    def reset(self) -> None:
+        """Start over."""
+        if self.count:
+            self.calls.append("reset")
+        self.total, self.count = torch.zeros(()), 0
+
+
+class Measured(Line):
+    """Averages 1, 2, 6 in batches of 2 and 1 for training, and 4, 6, 5 for validation."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.train_average, self.val_average = Average(), Average()
+        self.options = options
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        """Forward, then log the object."""
+        self.train_average(batch[0])
+        self.log("train", self.train_average, **self.options)
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Update only, then log the object."""
+        self.val_average.update(batch[0])
+        self.log("val", self.val_average)
+
+
+class Steps(th.Callback):
+    """What callbacks see at each batch's end."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, float]] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Look."""
+        self.seen.append({name: value.item() for name, value in trainer.callback_metrics.items()})
+
+
+def fit(module: Line, **arguments: Any) -> tuple[th.Trainer, list[dict[str, float]]]:
+    """Two batches of training, two of validation."""
+    steps = Steps()
+    made = trainer(steps, **arguments)
+    made.fit(module, numbers(1, 2, 6, batch_size=2), numbers(4, 6, 5, batch_size=2))
+    return made, steps.seen
+
+
+@pytest.mark.parametrize(
+    ("options", "steps", "after"),
+    [
+        ({}, [{"train": 1.5}, {"train": 6.0}], {"train": 6.0}),
+        ({"on_step": False, "on_epoch": True}, [{}, {}], {"train": 3.0}),
+        (
+            {"on_epoch": True},
+            [{"train": 1.5, "train_step": 1.5}, {"train": 6.0, "train_step": 6.0}],
+            {"train": 3.0, "train_step": 6.0, "train_epoch": 3.0},
+        ),
+    ],
+)
+def test_values(options: dict[str, Any], steps: list[dict[str, float]], after: dict[str, float]) -> None:
+    made, seen = fit(Measured(**options))
+    assert seen == steps
+    assert {name: value.item() for name, value in made.callback_metrics.items()} == {**after, "val": 5.0}
+
+
+def test_the_trainer_computes_once_and_resets_after_each_epoch() -> None:
+    module = Measured(on_step=False, on_epoch=True)
+    fit(module, max_epochs=2)
+    assert module.train_average.calls == ["compute 3", "reset"] * 2
+    # The sanity check goes over both batches, too.
+    assert module.val_average.calls == ["compute 3", "reset"] * 3
+    assert (module.train_average.count, module.val_average.count) == (0, 0)
+
+
+def test_several_validations_in_an_epoch_leave_training_alone() -> None:
+    module = Measured(on_step=False, on_epoch=True)
+    made, _ = fit(module, val_check_interval=1, num_sanity_val_steps=0)
+    assert made.callback_metrics["train"] == 3.0
+    assert module.val_average.calls == ["compute 3", "reset"] * 2
+    assert module.train_average.calls == ["compute 3", "reset"]
+
+
+def test_it_can_be_watched() -> None:
+    stopping = th.callbacks.EarlyStopping("val", patience=1)
+    made = trainer(stopping, max_epochs=9)
+    made.fit(Measured(), numbers(1), numbers(4, 6))
+    assert (made.current_epoch, stopping.best_score) == (2, 5.0)
+
+
+def test_a_metric_must_be_found_again() -> None:
+    class Loose(Line):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            metric = Average()
+            metric(batch[0])
+            self.log("loose", metric, metric_attribute=self.attribute)
+            return super().training_step(batch, batch_idx)
+
+        attribute: str | None = None
+
+    module = Loose()
+    module.known = Average()
+    with pytest.raises(MisconfigurationException, match=r"'loose'.*no attribute of Loose; assign it.*\['known'\]"):
+        fit(module)
+    module.attribute = "known"
+    assert fit(module)[0].callback_metrics["loose"] == 6.0
+
+
+def test_a_metric_that_computes_no_number() -> None:
+    class Pair(Average):
+        def compute(self) -> Tensor:
+            return torch.ones(2)
+
+    module = Measured()
+    module.val_average = Pair()
+    with pytest.raises(ValueError, match=r"metric logged as 'val' computes tensor\(\[1., 1.\]\)"):
+        fit(module)
+
+
+def test_collections_keep_their_prefix() -> None:
+    """A collection's items() leaves its prefix out unless it is asked for."""
+
+    class Collection(nn.ModuleDict):
+        keep_base = None
+
+        def items(self, keep_base: bool = True) -> Any:
+            return [(name if keep_base else f"my_{name}", metric) for name, metric in super().items()]
+
+    class Collecting(Line):
+        def __init__(self) -> None:
+            super().__init__()
+            self.metrics = Collection({"one": Average(), "two": Average()})
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            for metric in self.metrics.values():
+                metric(batch[0])
+            self.log_dict(self.metrics, on_step=False, on_epoch=True)
+            return super().training_step(batch, batch_idx)
+
+    made, _ = fit(Collecting())
+    assert {name: value.item() for name, value in made.callback_metrics.items()} == {"my_one": 3.0, "my_two": 3.0}

@@ -1,0 +1,109 @@
+"""Number formats of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from trainer_models import QUIET, Net, in_order, shuffled
+
+import thunderhead as th
+from thunderhead.precision import canonical_precision
+
+
+class Watching(th.Callback):
+    """Types of weights, loss and new tensors inside a step."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, ...]] = []
+
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
+        """Note them."""
+        weight = pl_module.net[0].weight
+        self.seen.append((weight.dtype, pl_module.activation, pl_module.made, torch.get_default_dtype()))
+
+
+class Typed(Net):
+    """Notes the type of what it computes."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        """The usual, with a look at types."""
+        self.activation = self.net[0](batch[0]).dtype
+        self.made = torch.zeros(1).dtype
+        return super().training_step(batch, batch_idx)
+
+
+F32, BF16, F64, F16 = torch.float32, torch.bfloat16, torch.float64, torch.float16
+
+
+@pytest.mark.parametrize(
+    ("precision", "seen"),
+    [
+        ("32-true", (F32, F32, F32, F32)),
+        ("bf16-mixed", (F32, BF16, F32, F32)),
+        ("16-mixed", (F32, BF16, F32, F32)),  # on the CPU
+        ("64-true", (F64, F64, F64, F32)),
+        ("bf16-true", (BF16, BF16, BF16, F32)),
+    ],
+)
+def test_formats(precision: str, seen: tuple[Any, ...]) -> None:
+    watching = Watching()
+    trainer = th.Trainer(**QUIET, precision=precision, max_epochs=1, callbacks=[watching])
+    trainer.fit(Typed(normalise=False), shuffled(), in_order())
+    assert set(watching.seen) == {seen}
+    assert torch.get_default_dtype() == F32
+
+
+@pytest.mark.parametrize(
+    ("spelled", "name"),
+    [
+        (32, "32-true"),
+        ("32", "32-true"),
+        (16, "16-mixed"),
+        ("bf16", "bf16-mixed"),
+        (64, "64-true"),
+        ("16-true", "16-true"),
+    ],
+)
+def test_spellings(spelled: Any, name: str) -> None:
+    assert canonical_precision(spelled) == name
+
+
+def test_mixed_precision_learns_what_full_precision_learns() -> None:
+    losses = {}
+    for precision in ("32-true", "bf16-mixed"):
+        th.seed_everything(1, verbose=False)
+        trainer = th.Trainer(**QUIET, precision=precision, max_epochs=20)
+        trainer.fit(Net(normalise=False, scheduler="none", lr=0.01), shuffled(), in_order())
+        losses[precision] = trainer.callback_metrics["val_loss"].item()
+    assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "value", "largest"), [("norm", 0.1, 0.1), ("value", 0.01, None), (None, 0.1, 0.1)]
+)
+def test_clipping(algorithm: Any, value: float, largest: float | None) -> None:
+    class Looking(Net):
+        def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+            super().optimizer_step(*args, **kwargs)
+            gradients = torch.cat([p.grad.flatten() for p in self.parameters() if p.grad is not None])
+            if largest is None:
+                assert gradients.abs().max() <= value
+            else:
+                assert gradients.norm() <= largest * 1.001
+            self.clipped = True
+
+    net = Looking()
+    arguments = {"gradient_clip_val": value, "gradient_clip_algorithm": algorithm, "max_epochs": 1}
+    th.Trainer(**QUIET, **arguments).fit(net, shuffled(), in_order())
+    assert net.clipped
+
+
+def test_a_precision_may_be_a_plugin() -> None:
+    from thunderhead.precision import MixedPrecision
+
+    plugin = MixedPrecision("bf16-mixed", "cpu")
+    assert th.Trainer(**QUIET, plugins=[plugin]).precision == "bf16-mixed"
+    with pytest.raises(th.MisconfigurationException, match="both set the precision"):
+        th.Trainer(**QUIET, plugins=plugin, precision="32-true")
