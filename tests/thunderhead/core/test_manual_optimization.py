@@ -107,7 +107,7 @@ def test_gradients_accumulate_until_they_are_cleared() -> None:
 
 
 def test_toggling_leaves_gradients_to_one_optimizer() -> None:
-    seen = []
+    seen: list[Any] = []
 
     def how(module: Two, batch: Any, batch_idx: int) -> None:
         first, second = module.optimizers()
@@ -117,14 +117,16 @@ def test_toggling_leaves_gradients_to_one_optimizer() -> None:
                 module.manual_backward(((module.weight + module.other) * batch[0]).sum())
         assert module.weight.requires_grad
         assert module.other.requires_grad
-        seen.append((module.weight.grad.item(), module.other.grad.item()))
+        seen.append(
+            [parameter.grad.item() for parameter in (module.weight, module.other) if parameter.grad is not None]
+        )
         module.toggle_optimizer(first)
         assert not module.other.requires_grad
         module.untoggle_optimizer(first)
         assert module.other.requires_grad
 
     fit(Two(how), 3)
-    assert seen == [(True, False), (False, True), (3.0, 3.0)]
+    assert seen == [(True, False), (False, True), [3.0, 3.0]]
 
 
 def test_a_parameter_that_was_frozen_stays_so() -> None:

@@ -269,7 +269,7 @@ def test_lbfgs_evaluates_as_often_as_it_likes() -> None:
             loss.backward()  # type: ignore[no-untyped-call]  # torch's
             return loss
 
-        optimizer.step(closure)
+        optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch's
     assert torch.equal(module.weight, weight)
     assert len(module.fed) == evaluations > 2
     assert made.global_step == 2
