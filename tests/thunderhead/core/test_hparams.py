@@ -184,6 +184,16 @@ def test_arguments_that_the_class_does_not_take_are_left_out(written: Path) -> N
     assert (module.rate, module.weight.item()) == (0.25, -3)
 
 
+def test_keyword_arguments_are_no_argument_of_that_name(tmp_path: Path) -> None:
+    class Keywords(Line):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__()
+            self.save_hyperparameters()
+
+    fit(Keywords(width=3), 1).save_checkpoint(tmp_path / "a.ckpt")
+    assert Keywords.load_from_checkpoint(tmp_path / "a.ckpt", rate=2).hparams == {"width": 3, "rate": 2}
+
+
 def test_hyperparameters_from_a_file(written: Path, tmp_path: Path) -> None:
     (tmp_path / "h.yaml").write_text("depth: 8\nrate: 0.5\n")
     (tmp_path / "h.csv").write_text("key,value\ndepth,9\nname,nine\n")
