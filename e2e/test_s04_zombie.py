@@ -69,6 +69,9 @@ def test_a_frozen_node_cannot_commit_once_another_has(
     assert [(one["cause"], one["free"]) for one in status["ledger"]] == [("NodeLost", True), ("Completed", True)]
     late = [commit for commit in commits.counting(run) if commit.epoch.attempt == 1 and commit.step >= HELD_STEP]
     assert late == [], "what the zombie wrote after attempt 2 had begun does not count"
+    commit_key = rf"/{run.name}/[^/]+/steps/0*{HELD_STEP}/0*1-\d+\.json"
+    tried = [r.path for r in gate.requests if r.method == "PUT" and re.search(commit_key, r.path)]
+    assert tried, "the zombie did try to commit, late"
     written = [request.path for request in gate.requests if is_upload(request, run.name, HELD_STEP + 10, attempt=1)]
     assert written == [], "the zombie saved nothing after it"
     assert commits.newest(run).differences(commits.newest(calm)) == []

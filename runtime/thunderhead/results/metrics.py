@@ -132,8 +132,11 @@ class Metrics:
             logger.save()
 
     def state_dict(self) -> dict[str, Any]:
-        """Kept values as plain data, for a job checkpoint."""
-        kept = self._kept
+        """Kept values as plain data, for a job checkpoint.
+
+        The running loop's values are taken in first: what somebody happened to read before, and when, must not show.
+        """
+        kept = self._merge_current()
         return {
             "log": {name: _plain(value) for name, value in kept.log.items()},
             "callback": {name: _plain(value) for name, value in kept.callback.items()},
