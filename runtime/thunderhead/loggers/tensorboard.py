@@ -172,13 +172,9 @@ class TensorBoardLogger(Logger):
                 "set self.example_input_array to a tensor, or a tuple of the arguments of forward"
             )
             return
-        # Tracing runs the module, which must neither draw random numbers of the run nor move running statistics.
-        modes = {child: child.training for child in model.modules()}
-        model.eval()
+        # Tracing runs the module (in evaluation mode), which must not draw random numbers of the run.
         with isolate_rng(), torch.no_grad():
             self.experiment.add_graph(model, move_to_device(example, model.device))
-        for child, training in modes.items():
-            child.training = training
 
     @rank_zero_only
     def save(self) -> None:

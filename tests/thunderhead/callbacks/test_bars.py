@@ -199,8 +199,19 @@ def test_rich_draws_epochs_one_after_the_other_and_formats_by_its_theme() -> Non
     drawn = text(stream)
     assert any("Epoch 0" in line and "5/5" in line for line in drawn)
     assert "Epoch 1" in drawn[-1]
+    assert not any("Epoch 0" in line for line in drawn[-2:])
     assert "shown: 2.5e-01" in drawn[-1]
     assert "\x1b[?25h" in stream.getvalue()  # the cursor is shown again
+
+
+def test_rich_takes_the_validation_bar_away() -> None:
+    stream = Terminal()
+    made = trainer(RichProgressBar(stream=stream, clock=ticking()), max_epochs=1, val_check_interval=2)
+    made.fit(Shown(), shuffled(), in_order())
+    drawn = text(stream)
+    last = next(index for index, line in enumerate(drawn) if "5/5" in line)
+    assert any("Validation" in line for line in drawn[:last])
+    assert not any("Validation" in line for line in drawn[last:])
 
 
 def test_an_unknown_length_has_no_share() -> None:

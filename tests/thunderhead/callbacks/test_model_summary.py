@@ -80,7 +80,11 @@ def test_examples_of_every_form() -> None:
 
 
 def test_looking_changes_nothing() -> None:
-    module = Deep(torch.ones(2, 4))
+    class Draws(Deep):
+        def forward(self, inputs: Tensor) -> Any:
+            return super().forward(inputs + torch.rand(()))
+
+    module = Draws(torch.ones(2, 4))
     modes = [child.training for child in module.modules()]
     before, state = bits(module), torch.get_rng_state()
     Summary(module, max_depth=-1)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from trainer_models import QUIET, Net, in_order, shuffled
+from trainer_models import QUIET, Net, bits, in_order, shuffled
 
 import thunderhead as th
 from thunderhead.loggers import TensorBoardLogger
@@ -118,9 +118,18 @@ def test_the_graph(tmp_path: Path) -> None:
             super().__init__()
             self.example_input_array = example
 
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            torch.rand(())
+            return super().forward(inputs)
+
     logger = TensorBoardLogger(tmp_path, log_graph=True)
     options = {**QUIET, "max_epochs": 1, "num_sanity_val_steps": 0}
-    th.Trainer(**{**options, "logger": logger}).fit(Example(torch.zeros(2, 4)), shuffled())
+    traced, plain = Example(torch.ones(2, 4)), Example(None)
+    plain.load_state_dict(traced.state_dict())
+    for module, chosen in ((traced, logger), (plain, False)):
+        th.seed_everything(1, verbose=False)
+        th.Trainer(**{**options, "logger": chosen}).fit(module, shuffled())
+    assert bits(traced) == bits(plain)
     assert events(logger.log_dir).Tags()["graph"]
     with pytest.warns(UserWarning, match=r"log_graph=True.*Example is a list"):
         logger.log_graph(Example([1]))
