@@ -122,7 +122,7 @@ def test_it_can_be_watched() -> None:
     stopping = th.callbacks.EarlyStopping("val", patience=1)
     made = trainer(stopping, max_epochs=9)
     made.fit(Measured(), numbers(1), numbers(4, 6))
-    assert (made.current_epoch, stopping.best_score) == (2, 5.0)
+    assert (made.current_epoch, stopping.best_score.item()) == (2, 5.0)
 
 
 def test_a_metric_must_be_found_again() -> None:
@@ -171,7 +171,7 @@ def test_collections_keep_their_prefix() -> None:
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             for metric in self.metrics.values():
                 metric(batch[0])
-            self.log_dict(self.metrics, on_step=False, on_epoch=True)
+            self.log_dict(self.metrics, on_step=False, on_epoch=True)  # type: ignore[arg-type]  # has items()
             return super().training_step(batch, batch_idx)
 
     made, _ = fit(Collecting())
