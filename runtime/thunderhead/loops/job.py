@@ -13,7 +13,7 @@ import torch
 
 from thunderhead.checkpoint.content import OWN_KEY, dump
 from thunderhead.job.board import Phase, Word
-from thunderhead.job.errors import Stopped
+from thunderhead.job.errors import InvalidConfiguration, Stopped
 from thunderhead.job.link import Ask, CheckpointPolicy, JobLink, Restored
 from thunderhead.job.stop import NEVER, evaluation_tick
 from thunderhead.loops.control import Control
@@ -66,8 +66,15 @@ class JobControl(Control):
         """Read the newest committed checkpoint, if there is one."""
         self.phase(Phase.RESTORING)
         restored = self._link.checkpoints.open()
-        if restored is not None:
-            self._saved_step = restored.step
+        if restored is None:
+            return None
+        if restored.local is None:
+            raise InvalidConfiguration(
+                f"the checkpoint {restored.uri} was saved by another number of ranks than the "
+                f"{self._trainer.world_size} of now; going on with another world size is not built yet. Give the job "
+                "its former nodes and processesPerNode, or set checkpoint.resume: Never to begin anew"
+            )
+        self._saved_step = restored.step
         return restored
 
     def begin(self, position: Position) -> None:

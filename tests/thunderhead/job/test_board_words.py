@@ -12,6 +12,7 @@ from trainer_job import MemoryLink
 import thunderhead as th
 from thunderhead import job
 from thunderhead.job.board import Phase, Word
+from thunderhead.job.errors import InvalidConfiguration
 
 
 class Line(th.LightningModule):
@@ -51,3 +52,14 @@ def test_words_of_a_finished_run(tmp_path: Path, epochs: int, batch_size: int, s
     assert words[Word.TRAINING_NS] > 0
     assert {"lr", "train_loss"} <= set(link.board.metrics())
     assert max(link.checkpoints.commits) == steps
+
+
+def test_a_checkpoint_of_another_world_size_is_refused_by_name(tmp_path: Path) -> None:
+    link = MemoryLink(tmp_path, {3: ({}, None)})
+    job.attach(link)
+    try:
+        trainer = th.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, default_root_dir=tmp_path)
+        with pytest.raises(InvalidConfiguration, match="another number of ranks"):
+            trainer.fit(Line(), torch.utils.data.DataLoader(list(torch.ones(4, 1))))
+    finally:
+        job.attach(None)
