@@ -115,6 +115,18 @@ class Shard:
         total = self.total(sampler)
         return -(-total // self.world_size) if self.padded else len(range(self.rank, total, self.world_size))
 
+    def num_batches(self, sampler: Any, size: int | None, drop_last: bool) -> int:
+        """Batches of every rank, the same on each so that a step may communicate, as far as samples suffice.
+
+        Without padding a rank may have one sample less; its last batch is then split, or left out with ``drop_last``.
+        """
+        most, own = -(-self.total(sampler) // self.world_size), self.size(sampler)
+        if size is None or self.padded:
+            return own if size is None else _batches(own, size, drop_last)
+        if drop_last:
+            return _batches(self.total(sampler) // self.world_size, size, drop_last)
+        return min(_batches(most, size, drop_last), own)
+
     def draw(self, sampler: Any) -> Order:
         """This rank's indices of the epoch."""
         total = self.total(sampler)
@@ -171,16 +183,26 @@ class Batches(Sampler[Any]):
         if size is None:
             yield from order[start:]
             return
-        total = len(order)
-        end = total - total % size if self.drop_last else total
-        for at in range(start * size, end, size):
-            yield order[at : at + size] if isinstance(order, (list, _Lazy)) else list(order[at : at + size])
+        count = len(self)
+        for number in range(start, count):
+            at, end = self._bounds(number, size, count, len(order))
+            yield order[at:end] if isinstance(order, (list, _Lazy)) else list(order[at:end])
+
+    def _bounds(self, number: int, size: int, count: int, total: int) -> tuple[int, int]:
+        """Positions of one batch of ``count``; one batch too many takes its sample from the last full one."""
+        if count > _batches(total, size, self.drop_last) and number >= count - 2:
+            return (total - 1, total) if number == count - 1 else (number * size, total - 1)
+        return number * size, min((number + 1) * size, total)
 
     def __len__(self) -> int:
-        total = len(self.inner) if self.shard is None else self.shard.size(self.inner)
-        if self.batch_size is None:
-            return total
-        return total // self.batch_size if self.drop_last else -(-total // self.batch_size)
+        if self.shard is not None:
+            return self.shard.num_batches(self.inner, self.batch_size, self.drop_last)
+        total = len(self.inner)
+        return total if self.batch_size is None else _batches(total, self.batch_size, self.drop_last)
+
+
+def _batches(samples: int, size: int, drop_last: bool) -> int:
+    return samples // size if drop_last else -(-samples // size)
 
 
 def replacement_for(loader: Any, shard: Shard | None) -> tuple[str, Batches] | None:

@@ -19,7 +19,7 @@ from torch.utils.data import (
 from torch.utils.data.distributed import DistributedSampler
 
 from thunderhead.data.loaders import Feed, needs_shard
-from thunderhead.data.sampling import Seeded, Shard, draw_order
+from thunderhead.data.sampling import Batches, Seeded, Shard, draw_order
 
 DATA = list(range(11))
 
@@ -86,6 +86,30 @@ def test_shards_without_padding_use_every_sample_once(world_size: int) -> None:
     parts = [list(shard.draw(SequentialSampler(DATA))[:]) for shard in shards]
     assert sorted(index for part in parts for index in part) == DATA
     assert [len(part) for part in parts] == [shard.size(SequentialSampler(DATA)) for shard in shards]
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 5])
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 7])
+@pytest.mark.parametrize("samples", [5, 8, 9, 16, 17, 18, 23])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_ranks_evaluate_equally_many_batches(world_size: int, batch_size: int, samples: int, drop_last: bool) -> None:
+    """So that a step may communicate; no sample is repeated, and none is left out but by drop_last."""
+    data = list(range(samples))
+    found = []
+    for rank in range(world_size):
+        shard = Shard(rank=rank, world_size=world_size, shuffle=False, seed=0, padded=False)
+        batches = Batches(SequentialSampler(data), batch_size, drop_last, shard)
+        found.append(list(batches))
+        assert len(found[-1]) == len(batches)
+    everything = [index for batches in found for batch in batches for index in batch]
+    assert len(set(everything)) == len(everything)
+    assert all(1 <= len(batch) <= batch_size for batches in found for batch in batches)
+    if drop_last:
+        assert {len(batches) for batches in found} == {samples // world_size // batch_size}
+    else:
+        assert sorted(everything) == data
+        if batch_size > 1:
+            assert len({len(batches) for batches in found}) == 1
 
 
 def test_a_sampler_of_the_users_is_drawn_alike_on_every_rank() -> None:
