@@ -86,7 +86,7 @@ def test_the_trainer_gets_what_is_written_and_its_own_defaults_else() -> None:
         "max_epochs": 3,
         "precision": None,
         "limit_val_batches": "1 batch",
-        "gradient_clip_val": "0.5",
+        "gradient_clip_val": 0.5,
         "logger": [],
         "callbacks": [{"class_path": "collections.Counter", "init_args": {}}],
     }
