@@ -24,7 +24,7 @@ BOUND_S = 90
 AGENT = "thunderhead_agent"
 
 
-@pytest.mark.parametrize("whose", ["rank 0", "another"])
+@pytest.mark.parametrize("whose", ["rank 0", "another", "the operator"], ids=lambda whose: whose.replace(" ", "-"))
 def test_training_goes_on_elsewhere(
     whose: str,
     undisturbed: Run,
@@ -62,12 +62,14 @@ def test_training_goes_on_elsewhere(
 
 
 def doomed_node(run: Run, operators: Operators, whose: str) -> str:
-    """The node of rank 0; or another one, the operator's if it has pods of the job, as the worst that can happen."""
+    """The node of rank 0, or another one of the job; either without the operator if that can be; or the operator's."""
     nodes = [str(run.pod(rank, attempt=1)["spec"]["nodeName"]) for rank in range(3)]
+    with_operator = operators.nodes()
     if whose == "rank 0":
         return nodes[0]
-    others = [node for node in nodes[1:] if node != nodes[0]]
-    return next((node for node in others if node in operators.nodes()), others[0])
+    if whose == "the operator":
+        return next(node for node in nodes if node in with_operator)
+    return min(nodes[1:], key=lambda node: (node == nodes[0], node in with_operator))
 
 
 def assert_nothing_ran_twice(run: Run, commits: Commits) -> None:
