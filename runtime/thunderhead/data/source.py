@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
 
 from thunderhead.data.combined import CombinedLoader, Joint
 from thunderhead.data.loaders import Feed, needs_shard
 from thunderhead.data.sampling import Shard
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.warning import warn
+from thunderhead.warning import say, warn
+
+if TYPE_CHECKING:
+    from thunderhead.distributed.strategy import Strategy
 
 
 class TrainingData:
@@ -32,23 +36,49 @@ class TrainingData:
             )
         self.feeds = [Feed(loader, place.shard(loader, training=True)) for loader in self.combined.flattened]
         self.combined = self.combined.replaced([feed.shown for feed in self.feeds])
-        limits = [limited(length_of(feed.shown), limit, "limit_train_batches") for feed in self.feeds]
+        lengths = [length_of(feed.shown) for feed in self.feeds]
+        limits = [limited(length, limit, "limit_train_batches") for length in lengths]
         self._joint = Joint(self.feeds, limits, self.combined)
         self.num_batches: float = self._joint.length
+        self._looks_ahead = any(map(math.isinf, lengths))
         self._single = self.combined.single
         self._ahead: list[Any] = []
         self._ended = False
         self._resumed_ahead: list[Any] | None = None
+        self._strategy: Strategy | None = None
 
     @property
     def sized(self) -> bool:
         """Whether the number of batches is known."""
         return not math.isinf(self.num_batches)
 
+    def agree(self, strategy: Strategy, *, allow_empty: bool) -> None:
+        """Give all ranks the length of the shortest, so that none waits for gradients of a rank that is done.
+
+        Loaders without a length agree batch by batch, while they are read one batch ahead.
+
+        Raises:
+            RuntimeError: this or another rank has no batch at all while others have.
+        """
+        if strategy.world_size == 1:
+            return
+        mine = torch.tensor([self.num_batches, float(self._looks_ahead)], device=strategy.root_device)
+        fewest, most = (strategy.reduce(mine, reduce_op=op).tolist() for op in ("min", "max"))
+        if fewest[0] == 0 < most[0] and not allow_empty:
+            raise RuntimeError(
+                f"a rank has no training batch while another has {most[0]:g}; give every rank data, or set "
+                "allow_zero_length_dataloader_with_multiple_devices = True on the module or datamodule"
+            )
+        if fewest[0] != most[0]:
+            say(f"ranks have {fewest[0]:g} to {most[0]:g} training batches; every epoch ends after {fewest[0]:g}")
+        self.num_batches = fewest[0] if math.isinf(fewest[0]) else int(fewest[0])
+        self._looks_ahead = bool(most[1])
+        self._strategy = strategy
+
     def begin(self, epoch: int) -> Iterator[Any]:
         """Iterate over the batches of ``epoch`` that are left."""
         iterator = self.feeds[0].begin(epoch) if self._single else self._joint.begin(epoch)
-        if self.sized:
+        if not self._looks_ahead:
             return iterator
         # Without a length, the last batch is known as such only when the next read finds nothing.
         resumed, self._resumed_ahead = self._resumed_ahead, None
@@ -68,8 +98,10 @@ class TrainingData:
     def _read_ahead(self, iterator: Iterator[Any]) -> None:
         for batch in iterator:
             self._ahead.append(batch)
-            return
-        self._ended = True
+            break
+        if self._strategy is not None and not self._strategy.all_of(bool(self._ahead)):
+            self._ahead.clear()
+        self._ended = not self._ahead
 
     def is_last(self, done: int) -> bool:
         """Whether the epoch is over after ``done`` batches."""
@@ -88,7 +120,7 @@ class TrainingData:
 
     def state_dict(self, taken: int, *, running: bool) -> dict[str, Any]:
         """Where every loader stands after ``taken`` batches, with a batch that was read ahead."""
-        ahead = list(self._ahead) if running and not self.sized else None
+        ahead = list(self._ahead) if running and self._looks_ahead else None
         if self._single:
             feeds = [self.feeds[0].state_dict(taken + len(ahead or ()), running=running)]
             return {"feeds": feeds, "ahead": ahead, "joint": None}

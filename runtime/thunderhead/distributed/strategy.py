@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -93,6 +94,13 @@ class Strategy:
         """One answer for all ranks: true if all (or any) of them say so."""
         return decision
 
+    def all_of(self, decision: bool) -> bool:
+        """True if all ranks say so, told over the host: nothing waits for a device."""
+        return decision
+
+    def wait_for_one(self, name: str, chosen: bool) -> None:
+        """Wait, however long, until the chosen rank of this node (or of all) has come here."""
+
     def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
         """Every tensor of ``data`` with all ranks' values along a new first dimension."""
         return data
@@ -146,6 +154,8 @@ class DDPStrategy(Strategy):
         self._timeout = timeout
         self._ddp_options = kwargs
         self._owns_group = False
+        self._gloo: Any = None
+        self._waits = 0
 
     @property
     def world_size(self) -> int:
@@ -237,6 +247,29 @@ class DDPStrategy(Strategy):
         votes = torch.tensor(int(decision), device=self.root_device)
         dist.all_reduce(votes)
         return bool(votes.item() == self.world_size) if all else bool(votes.item() > 0)
+
+    def all_of(self, decision: bool) -> bool:
+        votes = torch.tensor(int(decision))
+        dist.all_reduce(votes, op=dist.ReduceOp.MIN, group=self._host_group())
+        return bool(votes.item())
+
+    def _host_group(self) -> Any:
+        """A group that communicates between hosts, whatever the gradients go over; made at the first need, by all."""
+        if "gloo" in dist.get_backend_config():
+            return None
+        if self._gloo is None:
+            self._gloo = dist.new_group(backend="gloo", timeout=self._timeout)
+        return self._gloo
+
+    def wait_for_one(self, name: str, chosen: bool) -> None:
+        # Over the store, which has no time limit of its own while it is only looked at: a download may take hours.
+        store = dist.distributed_c10d._get_default_store()
+        self._waits += 1
+        key = f"thunderhead/{name}/{self._waits}"
+        if chosen:
+            store.set(key, "done")
+        while not store.check([key]):
+            time.sleep(0.05)
 
     def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
         def gather(value: Any) -> Any:

@@ -37,6 +37,7 @@ from thunderhead.warning import say, say_once, warn, warn_once
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
 
+_ALLOW_EMPTY = "allow_zero_length_dataloader_with_multiple_devices"
 _TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
@@ -102,6 +103,9 @@ class TrainerInternals(TrainerProperties):
             loaders = without_shuffling(loaders, warn)
         self.strategy.barrier(hook)
         data = TrainingData(loaders, self.limit_train_batches, self._placement())
+        owners = (self.lightning_module, self.datamodule)
+        allow_empty = any(getattr(owner, _ALLOW_EMPTY, False) for owner in owners)
+        data.agree(self.strategy, allow_empty=allow_empty)
         self._training_data_epoch = self.current_epoch
         self._set_validation_interval(data)
         return data

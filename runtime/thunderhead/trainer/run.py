@@ -214,10 +214,12 @@ def _prepare_data(trainer: Trainer) -> None:
     for owner in (trainer.datamodule, trainer.lightning_module):
         if owner is None or not is_overridden("prepare_data", owner):
             continue
-        chosen = trainer.local_rank == 0 if owner.prepare_data_per_node else trainer.global_rank == 0
+        per_node = owner.prepare_data_per_node
+        chosen = trainer.local_rank == 0 if per_node else trainer.global_rank == 0
         if chosen:
             owner.prepare_data()
-        trainer.strategy.barrier("prepare_data")
+        name = f"prepared-{trainer.node_rank}" if per_node else "prepared"
+        trainer.strategy.wait_for_one(name, chosen)
 
 
 def _setup(trainer: Trainer, fn: str) -> None:

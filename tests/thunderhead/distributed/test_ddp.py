@@ -268,3 +268,84 @@ def _count(rank: int) -> dict[str, int]:
         Net(), shuffled(regression(64), batch_size=4), in_order()
     )
     return {"mine": counter.mine}
+
+
+@pytest.mark.parametrize("kind", ["sized", "unsized", "limited"])
+def test_uneven_batches_end_together(tmp_path: Path, kind: str) -> None:
+    """Rank r has 5 + r batches of its own making: all ranks train on five per epoch, and on the same number of steps."""
+    assert run_ranks(_uneven, 3, tmp_path, kind) == [(10, 5)] * 3
+
+
+def _uneven(rank: int, kind: str) -> tuple[int, int]:
+    batches = [tuple(part[:4] for part in regression(4, seed=n).tensors) for n in range(5 + rank)]
+
+    class Unsized:
+        def __iter__(self) -> Any:
+            return iter(batches)
+
+    class Sized(Unsized):
+        def __len__(self) -> int:
+            return len(batches)
+
+    last = []
+
+    class Watching(th.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if trainer.is_last_batch:
+                last.append(batch_idx + 1)
+
+    limit = {"limit_train_batches": 6} if kind == "limited" else {}
+    trainer = th.Trainer(**QUIET, max_epochs=2, **limit, callbacks=[Watching()])
+    trainer.fit(Net(), Sized() if kind == "sized" else Unsized(), in_order())
+    assert last[0] == last[1]
+    return trainer.global_step, last[0]
+
+
+def test_a_rank_without_data_is_told_of(tmp_path: Path) -> None:
+    found = run_ranks(_empty, 2, tmp_path)
+    assert all("a rank has no training batch while another has 3" in message for message in found)
+
+
+def _empty(rank: int) -> str:
+    batches = [regression(4).tensors] * (3 * rank)
+    with pytest.raises(RuntimeError) as refused:
+        th.Trainer(**QUIET, max_epochs=1).fit(Net(), _Plain(batches))
+    return str(refused.value)
+
+
+class _Plain:
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __iter__(self) -> Any:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def test_prepare_data_is_waited_for(tmp_path: Path) -> None:
+    """Rank 0 of the node prepares; nobody sets up before it is done."""
+    assert run_ranks(_prepare, 2, tmp_path, str(tmp_path / "data")) == [True, True]
+
+
+def _prepare(rank: int, path: str) -> bool:
+    import time
+
+    class Preparing(th.LightningDataModule):
+        ready = False
+
+        def prepare_data(self) -> None:
+            assert rank == 0
+            time.sleep(0.5)
+            Path(path).write_text("here")
+
+        def setup(self, stage: str) -> None:
+            self.ready = Path(path).exists()
+
+        def train_dataloader(self) -> Any:
+            return shuffled()
+
+    data = Preparing()
+    th.Trainer(**QUIET, max_epochs=1).fit(Net(), datamodule=data)
+    return data.ready
