@@ -46,8 +46,10 @@ class Figures:
         return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
     def save(self, path: Path = REPORT) -> None:
+        """As JSON, and as the table beside it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps([asdict(figure) for figure in self.all], indent=1) + "\n")
+        path.with_suffix(".md").write_text(self.table() + "\n")
 
 
 def _row(figure: Figure) -> tuple[str, str, str, str]:
