@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from thunderhead.data.transfer import map_tensors
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
@@ -93,17 +93,77 @@ class Precision:
 
 
 class MixedPrecision(Precision):
-    """Autocast of the forward pass; weights stay 32-bit."""
+    """Autocast of the forward pass; weights stay 32-bit. Half precision scales the loss, lest gradients vanish.
+
+    Args:
+        precision: ``16-mixed`` or ``bf16-mixed``.
+        device: type of device: cuda, cpu, mps.
+        scaler: scales losses; one of torch's own for ``16-mixed``.
+
+    Attributes:
+        scaler: the scaler, None for bfloat16.
+    """
 
     has_context = True
 
-    def __init__(self, precision: str, device: str) -> None:
+    def __init__(self, precision: str, device: str, scaler: torch.amp.GradScaler | None = None) -> None:
         self.precision = precision
         self._dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
         self._device = device
+        self.scaler = torch.amp.GradScaler(device) if scaler is None and precision == "16-mixed" else scaler
 
     def forward_context(self) -> AbstractContextManager[Any]:
         return torch.autocast(self._device, dtype=self._dtype)
+
+    def backward(self, loss: Tensor, module: Any, *args: Any, **kwargs: Any) -> None:
+        super().backward(loss if self.scaler is None else self.scaler.scale(loss), module, *args, **kwargs)
+
+    def optimizer_step(
+        self,
+        optimizer: Optimizer,
+        before: Callable[[Optimizer], None],
+        closure: Callable[[], Any] | None,
+        **kwargs: Any,
+    ) -> Any:
+        """One step, left out where gradients overflowed; hooks and clipping see unscaled gradients.
+
+        Raises:
+            MisconfigurationException: the optimizer evaluates its closure several times (LBFGS).
+        """
+        scaler = self.scaler
+        if scaler is None:
+            return super().optimizer_step(optimizer, before, closure, **kwargs)
+        if isinstance(optimizer, LBFGS):
+            raise MisconfigurationException(f"LBFGS with precision={self.precision}; use bf16-mixed or 32-true")
+        result = None if closure is None else closure()
+        if not _unscales_itself(optimizer):
+            scaler.unscale_(optimizer)
+        before(optimizer)
+        if closure is not None and result is None:
+            return None
+        stepped = scaler.step(optimizer, **kwargs)
+        scaler.update()
+        return stepped
+
+    def clip_gradients(self, optimizer: Optimizer, value: float, algorithm: str) -> None:
+        if self.scaler is not None and value > 0 and _unscales_itself(optimizer):
+            raise RuntimeError(
+                f"{type(optimizer).__name__}(fused=True) unscales gradients as it steps, so they cannot be "
+                "clipped before; "
+                "use fused=False, or precision='bf16-mixed'"
+            )
+        super().clip_gradients(optimizer, value, algorithm)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.scaler is None else self.scaler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state)
+
+
+def _unscales_itself(optimizer: Optimizer) -> bool:
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
 class TruePrecision(Precision):

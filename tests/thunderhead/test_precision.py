@@ -9,7 +9,7 @@ import torch
 from trainer_models import QUIET, Net, in_order, shuffled
 
 import thunderhead as th
-from thunderhead.precision import canonical_precision
+from thunderhead.precision import MixedPrecision, canonical_precision
 
 
 class Watching(th.Callback):
@@ -101,9 +101,73 @@ def test_clipping(algorithm: Any, value: float, largest: float | None) -> None:
 
 
 def test_a_precision_may_be_a_plugin() -> None:
-    from thunderhead.precision import MixedPrecision
-
     plugin = MixedPrecision("bf16-mixed", "cpu")
     assert th.Trainer(**QUIET, plugins=[plugin]).precision == "bf16-mixed"
     with pytest.raises(th.MisconfigurationException, match="both set the precision"):
         th.Trainer(**QUIET, plugins=plugin, precision="32-true")
+
+
+class Overflowing(Net):
+    """Half precision by a scaler of the CPU; the third batch overflows."""
+
+    def __init__(self) -> None:
+        super().__init__(normalise=False, scheduler="none")
+        self.norms: list[float] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        """The usual loss, but for one."""
+        loss = super().training_step(batch, batch_idx)
+        return loss * float("inf") if batch_idx == 2 else loss
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Gradients are unscaled here."""
+        gradients = [p.grad.flatten() for p in self.parameters() if p.grad is not None]
+        self.norms.append(torch.cat(gradients).norm().item())
+
+    def configure_optimizers(self) -> Any:
+        """SGD, whose step shows the gradient."""
+        return torch.optim.SGD(self.parameters(), 0.01)
+
+
+def test_half_precision_scales_and_skips_overflows() -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    plugin = MixedPrecision("16-mixed", "cpu", scaler)
+    weights = []
+
+    class Watching(th.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            weights.append(pl_module.net[0].weight.detach().clone())
+
+    th.seed_everything(1, verbose=False)
+    net = Overflowing()
+    trainer = th.Trainer(**QUIET, plugins=plugin, max_epochs=1, callbacks=[Watching()], num_sanity_val_steps=0)
+    trainer.fit(net, shuffled(), in_order())
+    assert torch.equal(weights[1], weights[2]), "a step was made with gradients that overflowed"
+    assert not torch.equal(weights[2], weights[3])
+    assert scaler.get_scale() == 512.0
+    assert max(norm for norm in net.norms if norm < float("inf")) < 100, "the gradients were not unscaled"
+    assert trainer.global_step == 5
+    assert trainer.scaler is scaler
+
+
+def test_the_scaler_goes_through_a_checkpoint(tmp_path: Any) -> None:
+    plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=1024.0))
+    trainer = th.Trainer(**QUIET, plugins=plugin, max_epochs=1)
+    trainer.fit(Overflowing(), shuffled(), in_order())
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    assert torch.load(tmp_path / "a.ckpt", weights_only=True)["MixedPrecision"]["scale"] == 512.0
+    again = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=8.0))
+    other = th.Trainer(**QUIET, plugins=again, max_epochs=1)
+    other.fit(Overflowing(), shuffled(), in_order(), ckpt_path=tmp_path / "a.ckpt")
+    assert again.scaler is not None
+    assert again.scaler.get_scale() == 512.0
+
+
+def test_lbfgs_cannot_be_scaled() -> None:
+    class Second(Net):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.LBFGS(self.parameters())
+
+    plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    with pytest.raises(th.MisconfigurationException, match="LBFGS with precision=16-mixed"):
+        th.Trainer(**QUIET, plugins=plugin, max_epochs=1).fit(Second(), shuffled())

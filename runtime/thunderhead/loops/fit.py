@@ -108,12 +108,12 @@ class FitLoop(Progress):
             if transfer is not None:
                 batch = transfer(batch, 0)
             results.batch, results.batch_size = batch, None
-            if starts and t._hooks.call("on_train_batch_start", batch, index) == -1:
+            if starts and batch is not None and t._hooks.call("on_train_batch_start", batch, index) == -1:
                 self._skip_epoch = True
                 schedulers.after_batch(steps=True, last=True)
                 break
             before = p.step
-            outputs = step(batch, index, steps=steps, divide_by=divide_by)
+            outputs = step(batch, index, steps=steps, divide_by=divide_by) if batch is not None else self._no_batch()
             p.batch = index + 1
             p.batches += 1
             if schedulers.any:
@@ -123,6 +123,8 @@ class FitLoop(Progress):
                 t._hooks.call("on_train_batch_end", outputs, batch, index)
                 self._moment = ""
             results.batch = None
+            if not results.host:
+                results.collect()
             if steps and (p.log_step + 1) % metrics.every_n_steps == 0:
                 metrics.log_step(results, p.log_step)
             at_boundary = p.step != before

@@ -9,7 +9,7 @@ from torch.optim import LBFGS, Optimizer
 from torch.optim.optimizer import _global_optimizer_pre_hooks
 
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.precision import Precision
+from thunderhead.precision import MixedPrecision, Precision
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -31,6 +31,14 @@ def loss_in(output: Any) -> Tensor:
     )
 
 
+def scales_gradients(precision: Precision) -> bool:
+    """Whether this precision has its own way of backward and step; autocast alone has not."""
+    if isinstance(precision, MixedPrecision) and precision.scaler is None:
+        return False
+    kind = type(precision)
+    return kind.backward is not Precision.backward or kind.optimizer_step is not Precision.optimizer_step
+
+
 def evaluates_closure_first(optimizer: Optimizer, trainer: Trainer) -> bool:
     """Whether ``optimizer.step(closure)`` is the same as calling the closure, then ``step()``.
 
@@ -42,5 +50,5 @@ def evaluates_closure_first(optimizer: Optimizer, trainer: Trainer) -> bool:
         and not isinstance(optimizer, LBFGS)
         and not optimizer._optimizer_step_pre_hooks
         and not _global_optimizer_pre_hooks
-        and type(trainer.precision_plugin).optimizer_step is Precision.optimizer_step
+        and not scales_gradients(trainer.precision_plugin)
     )

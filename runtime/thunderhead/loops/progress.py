@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thunderhead.job.link import Ask
 from thunderhead.loops.control import SIGTERMException
 from thunderhead.loops.position import Next, Position
 from thunderhead.trainer.hook_table import is_overridden
-from thunderhead.warning import say, say_once
+from thunderhead.warning import say, say_once, warn_once
 
 if TYPE_CHECKING:
     from thunderhead.data.source import TrainingData
@@ -81,6 +81,10 @@ class Progress:
         if self.data.num_batches == 0:
             say("Trainer.fit stopped: no training batches")
         return self.data.num_batches == 0
+
+    def _no_batch(self) -> dict[str, Any]:
+        warn_once("the training loader gave None instead of a batch, which is skipped")
+        return {}
 
     def _done(self) -> bool:
         """Whether training as a whole is over, saying why."""

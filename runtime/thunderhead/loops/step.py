@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from thunderhead.loops.optimizing import evaluates_closure_first, loss_in
+from thunderhead.loops.optimizing import evaluates_closure_first, loss_in, scales_gradients
 from thunderhead.loops.signature import takes
-from thunderhead.precision import Precision
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.warning import warn_once
 
@@ -59,9 +58,7 @@ class AutomaticStep(Step):
         self._wrapped = trainer._wrapped_optimizers[0]
         self._own_step = is_overridden("optimizer_step", module)
         self._own_zero_grad = is_overridden("optimizer_zero_grad", module)
-        self._own_backward = (
-            is_overridden("backward", module) or type(trainer.precision_plugin).backward is not Precision.backward
-        )
+        self._own_backward = is_overridden("backward", module) or scales_gradients(trainer.precision_plugin)
         self._plain = not self._own_step and evaluates_closure_first(self._optimizer, trainer)
         self._closure = self._run_closure
         self._batch: tuple[Any, ...] = ()

@@ -72,11 +72,15 @@ class Entry:
         self.last = value
         self.fresh = True
 
+    def accumulate(self, value: float, weight: int) -> None:
+        """Fold in a value that was deferred, whose turn it is; newer ones may have been logged since."""
+
     def defer(self, value: Any, weight: int) -> None:
         """Take one device value (already detached and cloned) without waiting for the device."""
         self.pending.append((value, weight))
         self.last = value
         self.fresh = True
+        self.synced = None
 
     def compute(self) -> Any:
         """The epoch's value on this rank."""
@@ -125,6 +129,10 @@ class Mean(Entry):
         self.fresh = True
         self.synced = None
 
+    def accumulate(self, value: float, weight: int) -> None:
+        self.total += value * weight
+        self.weight += weight
+
     def compute(self) -> float:
         return self.total / self.weight if self.weight else math.nan
 
@@ -155,6 +163,11 @@ class Sum(Entry):
         self.total += value
         self.fresh = True
         self.synced = None
+
+    def accumulate(self, value: float, weight: int) -> None:
+        last = self.last
+        self.add(value, weight)
+        self.last = last
 
     def compute(self) -> float:
         return self.total

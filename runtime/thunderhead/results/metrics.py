@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from thunderhead.results.entry import Entry, Mean, MetricEntry
+from thunderhead.results.host_copy import HostCopy
 from thunderhead.results.store import Results, Views
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Metrics:
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
         self._kept = Views()
+        self._late: tuple[list[str], list[Any], HostCopy | None, int, int] | None = None
         self.every_n_steps: float = math.inf
 
     def begin_run(self) -> None:
@@ -96,15 +98,34 @@ class Metrics:
 
     def log_epoch(self, results: Results, step: int) -> None:
         """Send the epoch's values to the loggers, then forget them."""
+        self.send_late()
         self.send({name: value.item() for name, value in results.views(False).log.items()}, step)
         self.save_loggers()
         results.reset()
 
     def log_step(self, results: Results, step: int) -> None:
         """Send the newest step values to the loggers."""
-        if self._trainer.loggers:
-            results.fold()
+        if not self._trainer.loggers:
+            return
+        if results.host:
             self.send(results.step_values(), step)
+            return
+        # On a device the record is sent when the next one is due: by then its values have come over.
+        self.send_late()
+        labels, values = results.step_tensors()
+        tensors = [value for value in values if isinstance(value, Tensor)]
+        if labels:
+            self._late = (labels, values, HostCopy(tensors) if tensors else None, step, self._trainer.current_epoch)
+
+    def send_late(self) -> None:
+        """Send the record that waits for its values."""
+        late, self._late = self._late, None
+        if late is None:
+            return
+        labels, values, copy, step, epoch = late
+        numbers = iter(copy.numbers() if copy is not None else ())
+        found = [next(numbers) if isinstance(value, Tensor) else value for value in values]
+        self.send({**dict(zip(labels, found, strict=True)), "epoch": epoch}, step)
 
     def send(self, values: dict[str, float], step: int, *, of_run: bool = True) -> None:
         """One record to every logger.

@@ -106,7 +106,8 @@ class Sink:
                     "convert it yourself, or use self.logger.log_metrics for values that need no reduction"
                 )
             entry.wide = value.dtype == torch.float64
-            if value.is_cpu:
+            on_host = self.results is None or self.results.host
+            if on_host or value.device.type != self._trainer.strategy.root_device.type:
                 return value.item() if value.is_floating_point() else float(value.item())
             return value.detach().clone().reshape(())
         if isinstance(value, numbers.Number):

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from thunderhead.data.transfer import batch_size_of
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.results.entry import Entry, LogSpec, MetricEntry, as_number, as_tensor, make_entry
+from thunderhead.results.host_copy import HostCopy
 from thunderhead.results.rules import RULES
 from thunderhead.warning import warn_once
 
@@ -50,6 +50,8 @@ class Results:
         self.in_batches = False
         self.kept_at = -1
         self._entries: list[Entry] = []
+        self._uncollected = 0
+        self._flying: tuple[list[tuple[Entry, Any, int]], HostCopy | None] | None = None
         self._loaders: dict[int | None, dict[str, dict[str, Entry]]] = {}
         self.tables: dict[str, dict[str, Entry]] = {}
         self.use_loader(None)
@@ -140,6 +142,12 @@ class Results:
                 found.bar[label] = as_number(value)
         return found
 
+    def step_tensors(self) -> tuple[list[str], list[Any]]:
+        """Labels and newest step values, as they are, of every entry that goes to loggers."""
+        found = [e for e in self._entries if e.fresh and e.spec.on_step and e.spec.logger]
+        here = [entry for entry in found if entry.spec.dataloader_idx == self.dataloader_idx]
+        return [entry.label(True) for entry in here], [entry.last for entry in here]
+
     def step_values(self) -> dict[str, float]:
         """Newest step value of every entry that goes to loggers, as numbers; for the logging interval."""
         index = self.dataloader_idx
@@ -149,27 +157,43 @@ class Results:
             if entry.fresh and entry.spec.on_step and entry.spec.logger and entry.spec.dataloader_idx == index
         }
 
-    def fold(self) -> None:
-        """Bring every device value to the host, in the order it was logged. Waits for the device."""
-        waiting = [entry for entry in self.entries() if entry.pending]
-        if not waiting:
-            return
-        device_values = [value for entry in waiting for value, _ in entry.pending if isinstance(value, Tensor)]
-        numbers = iter(torch.stack([value.double() for value in device_values]).tolist() if device_values else ())
-        for entry in waiting:
-            pending, entry.pending = entry.pending, []
-            for value, weight in pending:
-                entry.add(next(numbers) if isinstance(value, Tensor) else value, weight)
+    def collect(self) -> None:
+        """Once per batch on a device: every so often, start to bring values over, and take in what came."""
+        self._uncollected += 1
+        if self._uncollected >= _FOLD_AFTER:
+            self._land()
+            self._launch()
 
-    def fold_if_many(self) -> None:
-        """Fold once enough device values wait, so that they cannot pile up."""
-        if any(len(entry.pending) >= _FOLD_AFTER for entry in self.entries()):
-            self.fold()
+    def fold(self) -> None:
+        """Take in every value that is still on the device. Waits for the device."""
+        self._land()
+        self._launch()
+        self._land()
+
+    def _launch(self) -> None:
+        """Start to bring over what waits; values keep the order in which they were logged."""
+        self._uncollected = 0
+        waiting = [(entry, value, weight) for entry in self._entries for value, weight in entry.pending]
+        for entry in self._entries:
+            entry.pending = []
+        tensors = [value for _, value, _ in waiting if isinstance(value, Tensor)]
+        self._flying = (waiting, HostCopy(tensors) if tensors else None) if waiting else None
+
+    def _land(self) -> None:
+        """Take in what was launched."""
+        flying, self._flying = self._flying, None
+        if flying is None:
+            return
+        waiting, copy = flying
+        numbers = iter(copy.numbers() if copy is not None else ())
+        for entry, value, weight in waiting:
+            entry.accumulate(next(numbers) if isinstance(value, Tensor) else value, weight)
 
     def reset(self) -> None:
         """Forget everything logged; names and their arguments stay known."""
         for entry in self.entries():
             entry.reset()
+        self._flying = None
         self.batch = None
         self.batch_size = None
 

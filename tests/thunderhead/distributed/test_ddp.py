@@ -272,7 +272,7 @@ def _count(rank: int) -> dict[str, int]:
 
 @pytest.mark.parametrize("kind", ["sized", "unsized", "limited"])
 def test_uneven_batches_end_together(tmp_path: Path, kind: str) -> None:
-    """Rank r has 5 + r batches of its own making: all ranks train on five per epoch, and on the same number of steps."""
+    """Rank r has 5 + r batches of its own making: all ranks train on five per epoch."""
     assert run_ranks(_uneven, 3, tmp_path, kind) == [(10, 5)] * 3
 
 
