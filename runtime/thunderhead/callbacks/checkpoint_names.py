@@ -1,0 +1,99 @@
+"""What ModelCheckpoint calls its files, and where they lie."""
+
+from __future__ import annotations
+
+import os
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import yaml
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+
+class CheckpointNames:
+    """Names of checkpoints from a template and metrics; class attributes change their parts."""
+
+    CHECKPOINT_JOIN_CHAR = "-"
+    CHECKPOINT_EQUALS_CHAR = "="
+    CHECKPOINT_NAME_LAST = "last"
+    FILE_EXTENSION = ".ckpt"
+    STARTING_VERSION = 1
+
+    dirpath: str | None
+    filename: str | None
+    auto_insert_metric_name: bool
+    best_k_models: dict[str, Tensor]
+    _enable_version_counter: bool
+
+    def format_checkpoint_name(
+        self,
+        metrics: dict[str, Tensor],
+        filename: str | None = None,
+        ver: int | None = None,
+        prefix: str | None = None,
+    ) -> str:
+        """Path of a checkpoint with these metrics; a field whose metric is missing is 0.
+
+        Args:
+            metrics: values by name.
+            filename: template, by default the callback's.
+            ver: version to append.
+            prefix: put before the name.
+        """
+        template = filename or self.filename or "{epoch}" + self.CHECKPOINT_JOIN_CHAR + "{step}"
+        name = self._fill(template, metrics)
+        parts = ([prefix] if prefix is not None else []) + [name] + ([f"v{ver}"] if ver is not None else [])
+        full = self.CHECKPOINT_JOIN_CHAR.join(parts) + self.FILE_EXTENSION
+        return os.path.join(self.dirpath, full) if self.dirpath else full
+
+    def _fill(self, template: str, metrics: dict[str, Tensor]) -> str:
+        def fill(match: re.Match[str]) -> str:
+            name, form = match[1], match[2] or ""
+            value = metrics.get(name, torch.tensor(0))
+            shown = format(value.item() if isinstance(value, Tensor) and form else value, form[1:])
+            if isinstance(value, Tensor) and not form:
+                shown = str(value.item())
+            return f"{name}{self.CHECKPOINT_EQUALS_CHAR}{shown}" if self.auto_insert_metric_name else shown
+
+        return re.sub(r"\{([^{}:]*)(:[^{}]*)?\}", fill, template)
+
+    def _free_path(self, candidates: dict[str, Tensor], *, allowed: str, name: str | None = None) -> str:
+        path = self.format_checkpoint_name(candidates, name)
+        version = self.STARTING_VERSION
+        while self._enable_version_counter and os.path.lexists(path) and path != allowed:
+            path = self.format_checkpoint_name(candidates, name, ver=version)
+            version += 1
+        return path
+
+    def _candidates(self, trainer: Trainer) -> dict[str, Tensor]:
+        found = deepcopy(dict(trainer.callback_metrics))
+        for name, value in (("epoch", trainer.current_epoch), ("step", trainer.global_step)):
+            found[name] = found[name].int() if name in found else torch.tensor(value)
+        return found
+
+    def _resolve_directory(self, trainer: Trainer) -> str:
+        if self.dirpath is not None:
+            return self.dirpath
+        if trainer.loggers:
+            logger = trainer.loggers[0]
+            version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+            return os.path.join(logger.save_dir or trainer.default_root_dir, str(logger.name), version, "checkpoints")
+        return os.path.join(trainer.default_root_dir, "checkpoints")
+
+    def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
+        directory = Path(self._resolve_directory(trainer))
+        pattern = re.compile(rf"{re.escape(self.CHECKPOINT_NAME_LAST)}(-.*)?")
+        found = directory.glob(f"*{self.FILE_EXTENSION}") if directory.is_dir() else ()
+        return {os.path.normpath(path) for path in found if pattern.fullmatch(path.stem)}
+
+    def to_yaml(self, filepath: str | os.PathLike[str] | None = None) -> None:
+        """Write ``best_k_models`` as YAML, by default to ``best_k_models.yaml`` beside the checkpoints."""
+        assert filepath is not None or self.dirpath is not None, "to_yaml needs a path before the directory is known"
+        target = Path(filepath) if filepath is not None else Path(self.dirpath or "") / "best_k_models.yaml"
+        target.write_text(yaml.safe_dump({path: score.item() for path, score in self.best_k_models.items()}))
