@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thunderhead import callbacks, loggers
+    from thunderhead import callbacks, loggers, strategies
     from thunderhead.callbacks import Callback
     from thunderhead.core.datamodule import LightningDataModule
     from thunderhead.core.module import LightningModule
@@ -33,6 +33,7 @@ __all__ = [
     "isolate_rng",
     "loggers",
     "seed_everything",
+    "strategies",
 ]
 
 _HOMES = {
@@ -45,7 +46,7 @@ _HOMES = {
     "isolate_rng": "rng",
     "seed_everything": "rng",
 }
-_PACKAGES = ("callbacks", "loggers")
+_PACKAGES = ("callbacks", "loggers", "strategies")
 
 
 def __getattr__(name: str) -> Any:

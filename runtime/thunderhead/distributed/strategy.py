@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import HashStore
 
 from thunderhead.data.transfer import map_tensors
 from thunderhead.distributed.environment import Place
+from thunderhead.distributed.launch import ScriptLauncher
 
 if TYPE_CHECKING:
     from thunderhead.core.module import LightningModule
@@ -23,16 +25,33 @@ class Strategy:
     """One process, one device; also the interface of all strategies.
 
     Attributes:
-        root_device: where the module and its batches go.
         model: what runs the training step: the module, or its wrapper.
+        launcher: starts the other processes of this node, where nobody else did.
     """
 
     name = "single_device"
 
-    def __init__(self, device: torch.device, place: Place | None = None) -> None:
-        self.root_device = device
-        self.place = place or Place()
+    def __init__(self, device: torch.device | str | None = None, place: Place | None = None) -> None:
+        self._device = None if device is None else torch.device(device)
+        self._place = place
         self.model: nn.Module | None = None
+        self.launcher: ScriptLauncher | None = None
+
+    def bind(self, device: torch.device, place: Place) -> None:
+        """Take the trainer's device and place, unless they were given."""
+        self._device = device if self._device is None else self._device
+        self._place = place if self._place is None else self._place
+
+    @property
+    def root_device(self) -> torch.device:
+        """Where the module and its batches go."""
+        assert self._device is not None, "a strategy gets its device from the Trainer it is passed to"
+        return self._device
+
+    @property
+    def place(self) -> Place:
+        """This process among all."""
+        return self._place or Place()
 
     @property
     def world_size(self) -> int:
@@ -121,6 +140,10 @@ class Strategy:
         self.model = None
 
 
+class SingleDeviceStrategy(Strategy):
+    """One process on one device, such as ``"cuda:1"``."""
+
+
 class DataParallelStep(nn.parallel.DistributedDataParallel):
     """DDP around a module's ``training_step`` in place of its ``forward``."""
 
@@ -133,6 +156,8 @@ class DDPStrategy(Strategy):
     """A copy of the module per rank, gradients averaged during backward.
 
     Args:
+        device: by default the Trainer's.
+        place: by default the Trainer's.
         process_group_backend: nccl, gloo, ...; by default what fits the device.
         timeout: how long a collective may take.
         **kwargs: passed to ``torch.nn.parallel.DistributedDataParallel``.
@@ -142,18 +167,17 @@ class DDPStrategy(Strategy):
 
     def __init__(
         self,
-        device: torch.device,
-        place: Place,
+        device: torch.device | str | None = None,
+        place: Place | None = None,
         *,
         process_group_backend: str | None = None,
         timeout: timedelta = timedelta(minutes=30),
         **kwargs: Any,
     ) -> None:
         super().__init__(device, place)
-        self._backend = process_group_backend or ("nccl" if device.type == "cuda" else "gloo")
+        self._backend = process_group_backend
         self._timeout = timeout
         self._ddp_options = kwargs
-        self._owns_group = False
         self._gloo: Any = None
         self._waits = 0
 
@@ -174,12 +198,17 @@ class DDPStrategy(Strategy):
         return self.place.node_rank
 
     def setup_environment(self) -> None:
+        if self.launcher is not None:
+            self.launcher.launch()
         super().setup_environment()
-        if not dist.is_initialized():
-            dist.init_process_group(
-                self._backend, rank=self.place.rank, world_size=self.place.world_size, timeout=self._timeout
-            )
-            self._owns_group = True
+        if dist.is_initialized():
+            return
+        backend = self._backend or ("nccl" if self.root_device.type == "cuda" else "gloo")
+        # Alone, there is nobody to meet.
+        store = HashStore() if self.world_size == 1 else None
+        dist.init_process_group(
+            backend, store=store, rank=self.place.rank, world_size=self.place.world_size, timeout=self._timeout
+        )
 
     def wrap(self, module: LightningModule) -> None:
         if not any(parameter.requires_grad for parameter in module.parameters()):

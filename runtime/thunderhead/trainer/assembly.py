@@ -10,6 +10,7 @@ import torch
 
 from thunderhead.callbacks.callback import Callback, Checkpoint
 from thunderhead.distributed.environment import Place, find_place
+from thunderhead.distributed.launch import ScriptLauncher
 from thunderhead.distributed.strategy import DDPStrategy, Strategy
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.precision import Precision, canonical_precision, make_precision
@@ -28,6 +29,9 @@ _STRATEGIES = (
     "single_device",
 )
 _REFUSED = {
+    "ddp_spawn": "'ddp', which runs the script once per device",
+    "ddp_fork": "'ddp', which runs the script once per device",
+    "ddp_notebook": "a script with 'ddp'",
     "deepspeed": "FSDP2 in configure_model",
     "fsdp": "FSDP2 (torch.distributed.fsdp.fully_shard) in configure_model",
     "xla": "ddp",
@@ -37,23 +41,71 @@ _REFUSED = {
 
 
 def choose_strategy(given: dict[str, Any]) -> Strategy:
-    """Device and strategy; ``devices`` and ``num_nodes`` follow the environment and are checked against it."""
+    """Device and strategy; ``devices`` and ``num_nodes`` follow the environment where it says something."""
     place = find_place()
-    if isinstance(given["strategy"], Strategy):
-        return given["strategy"]
-    device = _device(given["accelerator"], place)
     name = given["strategy"]
+    _check_devices(given["devices"], given["num_nodes"], place)
+    by_hand = place.world_size == 1 and "RANK" not in os.environ
+    if by_hand:
+        place = _first_of(_processes(given), given["num_nodes"] or 1)
+    device = _device(given["accelerator"], place)
+    if isinstance(name, Strategy):
+        strategy = name
+        strategy.bind(device, place)
+    else:
+        strategy = _named(name, device, place)
+    if strategy.world_size != place.world_size:
+        raise MisconfigurationException(
+            f"strategy={strategy.name!r} is a single process, but there are {place.world_size}; use 'ddp' or 'auto'"
+        )
+    if by_hand and place.world_size > 1:
+        strategy.launcher = ScriptLauncher(place)
+    return strategy
+
+
+def _named(name: str, device: torch.device, place: Place) -> Strategy:
     _refuse("strategy", name)
     one_of("strategy", name, _STRATEGIES)
-    _check_devices(given["devices"], given["num_nodes"], place)
     if name.startswith("ddp") or (name == "auto" and place.world_size > 1):
-        options = {"find_unused_parameters": name.endswith("_true")} if name.endswith(("_true", "_false")) else {}
+        options: dict[str, Any] = {}
+        if name.endswith(("_true", "_false")):
+            options["find_unused_parameters"] = name.endswith("_true")
         return DDPStrategy(device, place, **options)
-    if place.world_size > 1:
-        raise MisconfigurationException(
-            f"strategy={name!r} with WORLD_SIZE={place.world_size} in the environment; use 'ddp' or 'auto'"
-        )
     return Strategy(device, place)
+
+
+def _processes(given: dict[str, Any]) -> int:
+    """How many processes this one is to be on its node, where no launcher has said."""
+    devices = given["devices"]
+    found = torch.cuda.device_count() if given["accelerator"] in ("auto", "gpu", "cuda") else 0
+    if devices in (-1, "-1"):
+        return max(1, found)
+    wanted = _count(devices)
+    single = isinstance(given["strategy"], str) and given["strategy"] == "single_device"
+    if found and wanted is not None and wanted > found:
+        raise MisconfigurationException(f"devices={devices!r}, but this machine has {found}")
+    return 1 if wanted is None or single else wanted
+
+
+def _count(devices: Any) -> int | None:
+    """Number of devices meant: a count, or a list of their numbers; None for what the environment says."""
+    if isinstance(devices, (list, tuple)):
+        return len(devices)
+    if isinstance(devices, str):
+        return int(devices) if devices.isdigit() else len(devices.split(",")) if "," in devices else None
+    return int(devices) if devices > 0 else None
+
+
+def _first_of(processes: int, num_nodes: int) -> Place:
+    """The place of local rank 0, which starts the others."""
+    node = int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0")))
+    return Place(
+        rank=node * processes,
+        world_size=processes * num_nodes,
+        local_rank=0,
+        local_world_size=processes,
+        node_rank=node,
+    )
 
 
 def _device(accelerator: Any, place: Place) -> torch.device:
@@ -74,23 +126,21 @@ def _check_devices(devices: Any, num_nodes: Any, place: Place) -> None:
         raise MisconfigurationException(
             f"devices={devices!r} leaves no device to run on; use a number from 1, or 'auto'"
         )
-    wanted = len(devices) if isinstance(devices, (list, tuple)) else devices
-    if isinstance(wanted, str) and wanted.isdigit():
-        wanted = int(wanted)
-    if isinstance(wanted, int) and wanted > 0 and wanted != place.local_world_size and place.world_size > 1:
+    if num_nodes is not None and (isinstance(num_nodes, bool) or not isinstance(num_nodes, int) or num_nodes < 1):
+        raise MisconfigurationException(f"num_nodes={num_nodes!r} must be an integer of at least 1")
+    if place.world_size == 1 and "RANK" not in os.environ:
+        if num_nodes not in (None, 1) and _count(devices) is None:
+            raise MisconfigurationException(
+                f"num_nodes={num_nodes}, but nobody says how many processes a node has; pass devices, or use torchrun"
+            )
+        return
+    wanted = _count(devices)
+    if wanted is not None and wanted != place.local_world_size:
         raise MisconfigurationException(
             f"devices={devices!r}, but the launcher started {place.local_world_size} processes on this node; "
             "leave it out"
         )
-    if isinstance(wanted, int) and wanted > 1 and place.world_size == 1:
-        raise MisconfigurationException(
-            f"devices={devices!r}, but this is the only process; start it with torchrun --nproc-per-node={wanted}"
-        )
-    if num_nodes is None:
-        return
-    if isinstance(num_nodes, bool) or not isinstance(num_nodes, int) or num_nodes < 1:
-        raise MisconfigurationException(f"num_nodes={num_nodes!r} must be an integer of at least 1")
-    if num_nodes != place.num_nodes:
+    if num_nodes is not None and num_nodes != place.num_nodes:
         raise MisconfigurationException(
             f"num_nodes={num_nodes}, but the launcher started {place.num_nodes} (WORLD_SIZE={place.world_size}, "
             f"LOCAL_WORLD_SIZE={place.local_world_size}); leave it out"

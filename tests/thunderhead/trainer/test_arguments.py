@@ -83,8 +83,9 @@ def test_validation_intervals() -> None:
         ({"strategy": "fsdp"}, r"'fsdp' is not supported; use FSDP2"),
         ({"accelerator": "tpu"}, r"'tpu' is not supported"),
         ({"devices": 0}, r"devices=0 leaves no device"),
-        ({"devices": 4}, r"devices=4, but this is the only process"),
-        ({"num_nodes": 2}, r"num_nodes=2, but the launcher started 1"),
+        ({"num_nodes": 2}, r"num_nodes=2, but nobody says how many processes a node has"),
+        ({"num_nodes": 2, "devices": 1}, r"num_nodes=2 without MASTER_ADDR and NODE_RANK"),
+        ({"strategy": "ddp_spawn"}, r"'ddp_spawn' is not supported; use 'ddp'"),
         ({"num_nodes": 0}, r"num_nodes=0 must be an integer of at least 1"),
         ({"check_val_every_n_epoch": 0}, r"check_val_every_n_epoch=0"),
         ({"num_sanity_val_steps": -2}, r"num_sanity_val_steps=-2"),
@@ -216,3 +217,20 @@ def test_overfitting_reads_in_order() -> None:
         trainer.fit(Net(), shuffled(), in_order())
     assert seen[:2] == seen[2:]
     assert (trainer.num_training_batches, trainer.num_val_batches) == (2, [2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"devices": 4}, r"devices=4, but the launcher started 1 processes on this node"),
+        ({"num_nodes": 2}, r"num_nodes=2, but the launcher started 1"),
+    ],
+)
+def test_what_a_launcher_started_counts(
+    arguments: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(th.MisconfigurationException, match=message):
+        th.Trainer(**QUIET, **arguments)
+    assert th.Trainer(**QUIET, devices=1, num_nodes=1).world_size == 1

@@ -1,0 +1,129 @@
+"""Starting the other ranks of this node by hand: the script runs again, once for each of them."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+from thunderhead.distributed.environment import Place
+from thunderhead.exceptions import MisconfigurationException
+
+_GRACE_S = 10.0
+_POLL_S = 0.2
+
+
+def environment_of(place: Place, address: str, port: int) -> dict[str, str]:
+    """The variables that tell a process where it stands, as torchrun sets them."""
+    return {
+        "RANK": str(place.rank),
+        "WORLD_SIZE": str(place.world_size),
+        "LOCAL_RANK": str(place.local_rank),
+        "LOCAL_WORLD_SIZE": str(place.local_world_size),
+        "GROUP_RANK": str(place.node_rank),
+        "MASTER_ADDR": address,
+        "MASTER_PORT": str(port),
+    }
+
+
+def command_again(argv: Sequence[str], module: str | None) -> list[str]:
+    """The command line that runs this script or ``python -m`` module again.
+
+    Raises:
+        MisconfigurationException: there is no script to run again (an interactive session, ``python -c``).
+    """
+    if module is not None:
+        return [sys.executable, "-m", module, *argv[1:]]
+    if not argv or not os.path.isfile(argv[0]):
+        raise MisconfigurationException(
+            "several devices need a script that can be run again for each of them; this is an interactive session. "
+            "Write a script, or start it with torchrun --nproc-per-node"
+        )
+    return [sys.executable, os.path.abspath(argv[0]), *argv[1:]]
+
+
+class ScriptLauncher:
+    """Starts the processes of local ranks 1, 2, ... and watches over them; this process is local rank 0.
+
+    Args:
+        place: this process among all.
+        environ: where a meeting point may be given (``MASTER_ADDR``, ``MASTER_PORT``); needed with several nodes.
+    """
+
+    def __init__(self, place: Place, environ: Mapping[str, str] = os.environ) -> None:
+        if place.num_nodes > 1 and not environ.get("MASTER_ADDR"):
+            raise MisconfigurationException(
+                f"num_nodes={place.num_nodes} without MASTER_ADDR and NODE_RANK in the environment; set them on every "
+                "node, or start with torchrun"
+            )
+        self._place = place
+        self._environ = environ
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def launch(self) -> None:
+        """Start them, once."""
+        if self.processes:
+            return
+        place = self._place
+        address = self._environ.get("MASTER_ADDR") or "127.0.0.1"
+        port = int(self._environ.get("MASTER_PORT") or free_port())
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        command = command_again(sys.argv, None if spec is None else spec.name.removesuffix(".__main__"))
+        for local_rank in range(1, place.local_world_size):
+            other = Place(
+                rank=place.rank + local_rank,
+                world_size=place.world_size,
+                local_rank=local_rank,
+                local_world_size=place.local_world_size,
+                node_rank=place.node_rank,
+            )
+            environ = {**os.environ, **environment_of(other, address, port)}
+            self.processes.append(subprocess.Popen(command, env=environ))
+        os.environ.update(environment_of(place, address, port))
+        atexit.register(self._join)
+        threading.Thread(target=self._watch, name="thunderhead-launcher", daemon=True).start()
+
+    def _watch(self) -> None:
+        """A rank that fails takes the others along: they would wait for it for ever."""
+        while True:
+            codes = [process.poll() for process in self.processes]
+            failed = [(rank, code) for rank, code in enumerate(codes, start=1) if code]
+            if failed:
+                _end_all(self.processes, failed[0], sys.stderr)
+                os._exit(1)
+            if all(code == 0 for code in codes):
+                return
+            time.sleep(_POLL_S)
+
+    def _join(self) -> None:
+        """At this process's end: the others end by themselves, or are ended."""
+        give_up = time.monotonic() + _GRACE_S
+        for process in self.processes:
+            try:
+                process.wait(max(0.0, give_up - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.terminate()
+
+
+def _end_all(processes: Sequence[subprocess.Popen[bytes]], failed: tuple[int, int], stream: TextIO) -> None:
+    rank, code = failed
+    print(
+        f"local rank {rank} ended with exit code {code}; ending the other ranks of this node", file=stream, flush=True
+    )
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

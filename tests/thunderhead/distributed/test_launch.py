@@ -1,0 +1,103 @@
+"""A script started by hand becomes one process per device."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from trainer_models import QUIET, Net, in_order, regression, shuffled
+
+import thunderhead as th
+from thunderhead.distributed.environment import Place
+from thunderhead.distributed.launch import command_again, environment_of
+from thunderhead.strategies import DDPStrategy, SingleDeviceStrategy
+
+HERE = str(Path(__file__).parents[1])
+SCRIPT = """
+import json, os, sys
+sys.path.insert(0, {here!r})
+from trainer_models import QUIET, Net, regression, shuffled
+import thunderhead as th
+
+class Telling(th.Callback):
+    def on_train_end(self, trainer, pl_module):
+        if {fail} and trainer.global_rank == 1:
+            sys.exit(3)
+        found = [trainer.global_rank, trainer.world_size, trainer.local_rank, trainer.global_step, sys.argv[1:]]
+        with open(f"rank{{trainer.global_rank}}.json", "w") as stream:
+            json.dump(found, stream)
+        if {fail}:
+            trainer.strategy.barrier()
+
+if __name__ == "__main__":
+    th.seed_everything(1, verbose=False)
+    trainer = th.Trainer(**QUIET, devices=2, max_epochs=1, callbacks=[Telling()])
+    trainer.fit(Net(), shuffled(regression(16), batch_size=4))
+"""
+
+
+def run(directory: Path, *, fail: bool) -> subprocess.CompletedProcess[str]:
+    script = directory / "script.py"
+    script.write_text(SCRIPT.format(here=HERE, fail=fail))
+    return subprocess.run(
+        [sys.executable, str(script), "--flag", "x y"], cwd=directory, capture_output=True, text=True, timeout=100
+    )
+
+
+def test_every_rank_runs_the_script(tmp_path: Path) -> None:
+    ended = run(tmp_path, fail=False)
+    assert ended.returncode == 0, ended.stderr
+    found = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
+    assert found == [[rank, 2, rank, 2, ["--flag", "x y"]] for rank in range(2)]
+
+
+def test_a_rank_that_fails_takes_the_others_along(tmp_path: Path) -> None:
+    ended = run(tmp_path, fail=True)
+    assert ended.returncode == 1
+    assert "local rank 1 ended with exit code 3; ending the other ranks" in ended.stderr
+
+
+def test_commands(tmp_path: Path) -> None:
+    script = tmp_path / "a.py"
+    script.touch()
+    assert command_again([str(script), "--x"], None) == [sys.executable, str(script), "--x"]
+    assert command_again(["/somewhere/pkg/__main__.py", "--x"], "pkg") == [sys.executable, "-m", "pkg", "--x"]
+    with pytest.raises(th.MisconfigurationException, match="an interactive session"):
+        command_again(["-c"], None)
+
+
+def test_environment() -> None:
+    assert environment_of(Place(5, 8, 1, 4, 1), "head", 29500) == {
+        "RANK": "5",
+        "WORLD_SIZE": "8",
+        "LOCAL_RANK": "1",
+        "LOCAL_WORLD_SIZE": "4",
+        "GROUP_RANK": "1",
+        "MASTER_ADDR": "head",
+        "MASTER_PORT": "29500",
+    }
+
+
+@pytest.mark.parametrize("devices", [2, "2", [0, 1], "0,1"])
+def test_what_devices_mean(devices: object) -> None:
+    trainer = th.Trainer(**QUIET, devices=devices)
+    assert (trainer.world_size, trainer.global_rank, trainer.num_devices) == (2, 0, 2)
+    assert trainer.strategy.launcher is not None
+
+
+def test_a_strategy_made_by_hand_gets_its_device_from_the_trainer() -> None:
+    strategy = DDPStrategy(find_unused_parameters=True)
+    trainer = th.Trainer(**QUIET, strategy=strategy, max_epochs=1)
+    trainer.fit(Net(), shuffled(regression(16), batch_size=8), in_order())
+    assert trainer.strategy is strategy
+    assert strategy.root_device == torch.device("cpu")
+    assert trainer.global_step == 2
+    torch.distributed.destroy_process_group()
+
+
+def test_a_device_of_its_own() -> None:
+    assert th.Trainer(**QUIET, strategy=SingleDeviceStrategy("cpu")).strategy.root_device == torch.device("cpu")
