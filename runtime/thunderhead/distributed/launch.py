@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import TextIO
 
 from thunderhead.distributed.environment import Place
 from thunderhead.exceptions import MisconfigurationException
@@ -65,6 +64,7 @@ class ScriptLauncher:
         self._place = place
         self._environ = environ
         self.processes: list[subprocess.Popen[bytes]] = []
+        self._told = threading.Lock()
 
     def launch(self) -> None:
         """Start them, once."""
@@ -92,33 +92,34 @@ class ScriptLauncher:
     def _watch(self) -> None:
         """A rank that fails takes the others along: they would wait for it for ever."""
         while True:
-            codes = [process.poll() for process in self.processes]
-            failed = [(rank, code) for rank, code in enumerate(codes, start=1) if code]
-            if failed:
-                _end_all(self.processes, failed[0], sys.stderr)
+            if self._failed() is not None:
+                self._end_all()
                 os._exit(1)
-            if all(code == 0 for code in codes):
+            if all(process.poll() == 0 for process in self.processes):
                 return
             time.sleep(_POLL_S)
 
-    def _join(self) -> None:
-        """At this process's end: the others end by themselves, or are ended."""
-        give_up = time.monotonic() + _GRACE_S
+    def _failed(self) -> tuple[int, int] | None:
+        """Local rank and exit code of the first that failed."""
+        codes = ((rank, process.poll()) for rank, process in enumerate(self.processes, start=1))
+        return next(((rank, code) for rank, code in codes if code), None)
+
+    def _end_all(self) -> None:
+        """Name who failed, once, and end the rest."""
+        failed = self._failed()
+        if failed is not None and self._told.acquire(blocking=False):
+            said = f"local rank {failed[0]} ended with exit code {failed[1]}; ending the other ranks of this node"
+            print(said, file=sys.stderr, flush=True)
         for process in self.processes:
-            try:
-                process.wait(max(0.0, give_up - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            if process.poll() is None:
                 process.terminate()
 
-
-def _end_all(processes: Sequence[subprocess.Popen[bytes]], failed: tuple[int, int], stream: TextIO) -> None:
-    rank, code = failed
-    print(
-        f"local rank {rank} ended with exit code {code}; ending the other ranks of this node", file=stream, flush=True
-    )
-    for process in processes:
-        if process.poll() is None:
-            process.terminate()
+    def _join(self) -> None:
+        """At this process's end, which may be the consequence of another's: that one is named. Nobody is left behind."""
+        give_up = time.monotonic() + _GRACE_S
+        while time.monotonic() < give_up and any(process.poll() is None for process in self.processes):
+            time.sleep(_POLL_S)
+        self._end_all()
 
 
 def free_port() -> int:
