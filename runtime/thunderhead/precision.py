@@ -40,6 +40,10 @@ class Precision:
         """Surrounds every step of the module."""
         return nullcontext()
 
+    def init_context(self) -> AbstractContextManager[Any]:
+        """Surrounds the making of a module whose weights are to have this format at once."""
+        return nullcontext()
+
     def convert_module(self, module: nn.Module) -> nn.Module:
         """The module with its weights in this format."""
         return module
@@ -176,6 +180,9 @@ class TruePrecision(Precision):
         self._dtype = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}[precision]
 
     def forward_context(self) -> AbstractContextManager[Any]:
+        return _DefaultDtype(self._dtype)
+
+    def init_context(self) -> AbstractContextManager[Any]:
         return _DefaultDtype(self._dtype)
 
     def convert_module(self, module: nn.Module) -> nn.Module:

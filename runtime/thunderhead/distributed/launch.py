@@ -115,7 +115,7 @@ class ScriptLauncher:
                 process.terminate()
 
     def _join(self) -> None:
-        """At this process's end, which may be the consequence of another's: that one is named. Nobody is left behind."""
+        """At this process's end, perhaps because of another's: that one is named, and nobody is left behind."""
         give_up = time.monotonic() + _GRACE_S
         while time.monotonic() < give_up and any(process.poll() is None for process in self.processes):
             time.sleep(_POLL_S)

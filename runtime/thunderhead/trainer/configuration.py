@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.loggers.dummy import DummyLogger
 from thunderhead.trainer import arguments as args
 from thunderhead.trainer.assembly import has_timer
 
@@ -44,7 +45,7 @@ class Configuration:
         for stage in ("train", "val", "test", "predict"):
             given[f"limit_{stage}_batches"] = batches
         given.update(max_steps=batches, max_epochs=1, num_sanity_val_steps=0, val_check_interval=1.0)
-        given.update(check_val_every_n_epoch=1, logger=False, enable_checkpointing=given["enable_checkpointing"])
+        given.update(check_val_every_n_epoch=1, logger=False if given["logger"] is False else DummyLogger())
 
     def _limits(self, given: dict[str, Any]) -> None:
         for stage in ("train", "val", "test", "predict"):

@@ -26,6 +26,8 @@ class TrainerProperties:
     """Read-only views of a run, but for the few that have setters."""
 
     _callbacks: list[Callback]
+    _kept_ckpt_path: str | None
+    _resumed_from: str | None
     _fn: str | None
     _metrics: Metrics
     _module: LightningModule | None
@@ -175,6 +177,25 @@ class TrainerProperties:
         """Where files go when nothing else says so."""
         root: str = self._default_root_dir  # type: ignore[attr-defined]  # set by the constructor
         return root if "://" in root else os.path.normpath(os.path.expanduser(root))
+
+    @property
+    def ckpt_path(self) -> str | None:
+        """File that the last run went on from. Set it for all runs not told otherwise; None takes that back."""
+        return self._resumed_from if self._resumed_from is not None else self._kept_ckpt_path
+
+    @ckpt_path.setter
+    def ckpt_path(self, path: str | os.PathLike[str] | None) -> None:
+        self._kept_ckpt_path = self._resumed_from = None if path is None else os.fspath(path)
+
+    @property
+    def enable_validation(self) -> bool:
+        """Whether fit validates: there is a validation step, and a loader that is not limited to nothing."""
+        return self._validation.possible
+
+    @property
+    def distributed_sampler_kwargs(self) -> dict[str, int]:
+        """Arguments of a DistributedSampler that cuts data as the trainer does."""
+        return {"num_replicas": self.world_size, "rank": self.global_rank} if self.world_size > 1 else {}
 
     # --- where it stands -----------------------------------------------------------------------------------------
 

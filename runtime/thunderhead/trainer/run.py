@@ -69,7 +69,8 @@ def run(
     module = _module_for(trainer, fn, model)
     if datamodule is not None and any(loader is not None for loader in loaders.values()):
         raise MisconfigurationException(f"Trainer.{fn} got loaders and a datamodule; pass only one of them")
-    if model is None and ckpt_path is None and fn != "fit" and trainer.checkpoint_callback is not None:
+    asked = ckpt_path if ckpt_path is not None else trainer._kept_ckpt_path
+    if model is None and asked is None and fn != "fit" and trainer.checkpoint_callback is not None:
         ckpt_path = "best"
     _attach(trainer, fn, module, loaders, datamodule)
     try:
@@ -250,8 +251,8 @@ def _open_job(trainer: Trainer, fn: str) -> Restored | None:
 
 
 def _load_file(trainer: Trainer, ckpt_path: Any, weights_only: bool | None) -> dict[str, Any] | None:
-    path = file.resolve(trainer, ckpt_path)
-    trainer.ckpt_path = path
+    path = file.resolve(trainer, ckpt_path if ckpt_path is not None else trainer._kept_ckpt_path)
+    trainer._resumed_from = path
     return None if path is None else file.read(path, weights_only=weights_only)
 
 

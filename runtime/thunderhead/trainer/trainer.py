@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import torch
 
-from thunderhead.callbacks.callback import Callback
 from thunderhead.core.datamodule import LightningDataModule
 from thunderhead.core.module import LightningModule
 from thunderhead.data.transfer import map_tensors
@@ -158,7 +158,8 @@ class Trainer(Configuration, TrainerInternals):
         self.datamodule: LightningDataModule | None = None
         self.optimizers: list[Any] = []
         self.lr_scheduler_configs: list[Any] = []
-        self.ckpt_path: str | None = None
+        self._resumed_from: str | None = None
+        self._kept_ckpt_path: str | None = None
         self._module: LightningModule | None = None
         self._fn: str | None = None
         self._stage: str | None = None
@@ -317,6 +318,16 @@ class Trainer(Configuration, TrainerInternals):
         """
         run.save_checkpoint(self, filepath, bool(weights_only), storage_options)
 
+    @contextmanager
+    def init_module(self, empty_init: bool | None = None) -> Iterator[None]:
+        """Modules made inside have their parameters on the device and in the number format of the run at once.
+
+        Args:
+            empty_init: leave parameters uninitialised, for a checkpoint that is loaded anyway.
+        """
+        with self.precision_plugin.init_context(), self.strategy.root_device, _Uninitialised(bool(empty_init)):
+            yield
+
     def print(self, *values: Any, **options: Any) -> None:
         """Print on local rank 0."""
         if self.local_rank == 0:
@@ -327,4 +338,15 @@ class Trainer(Configuration, TrainerInternals):
         return map_tensors(data, lambda value: value.cpu() if isinstance(value, torch.Tensor) else value)
 
 
-__all__ = ["Callback", "Trainer"]
+class _Uninitialised(torch.overrides.TorchFunctionMode):
+    """Skips what ``torch.nn.init`` does, if it is to."""
+
+    def __init__(self, skip: bool) -> None:
+        super().__init__()
+        self._skip = skip
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self._skip and getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs.get("tensor", args[0] if args else None)
+        return function(*args, **kwargs)
