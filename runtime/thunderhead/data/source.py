@@ -252,9 +252,10 @@ def request_loaders(given: Any, owner: Any, hook: str) -> Any:
     loaders = given if given is not None else getattr(owner, hook)()
     for loader in CombinedLoader(loaders).flattened if not isinstance(loaders, CombinedLoader) else loaders.flattened:
         if not hasattr(loader, "__iter__"):
+            kind = type(loader).__name__
             raise MisconfigurationException(
-                f"{hook} gave a {type(loader).__name__}, which cannot be iterated; return a DataLoader or any "
-                "iterable of batches"
+                f"{hook} gave {'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}, which cannot be iterated; return a "
+                "DataLoader or any iterable of batches"
             )
     return loaders
 
