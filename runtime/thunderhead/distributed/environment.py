@@ -6,8 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch.distributed as dist
-
 from thunderhead.exceptions import MisconfigurationException
 
 
@@ -41,6 +39,9 @@ def find_place(environ: Mapping[str, str] = os.environ) -> Place:
     Raises:
         MisconfigurationException: a variable holds no integer, or a rank lies outside the world.
     """
+    # Imported here, so that the launcher, which needs only Place, is there without torch.
+    import torch.distributed as dist
+
     initialized = dist.is_available() and dist.is_initialized()
     world_size = dist.get_world_size() if initialized else _integer(environ, "WORLD_SIZE", 1)
     rank = dist.get_rank() if initialized else _integer(environ, "RANK", 0)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
+import math
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from thunderhead.distributed.environment import Place
 from thunderhead.exceptions import MisconfigurationException
 
-_GRACE_S = 10.0
 _POLL_S = 0.2
+_PR_SET_PDEATHSIG = 1
+# How ranks end that somebody asked to end (a shell's kill, Ctrl-C), before and inside of a fit: nobody failed.
+_ASKED_TO_END = {-signal.SIGTERM: 143, 143: 143, -signal.SIGINT: 130, 130: 130}
 
 
 def environment_of(place: Place, address: str, port: int) -> dict[str, str]:
@@ -50,12 +55,21 @@ def command_again(argv: Sequence[str], module: str | None) -> list[str]:
 class ScriptLauncher:
     """Starts the processes of local ranks 1, 2, ... and watches over them; this process is local rank 0.
 
+    Whoever fails takes all others along, since they would wait for it for ever: who it was is said, the others get
+    SIGTERM, and SIGKILL where that does not end them. This process then has time to end by itself, with its hooks,
+    loggers and handlers, before it is made to. Should it die first, the kernel ends the others (Linux).
+
     Args:
         place: this process among all.
         environ: where a meeting point may be given (``MASTER_ADDR``, ``MASTER_PORT``); needed with several nodes.
+        grace_s: seconds to end by oneself.
+
+    Attributes:
+        processes: the others, by local rank from 1 on.
+        error: what ended this rank's run, told by the trainer.
     """
 
-    def __init__(self, place: Place, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, place: Place, environ: Mapping[str, str] = os.environ, *, grace_s: float = 10.0) -> None:
         if place.num_nodes > 1 and not environ.get("MASTER_ADDR"):
             raise MisconfigurationException(
                 f"num_nodes={place.num_nodes} without MASTER_ADDR and NODE_RANK in the environment; set them on every "
@@ -63,8 +77,12 @@ class ScriptLauncher:
             )
         self._place = place
         self._environ = environ
+        self._grace_s = grace_s
         self.processes: list[subprocess.Popen[bytes]] = []
-        self._told = threading.Lock()
+        self.error: BaseException | None = None
+        self._ending = threading.Lock()
+        self._told = False
+        self._joining = threading.Event()
 
     def launch(self) -> None:
         """Start them, once."""
@@ -84,42 +102,90 @@ class ScriptLauncher:
                 node_rank=place.node_rank,
             )
             environ = {**os.environ, **environment_of(other, address, port)}
-            self.processes.append(subprocess.Popen(command, env=environ))
+            self.processes.append(subprocess.Popen(command, env=environ, preexec_fn=_die_with_parent()))
         os.environ.update(environment_of(place, address, port))
         atexit.register(self._join)
         threading.Thread(target=self._watch, name="thunderhead-launcher", daemon=True).start()
 
     def _watch(self) -> None:
-        """A rank that fails takes the others along: they would wait for it for ever."""
-        while True:
-            if self._failed() is not None:
+        while not self._joining.wait(_POLL_S):
+            failed = self._failed()
+            if failed is not None:
                 self._end_all()
-                os._exit(1)
+                # Its collectives are broken, so it will raise in a moment, and what it does then may be a checkpoint.
+                if not self._joining.wait(self._grace_s):
+                    os._exit(_ASKED_TO_END.get(failed[1], 1))
+                return
             if all(process.poll() == 0 for process in self.processes):
                 return
-            time.sleep(_POLL_S)
-
-    def _failed(self) -> tuple[int, int] | None:
-        """Local rank and exit code of the first that failed."""
-        codes = ((rank, process.poll()) for rank, process in enumerate(self.processes, start=1))
-        return next(((rank, code) for rank, code in codes if code), None)
-
-    def _end_all(self) -> None:
-        """Name who failed, once, and end the rest."""
-        failed = self._failed()
-        if failed is not None and self._told.acquire(blocking=False):
-            said = f"local rank {failed[0]} ended with exit code {failed[1]}; ending the other ranks of this node"
-            print(said, file=sys.stderr, flush=True)
-        for process in self.processes:
-            if process.poll() is None:
-                process.terminate()
 
     def _join(self) -> None:
-        """At this process's end, perhaps because of another's: that one is named, and nobody is left behind."""
-        give_up = time.monotonic() + _GRACE_S
-        while time.monotonic() < give_up and any(process.poll() is None for process in self.processes):
+        """At this process's end: nobody is left behind, and a failure of another is not taken for success."""
+        self._joining.set()
+        error = self.error or getattr(sys, "last_value", None)
+        # An error here may be the echo of another's, whose end shows in a moment; without one, others may be at work.
+        give_up = time.monotonic() + self._grace_s if error is not None else math.inf
+        while self._failed() is None and any(process.poll() is None for process in self.processes):
+            if time.monotonic() > give_up:
+                break
             time.sleep(_POLL_S)
+        failed = self._failed()
         self._end_all()
+        if error is None and failed is not None:
+            sys.stdout.flush()
+            os._exit(_ASKED_TO_END.get(failed[1], 1))
+
+    def _failed(self) -> tuple[int, int] | None:
+        """Local rank and exit code of one that failed; one that was only asked to end comes last."""
+        codes = [(rank, process.poll()) for rank, process in enumerate(self.processes, start=1)]
+        failed = [(rank, code) for rank, code in codes if code]
+        return min(failed, key=lambda found: found[1] in _ASKED_TO_END, default=None)
+
+    def _end_all(self) -> None:
+        """Say who failed, once, and end the rest."""
+        with self._ending:
+            if not self._told:
+                self._told = True
+                if culprit := self._culprit():
+                    print(f"{culprit}; ending the other ranks of this node", file=sys.stderr, flush=True)
+            for process in self.processes:
+                process.terminate()
+            give_up = time.monotonic() + self._grace_s
+            while time.monotonic() < give_up and any(process.poll() is None for process in self.processes):
+                time.sleep(_POLL_S)
+            for process in self.processes:
+                # A rank that stands in a collective has only taken a note of SIGTERM.
+                process.kill()
+                process.wait()
+
+    def _culprit(self) -> str | None:
+        """Whose failure it was; None where all were asked to end, or nobody failed."""
+        failed = self._failed()
+        if failed is not None and failed[1] not in _ASKED_TO_END:
+            rank, code = failed
+            how = f"ended with exit code {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
+            return f"local rank {rank} {how}"
+        error = self.error or getattr(sys, "last_value", None)
+        if failed is not None or error is None or isinstance(error, SystemExit):
+            return None
+        return f"local rank 0 raised {type(error).__name__}"
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """What a child runs before exec: ask the kernel for SIGKILL when we die (loaded before the fork).
+
+    The kernel means the thread that forked, which only the main thread outlives all others.
+    """
+    if not sys.platform.startswith("linux") or threading.current_thread() is not threading.main_thread():
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the kernel knew
+            os._exit(1)
+
+    return ask
 
 
 def free_port() -> int:

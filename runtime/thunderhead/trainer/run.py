@@ -81,6 +81,8 @@ def run(
         raise
     except BaseException as error:
         trainer.state.status = TrainerStatus.INTERRUPTED
+        if trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.error = error
         for callback in trainer.callbacks:
             callback.on_exception(trainer, module, error)
         if trainer.datamodule is not None:

@@ -18,47 +18,65 @@ from thunderhead.strategies import DDPStrategy, SingleDeviceStrategy
 
 HERE = str(Path(__file__).parents[1])
 SCRIPT = """
-import json, os, sys
+import json, os, signal, sys
 sys.path.insert(0, {here!r})
 from trainer_models import QUIET, Net, regression, shuffled
 import thunderhead as th
 
 class Telling(th.Callback):
+    def on_train_batch_end(self, trainer, *_):
+        if {how!r} == "SIGTERM" and trainer.global_step == 3 and trainer.global_rank == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_exception(self, trainer, pl_module, exception):
+        if {how!r} == "SIGTERM":
+            self.on_train_end(trainer, pl_module)
+
     def on_train_end(self, trainer, pl_module):
-        if {fail} and trainer.global_rank == 1:
+        if {how!r} == "exits" and trainer.global_rank == 1:
             sys.exit(3)
         found = [trainer.global_rank, trainer.world_size, trainer.local_rank, trainer.global_step, sys.argv[1:]]
         with open(f"rank{{trainer.global_rank}}.json", "w") as stream:
             json.dump(found, stream)
-        if {fail}:
+        if {how!r} == "exits":
             trainer.strategy.barrier()
 
 if __name__ == "__main__":
     th.seed_everything(1, verbose=False)
-    trainer = th.Trainer(**QUIET, devices=2, max_epochs=1, callbacks=[Telling()])
+    epochs = 100_000 if {how!r} == "SIGTERM" else 1
+    trainer = th.Trainer(**QUIET, devices=2, max_epochs=epochs, callbacks=[Telling()])
     trainer.fit(Net(), shuffled(regression(16), batch_size=4))
 """
 
 
-def run(directory: Path, *, fail: bool) -> subprocess.CompletedProcess[str]:
+def run(directory: Path, how: str) -> subprocess.CompletedProcess[str]:
     script = directory / "script.py"
-    script.write_text(SCRIPT.format(here=HERE, fail=fail))
+    script.write_text(SCRIPT.format(here=HERE, how=how))
     return subprocess.run(
         [sys.executable, str(script), "--flag", "x y"], cwd=directory, capture_output=True, text=True, timeout=100
     )
 
 
 def test_every_rank_runs_the_script(tmp_path: Path) -> None:
-    ended = run(tmp_path, fail=False)
+    ended = run(tmp_path, "ends")
     assert ended.returncode == 0, ended.stderr
     found = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert found == [[rank, 2, rank, 2, ["--flag", "x y"]] for rank in range(2)]
 
 
 def test_a_rank_that_fails_takes_the_others_along(tmp_path: Path) -> None:
-    ended = run(tmp_path, fail=True)
+    ended = run(tmp_path, "exits")
     assert ended.returncode == 1
     assert "local rank 1 ended with exit code 3; ending the other ranks" in ended.stderr
+
+
+def test_sigterm_to_the_script_ends_all_ranks_after_one_step(tmp_path: Path) -> None:
+    """As a terminal's ``kill`` does it: only the process that the user started hears of it."""
+    ended = run(tmp_path, "SIGTERM")
+    assert ended.returncode == 143, ended.stderr
+    assert "ending the other ranks" not in ended.stderr
+    found = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
+    assert found[0][3] == found[1][3] >= 3
 
 
 def test_commands(tmp_path: Path) -> None:
