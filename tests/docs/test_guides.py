@@ -37,8 +37,6 @@ def _one_thread_and_no_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("guide", GUIDES, ids=name)
 def test_a_guide_does_what_it_says(guide: Path, tmp_path: Path) -> None:
-    if "import torchmetrics" in guide.read_text():
-        pytest.importorskip("torchmetrics", reason="older than requirements/dev.txt: make setup")
     Page(guide, tmp_path).run()
 
 
