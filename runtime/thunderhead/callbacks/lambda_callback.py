@@ -17,7 +17,7 @@ class LambdaCallback(Callback):
     """
 
     def __init__(self, **hooks: Callable[..., Any]) -> None:
-        known = [name for name in vars(Callback) if not name.startswith("_") and name != "state_key"]
+        known = [name for name, hook in vars(Callback).items() if not name.startswith("_") and callable(hook)]
         for name, function in hooks.items():
             if name not in known:
                 raise MisconfigurationException(f"LambdaCallback has no hook {name!r}.{did_you_mean(name, known)}")

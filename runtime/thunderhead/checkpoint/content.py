@@ -85,23 +85,26 @@ def dump(
         state = datamodule.state_dict()
         if state:
             content[_key_of(datamodule)] = state
-    if not weights_only:
-        for callback in trainer.callbacks:
-            callback.on_save_checkpoint(trainer, module, content)
-    module.on_save_checkpoint(content)
+    with trainer._hooks.inside("on_save_checkpoint"):
+        if not weights_only:
+            for callback in trainer.callbacks:
+                callback.on_save_checkpoint(trainer, module, content)
+        module.on_save_checkpoint(content)
     return content
 
 
 def restore_modules(trainer: Trainer, content: dict[str, Any]) -> None:
     """Give module, datamodule and callbacks their state, hooks first, in the order of the contract."""
     module = trainer.lightning_module
-    module.on_load_checkpoint(content)
+    with trainer._hooks.inside("on_load_checkpoint"):
+        module.on_load_checkpoint(content)
     module.load_state_dict(content["state_dict"], strict=module.strict_loading)
     restore_datamodule(trainer, content)
     if trainer._fn != "fit":
         return
-    for callback in trainer.callbacks:
-        callback.on_load_checkpoint(trainer, module, content)
+    with trainer._hooks.inside("on_load_checkpoint"):
+        for callback in trainer.callbacks:
+            callback.on_load_checkpoint(trainer, module, content)
     _restore_callbacks(trainer, content.get("callbacks") or {})
 
 

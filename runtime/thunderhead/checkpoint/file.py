@@ -30,10 +30,10 @@ def resolve(trainer: Trainer, asked: str | os.PathLike[str] | None) -> str | Non
         wants = any(getattr(callback, "resumes_by_default", False) for callback in trainer.checkpoint_callbacks)
         return newest_last(trainer) if wants and trainer._fn == "fit" else None
     if asked == "best":
-        callback = trainer.checkpoint_callback
-        if callback is None:
+        paths = [c.best_model_path for c in trainer.checkpoint_callbacks if hasattr(c, "best_model_path")]
+        if not paths:
             raise ValueError('ckpt_path="best" needs a ModelCheckpoint callback, and this Trainer has none')
-        best = getattr(callback, "best_model_path", "")
+        best = paths[0]
         if not best:
             if trainer.fast_dev_run:
                 raise ValueError('ckpt_path="best" does not exist under fast_dev_run, which saves nothing')

@@ -97,6 +97,9 @@ class ModuleHooks:
         """Puts the module into evaluation mode."""
         self.eval()  # type: ignore[attr-defined]  # mixed into torch.nn.Module
 
+    def on_predict_model_train(self) -> None:
+        """Puts the module back; when not overridden, each submodule gets the mode it had."""
+
     def on_train_epoch_start(self) -> None:
         """Before the first batch of an epoch; not called again when a run resumes inside the epoch."""
 

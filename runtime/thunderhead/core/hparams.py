@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import torch
+
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.warning import warn
 
@@ -146,6 +148,30 @@ def drop_unpicklable(owner: HyperparametersMixin) -> None:
             f"({type(hparams[name]).__name__}); leave it out with save_hyperparameters(ignore={name!r})"
         )
         del hparams[name]
+
+
+def merged(parts: Sequence[Any]) -> dict[str, Any]:
+    """The hyperparameters of module and datamodule as one record for the loggers.
+
+    Raises:
+        RuntimeError: both have a hyperparameter of one name with different values, of which a record could show one.
+    """
+    found: dict[str, Any] = {}
+    for part in parts:
+        differing = sorted(name for name in found.keys() & part.keys() if not _is_same(found[name], part[name]))
+        if differing:
+            raise RuntimeError(
+                f"hyperparameters {differing} of the module and of the datamodule differ, so loggers cannot show both; "
+                "rename one, or use save_hyperparameters(logger=False) in one"
+            )
+        found.update(part)
+    return found
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
+        return one is other
+    return type(one) is type(other) and bool(one == other)
 
 
 def _is_picklable(value: Any) -> bool:

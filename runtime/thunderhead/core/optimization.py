@@ -163,7 +163,7 @@ def _check_scheduler(config: LRSchedulerConfig, optimizers: list[Optimizer], mod
         raise TypeError(f"scheduler {name} has no state_dict and load_state_dict, so it could not be resumed; add them")
     from thunderhead.core.module import LightningModule
 
-    if type(module).lr_scheduler_step is LightningModule.lr_scheduler_step and not hasattr(scheduler, "step"):
+    if module.automatic_optimization and type(module).lr_scheduler_step is LightningModule.lr_scheduler_step:
         raise MisconfigurationException(f"scheduler {name} is not torch's; override lr_scheduler_step to step it")
 
 

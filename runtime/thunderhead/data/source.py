@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
 
 from thunderhead.data.combined import CombinedLoader, Joint
-from thunderhead.data.loaders import Feed, needs_shard
+from thunderhead.data.loaders import Feed, in_order, needs_shard
 from thunderhead.data.sampling import Shard
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.warning import say, warn
@@ -155,6 +155,11 @@ class EvaluationData:
     def __init__(self, loaders: Any, limit: float | int, limit_name: str, place: Placement) -> None:
         combined = loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders, "sequential")
         self._sequential = combined.mode == "sequential"
+        if limit_name == "limit_predict_batches" and not self._sequential:
+            raise MisconfigurationException(
+                f"prediction loaders combined with mode={combined.mode!r}; predictions are kept per loader, so only "
+                "mode='sequential' can be predicted"
+            )
         self._all = [Feed(loader, place.shard(loader, training=False)) for loader in combined.flattened]
         self._combined = combined.replaced([feed.shown for feed in self._all])
         self.shown = self._combined.iterables if not isinstance(loaders, CombinedLoader) else self._combined
@@ -260,14 +265,16 @@ def request_loaders(given: Any, owner: Any, hook: str) -> Any:
     return loaders
 
 
-def without_shuffling(loader: Any, say: Callable[[str], None]) -> Any:
-    """The loader reading its data in order, for ``overfit_batches``."""
-    if isinstance(loader, DataLoader) and _is_shuffled(loader):
-        say("overfit_batches reads the data in order: shuffling is switched off")
-        from thunderhead.data.loaders import in_order
-
-        return in_order(loader)
-    return loader
+def without_shuffling(loaders: Any, say: Callable[[str], None]) -> Any:
+    """The loader, or each of a collection, reading its data in order, for ``overfit_batches``."""
+    combined = loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders)
+    shuffled = [isinstance(loader, DataLoader) and _is_shuffled(loader) for loader in combined.flattened]
+    if not any(shuffled):
+        return loaders
+    say("overfit_batches reads the data in order: shuffling is switched off")
+    pairs = zip(combined.flattened, shuffled, strict=True)
+    ordered = combined.replaced([in_order(loader) if is_shuffled else loader for loader, is_shuffled in pairs])
+    return ordered if isinstance(loaders, CombinedLoader) else ordered.iterables
 
 
 def _is_shuffled(loader: DataLoader[Any]) -> bool:
@@ -275,7 +282,9 @@ def _is_shuffled(loader: DataLoader[Any]) -> bool:
     return isinstance(inner, RandomSampler) or (isinstance(inner, Sampler) and type(inner) is not SequentialSampler)
 
 
-def warn_if_shuffled(loader: Any, stage: str) -> None:
+def warn_if_shuffled(loaders: Any, stage: str) -> None:
     """Shuffled evaluation is nearly always a mistake."""
-    if isinstance(loader, DataLoader) and isinstance(getattr(loader.batch_sampler, "sampler", None), RandomSampler):
-        warn(f"the {stage} loader shuffles; evaluation usually reads its data in order")
+    for loader in (loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders)).flattened:
+        if isinstance(loader, DataLoader) and isinstance(getattr(loader.batch_sampler, "sampler", None), RandomSampler):
+            warn(f"the {stage} loader shuffles; evaluation usually reads its data in order")
+            return

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.loops.signature import requires, takes
+from thunderhead.loops.signature import check_dataloader_idx, refuse_removed, takes
 from thunderhead.results.store import Results
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.trainer.state import RunningStage
@@ -100,6 +100,7 @@ class EvaluationLoop:
     def _run(self, data: EvaluationData, limits: list[float]) -> list[dict[str, float]]:
         t, hooks, kind, module = self._trainer, self._trainer._hooks, self.kind, self._trainer.lightning_module
         hooks.resolve()
+        check_dataloader_idx(module, kind, several=len(data.feeds) > 1)
         if self.results is not None:
             self.results.reset()
             # Within fit the batch that came before is still the running one, until this evaluation's last.
@@ -151,7 +152,7 @@ class EvaluationLoop:
         t, kind, results, control = self._trainer, self.kind, self.results, self._trainer._control
         hooks, transfer = t._hooks, t._transfer()
         starts, ends = hooks[f"on_{kind}_batch_start"], hooks[f"on_{kind}_batch_end"]
-        step = self._step_function(several)
+        step = self._step_function()
         extra = (index,) if several else ()
         if results is not None:
             results.in_batches = True
@@ -191,18 +192,10 @@ class EvaluationLoop:
             t._metrics.send(values, self._seen[index], of_run=False)
         self._seen[index] += 1
 
-    def _step_function(self, several: bool) -> Callable[..., Any]:
+    def _step_function(self) -> Callable[..., Any]:
         t, module = self._trainer, self._trainer.lightning_module
         name = f"{self.kind}_step"
         function = getattr(module, name)
-        if several and not takes(function, "dataloader_idx", position=2):
-            raise RuntimeError(
-                f"{name} of {type(module).__name__} gets batches of several loaders; give it an argument dataloader_idx"
-            )
-        if not several and requires(function, "dataloader_idx"):
-            raise RuntimeError(
-                f"{name} of {type(module).__name__} wants dataloader_idx, but there is one loader; give it a default"
-            )
         with_index = takes(function, "batch_idx", position=1)
         sink, precision = t._sink, t.precision_plugin
         context = precision.forward_context if precision.has_context else None
@@ -246,6 +239,9 @@ def check_evaluation_loop(module: Any, kind: str, method: str) -> None:
 
     Raises:
         MisconfigurationException: ``<kind>_step`` is not overridden (predict has a default).
+        NotImplementedError: a hook that Lightning 2 no longer calls.
+        RuntimeError: ``training_step`` wants ``optimizer_idx``, which nobody passes any more.
     """
+    refuse_removed(module)
     if kind != "predict" and not is_overridden(f"{kind}_step", module):
         raise MisconfigurationException(f"{type(module).__name__} has no {kind}_step; Trainer.{method} needs one")

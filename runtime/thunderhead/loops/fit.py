@@ -125,7 +125,7 @@ class FitLoop(Progress):
             results.batch = None
             if not results.host:
                 results.collect()
-            if steps and (p.log_step + 1) % metrics.every_n_steps == 0:
+            if steps and ((p.log_step + 1) % metrics.every_n_steps == 0 or t.should_stop):
                 metrics.log_step(results, p.log_step)
             at_boundary = p.step != before
             if validation.possible and self._validation_due():

@@ -1,4 +1,4 @@
-"""Two questions about optimisation that are answered once: what a step returned, and how an optimizer calls it."""
+"""Questions about optimisation: what a step returned, how an optimizer calls it, and whether it did."""
 
 from __future__ import annotations
 
@@ -51,4 +51,12 @@ def evaluates_closure_first(optimizer: Optimizer, trainer: Trainer) -> bool:
         and not optimizer._optimizer_step_pre_hooks
         and not _global_optimizer_pre_hooks
         and not scales_gradients(trainer.precision_plugin)
+    )
+
+
+def closure_was_left_out(module: Any, optimizer: Optimizer) -> str:
+    """What to say when a step ended and ``training_step`` had not run."""
+    return (
+        f"optimizer_step of {type(module).__name__} with {type(optimizer).__name__} ended without calling its closure, "
+        "so the batch was not trained on; pass it on with optimizer.step(closure=optimizer_closure), or call it"
     )

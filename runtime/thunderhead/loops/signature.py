@@ -1,4 +1,4 @@
-"""What arguments a user's step takes."""
+"""What arguments a user's steps and hooks take."""
 
 from __future__ import annotations
 
@@ -21,3 +21,42 @@ def requires(function: Callable[..., Any], name: str) -> bool:
     """Whether ``function`` has a parameter ``name`` without a default."""
     parameter = inspect.signature(function).parameters.get(name)
     return parameter is not None and parameter.default is inspect.Parameter.empty
+
+
+def check_dataloader_idx(module: Any, kind: str, *, several: bool) -> None:
+    """Hold ``<kind>_step`` and the hooks around it against the number of loaders.
+
+    Raises:
+        RuntimeError: several loaders and no argument ``dataloader_idx``, or one loader and such an argument without a
+            default.
+    """
+    for name, position in ((f"on_{kind}_batch_start", 2), (f"{kind}_step", 2), (f"on_{kind}_batch_end", 3)):
+        function = getattr(module, name)
+        if several and not takes(function, "dataloader_idx", position=position):
+            raise RuntimeError(
+                f"{name} of {type(module).__name__} gets batches of several loaders; give it an argument dataloader_idx"
+            )
+        if not several and requires(function, "dataloader_idx"):
+            raise RuntimeError(
+                f"{name} of {type(module).__name__} wants dataloader_idx, but there is one loader; give it a default"
+            )
+
+
+def refuse_removed(module: Any) -> None:
+    """Refuse what Lightning 1 called and nobody calls since.
+
+    Raises:
+        NotImplementedError: one of the hooks that got the outputs of a whole epoch.
+        RuntimeError: ``training_step`` wants ``optimizer_idx``.
+    """
+    for name in ("training_epoch_end", "validation_epoch_end", "test_epoch_end"):
+        if hasattr(module, name):
+            raise NotImplementedError(
+                f"{type(module).__name__}.{name} is no longer called; use on_{name.replace('training', 'train')} "
+                "and keep what the steps return yourself"
+            )
+    if "optimizer_idx" in inspect.signature(module.training_step).parameters:
+        raise RuntimeError(
+            f"training_step of {type(module).__name__} wants optimizer_idx, which is no longer passed; drop it, set "
+            "self.automatic_optimization = False and step each of self.optimizers() yourself"
+        )

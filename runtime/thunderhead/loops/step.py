@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from thunderhead.loops.optimizing import evaluates_closure_first, loss_in, scales_gradients
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.loops.optimizing import closure_was_left_out, evaluates_closure_first, loss_in, scales_gradients
 from thunderhead.loops.signature import takes
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.warning import warn_once
@@ -60,7 +61,8 @@ class AutomaticStep(Step):
         self._own_zero_grad = is_overridden("optimizer_zero_grad", module)
         self._own_backward = is_overridden("backward", module) or scales_gradients(trainer.precision_plugin)
         self._plain = not self._own_step and evaluates_closure_first(self._optimizer, trainer)
-        self._closure = self._run_closure
+        self._closure = self._run_noted
+        self._ran = False
         self._batch: tuple[Any, ...] = ()
         self._batch_idx = 0
         self._first = True
@@ -78,6 +80,9 @@ class AutomaticStep(Step):
 
         Returns:
             ``{"loss": detached loss, **extras}``, or ``{}`` when ``training_step`` returned None or nobody looks.
+
+        Raises:
+            MisconfigurationException: ``optimizer_step`` or the optimizer did not call the closure.
         """
         self._batch = (batch, batch_idx) if self._with_index else (batch,)
         self._batch_idx, self._divide_by = batch_idx, divide_by
@@ -93,11 +98,18 @@ class AutomaticStep(Step):
             self._optimizer.step()
         else:
             self._sink.enter("optimizer_step")
+            self._ran = False
             self._module.optimizer_step(self._trainer.current_epoch, batch_idx, self._wrapped, self._closure)
+            if not self._ran:
+                raise MisconfigurationException(closure_was_left_out(self._module, self._optimizer))
         if steps:
             self._trainer._position.step += 1
         self._batch = ()
         return self._outputs
+
+    def _run_noted(self) -> Tensor | None:
+        self._ran = True
+        return self._run_closure()
 
     def _run_closure(self) -> Tensor | None:
         sink = self._sink

@@ -105,7 +105,7 @@ class Metrics:
 
     def log_step(self, results: Results, step: int) -> None:
         """Send the newest step values to the loggers."""
-        if not self._trainer.loggers:
+        if not self._trainer.loggers or self.every_n_steps == math.inf:
             return
         if results.host:
             self.send(results.step_values(), step)

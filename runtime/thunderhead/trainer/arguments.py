@@ -118,6 +118,11 @@ def validation_interval(value: Any, every_n_epochs: int | None) -> tuple[float |
         assert span is not None
         return 1.0, span.total_seconds()
     interval = batch_limit("val_check_interval", value)
+    if interval == 0 and isinstance(interval, int):
+        raise MisconfigurationException(
+            f"val_check_interval={value!r} is no interval; give a number of batches from 1, or limit_val_batches=0 "
+            "for no validation"
+        )
     if every_n_epochs is None and isinstance(interval, float):
         raise MisconfigurationException(
             f"val_check_interval={value!r} is a share of an epoch, but check_val_every_n_epoch=None counts "

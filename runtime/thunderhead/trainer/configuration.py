@@ -37,7 +37,7 @@ class Configuration:
     def _fast_dev_run(self, given: dict[str, Any]) -> None:
         wanted = given["fast_dev_run"]
         if wanted is not True:
-            args.whole_number("fast_dev_run", int(wanted), least=0)
+            args.whole_number("fast_dev_run", 0 if wanted is False else wanted, least=0)
         self.fast_dev_run: int | bool = True if wanted == 1 else wanted
         if not wanted:
             return

@@ -6,7 +6,8 @@ overrides is an empty list, and the loop passes it by.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -108,14 +109,21 @@ class HookTable:
         sink.hook, sink.entries = before
         return result
 
-    def call_module(self, name: str, *args: Any) -> Any:
-        """Call the module's own hook, whatever callbacks do."""
+    @contextmanager
+    def inside(self, name: str) -> Iterator[None]:
+        """What is called in here is hook ``name``, which decides on what ``self.log`` may do there."""
         sink = self._trainer._sink
         before = sink.hook, sink.entries
         sink.enter(name)
-        result = getattr(self._trainer.lightning_module, name)(*args)
-        sink.hook, sink.entries = before
-        return result
+        try:
+            yield
+        finally:
+            sink.hook, sink.entries = before
+
+    def call_module(self, name: str, *args: Any) -> Any:
+        """Call the module's own hook, whatever callbacks do."""
+        with self.inside(name):
+            return getattr(self._trainer.lightning_module, name)(*args)
 
 
 # Hooks that callbacks and modules share by name and arguments; the others mean something else in a module.

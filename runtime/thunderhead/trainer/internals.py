@@ -27,6 +27,7 @@ from thunderhead.loops.control import Control
 from thunderhead.loops.evaluate import EvaluationLoop
 from thunderhead.loops.position import Next, Position
 from thunderhead.loops.schedulers import Schedulers
+from thunderhead.loops.signature import refuse_removed
 from thunderhead.precision import Precision
 from thunderhead.results.sink import Sink
 from thunderhead.results.store import Results
@@ -98,7 +99,8 @@ class TrainerInternals(TrainerProperties):
 
     def _load_training_data(self) -> TrainingData:
         hook = "train_dataloader"
-        loaders = request_loaders(self._given_loaders.get("train"), self._loader_owner(hook), hook)
+        with self._hooks.inside(hook):
+            loaders = request_loaders(self._given_loaders.get("train"), self._loader_owner(hook), hook)
         if self.overfit_batches:
             loaders = without_shuffling(loaders, warn)
         self.strategy.barrier(hook)
@@ -165,7 +167,8 @@ class TrainerInternals(TrainerProperties):
             return loop.data
         stage = {"validation": "val"}.get(loop.kind, loop.kind)
         hook = f"{stage}_dataloader"
-        loaders = request_loaders(self._given_loaders.get(stage), self._loader_owner(hook), hook)
+        with self._hooks.inside(hook):
+            loaders = request_loaders(self._given_loaders.get(stage), self._loader_owner(hook), hook)
         if self.overfit_batches and loop is self._validation:
             loaders = without_shuffling(loaders, warn)
         warn_if_shuffled(loaders, stage)
@@ -277,6 +280,8 @@ class TrainerInternals(TrainerProperties):
 
         Raises:
             MisconfigurationException: arguments that contradict manual optimisation, or no training step.
+            NotImplementedError: a hook that Lightning 2 no longer calls.
+            RuntimeError: ``training_step`` wants ``optimizer_idx``, which nobody passes any more.
         """
         if not is_overridden("training_step", module):
             raise MisconfigurationException(f"{type(module).__name__} has no training_step; Trainer.fit needs one")
@@ -285,12 +290,7 @@ class TrainerInternals(TrainerProperties):
                 f"{type(module).__name__} has no configure_optimizers; return None from it to train without an "
                 "optimizer"
             )
-        for name in ("training_epoch_end", "validation_epoch_end", "test_epoch_end"):
-            if hasattr(module, name):
-                raise NotImplementedError(
-                    f"{type(module).__name__}.{name} is no longer called; use on_{name.replace('training', 'train')} "
-                    "and keep what the steps return yourself"
-                )
+        refuse_removed(module)
         if module.automatic_optimization:
             return
         if self.gradient_clip_val:

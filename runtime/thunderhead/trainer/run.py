@@ -27,7 +27,7 @@ import torch
 
 from thunderhead.checkpoint import content, file
 from thunderhead.core.datamodule import LightningDataModule
-from thunderhead.core.hparams import drop_unpicklable
+from thunderhead.core.hparams import drop_unpicklable, merged
 from thunderhead.core.module import LightningModule
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.job import attached
@@ -70,7 +70,11 @@ def run(
     if datamodule is not None and any(loader is not None for loader in loaders.values()):
         raise MisconfigurationException(f"Trainer.{fn} got loaders and a datamodule; pass only one of them")
     asked = ckpt_path if ckpt_path is not None else trainer._kept_ckpt_path
-    if model is None and asked is None and fn != "fit" and trainer.checkpoint_callback is not None:
+    if model is None and asked is None:
+        warn(
+            f"Trainer.{fn} got neither a module nor a checkpoint, so the best one of the last fit is loaded; "
+            "pass ckpt_path='best' to say so, or the module to run it as it is"
+        )
         ckpt_path = "best"
     _attach(trainer, fn, module, loaders, datamodule)
     try:
@@ -83,10 +87,11 @@ def run(
         trainer.state.status = TrainerStatus.INTERRUPTED
         if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.error = error
-        for callback in trainer.callbacks:
-            callback.on_exception(trainer, module, error)
-        if trainer.datamodule is not None:
-            trainer.datamodule.on_exception(error)
+        with trainer._hooks.inside("on_exception"):
+            for callback in trainer.callbacks:
+                callback.on_exception(trainer, module, error)
+            if trainer.datamodule is not None:
+                trainer.datamodule.on_exception(error)
         for logger in trainer.loggers:
             logger.finalize("failed")
         trainer.strategy.teardown()
@@ -220,7 +225,8 @@ def _prepare_data(trainer: Trainer) -> None:
         per_node = owner.prepare_data_per_node
         chosen = trainer.local_rank == 0 if per_node else trainer.global_rank == 0
         if chosen:
-            owner.prepare_data()
+            with trainer._hooks.inside("prepare_data"):
+                owner.prepare_data()
         name = f"prepared-{trainer.node_rank}" if per_node else "prepared"
         trainer.strategy.wait_for_one(name, chosen)
 
@@ -270,10 +276,8 @@ def _check_position(trainer: Trainer) -> None:
 def _log_hyperparameters(trainer: Trainer) -> None:
     if not trainer.loggers or not trainer.enable_autolog_hparams:
         return
-    hparams: dict[str, Any] = {}
-    for owner in (trainer.lightning_module, trainer.datamodule):
-        if owner is not None and owner._log_hyperparams:
-            hparams.update(owner.hparams_initial)
+    owners = (trainer.lightning_module, trainer.datamodule)
+    hparams = merged([owner.hparams_initial for owner in owners if owner is not None and owner._log_hyperparams])
     for logger in trainer.loggers:
         if hparams:
             logger.log_hyperparams(hparams)

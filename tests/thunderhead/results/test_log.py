@@ -3,90 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from trainer_logging import Module, Values, fit, plain
 from trainer_models import QUIET, regression
 
 import thunderhead as th
-from thunderhead.loggers import Logger
-
-Values = dict[str, float]
-
-
-class Records(Logger):
-    """Keeps every record: ``(step, values)``."""
-
-    name = "records"
-    version = 0
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[int | None, Values]] = []
-
-    def log_metrics(self, metrics: Values, step: int | None = None) -> None:
-        """Keep it."""
-        self.seen.append((step, dict(metrics)))
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing to do."""
-
-
-class Module(th.LightningModule):
-    """Logs 1, 2, 3 in training batches of 8, 8 and 4 samples; 10 and 20 in validation batches of 12 and 8."""
-
-    def __init__(
-        self,
-        train: Callable[[Module, float], None] = lambda module, value: None,
-        val: Callable[[Module, float], None] = lambda module, value: None,
-        loaders: int = 1,
-    ) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(4, 1)
-        self.train_log, self.val_log, self.loaders = train, val, loaders
-
-    def training_step(self, batch: Any, batch_idx: int) -> Any:
-        """Log, and return a loss."""
-        self.train_log(self, float(batch_idx + 1))
-        return self.layer(batch[0]).mean()
-
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Log."""
-        self.val_log(self, 10.0 * (batch_idx + 1) + dataloader_idx)
-
-    test_step = validation_step
-
-    def configure_optimizers(self) -> Any:
-        """SGD."""
-        return torch.optim.SGD(self.parameters(), 0.01)
-
-    def train_dataloader(self) -> Any:
-        """Batches of 8, 8 and 4."""
-        return DataLoader(regression(20), batch_size=8)
-
-    def val_dataloader(self) -> Any:
-        """Batches of 12 and 8."""
-        loaders = [DataLoader(regression(20), batch_size=12) for _ in range(self.loaders)]
-        return loaders[0] if self.loaders == 1 else loaders
-
-    test_dataloader = val_dataloader
-
-
-def fit(
-    module: Module, *callbacks: th.Callback, **arguments: Any
-) -> tuple[th.Trainer, list[tuple[int | None, Values]]]:
-    """Train for one epoch, recording every step unless told otherwise."""
-    records = Records()
-    options = {**QUIET, "max_epochs": 1, "log_every_n_steps": 1, "num_sanity_val_steps": 0, **arguments}
-    trainer = th.Trainer(**{**options, "logger": records}, callbacks=list(callbacks))
-    trainer.fit(module)
-    return trainer, records.seen
-
-
-def plain(metrics: Any) -> Values:
-    return {name: float(value) for name, value in metrics.items()}
 
 
 @pytest.mark.parametrize(
@@ -251,74 +176,6 @@ def test_a_metric_called_step_is_the_axis() -> None:
     assert fit(Module(log), limit_val_batches=0)[1] == [(100, {"a": 1.0}), (200, {"a": 2.0}), (300, {"a": 3.0})]
 
 
-@pytest.mark.parametrize(
-    ("hook", "options", "message"),
-    [
-        ("on_fit_start", {}, "cannot be used inside on_fit_start"),
-        ("on_train_end", {}, "cannot be used inside on_train_end"),
-        ("on_validation_end", {}, "cannot be used inside on_validation_end"),
-        ("setup", {}, "cannot be used inside setup"),
-        ("on_save_checkpoint", {}, None),
-        ("on_train_epoch_end", {"on_step": True}, "on_train_epoch_end, which has no steps"),
-        ("on_train_start", {"on_epoch": False}, "on_train_start, which has no steps"),
-        ("on_train_batch_end", {"on_step": False, "on_epoch": False}, "would record nothing"),
-    ],
-)
-def test_hooks_that_cannot_log_say_so(hook: str, options: dict[str, Any], message: str | None) -> None:
-    def log(self: Module, *args: Any) -> None:
-        self.log("a", 1.0, **options)
-
-    module = type("Logging", (Module,), {hook: log})()
-    if message is None:
-        fit(module)
-        return
-    with pytest.raises(th.MisconfigurationException, match=message):
-        fit(module)
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        (torch.ones(2), r"a tensor of shape \(2,\)"),
-        ("0.5", "a str"),
-        ({"a": 1}, "got a dict; use self.log_dict"),
-        ([1.0], "a list"),
-    ],
-)
-def test_values_must_be_one_number(value: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        fit(Module(lambda module, _: module.log("a", value)))
-
-
-def test_a_later_value_must_be_a_number_too() -> None:
-    def log(module: Module, value: float) -> None:
-        module.log("a", torch.tensor(1.0) if value < 2 else torch.ones(3))
-
-    with pytest.raises(ValueError, match=r"'a'.*a tensor of shape \(3,\)"):
-        fit(Module(log))
-
-
-def test_other_arguments_for_the_same_name_are_refused() -> None:
-    def log(module: Module, value: float) -> None:
-        module.log("a", value, on_epoch=True)
-        module.log("a", value, on_epoch=True, prog_bar=True)
-
-    with pytest.raises(th.MisconfigurationException, match="prog_bar: False then True"):
-        fit(Module(log))
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        ("a/dataloader_idx_3", {}, "the suffix /dataloader_idx_N is added for you"),
-        ("a", {"reduce_fx": "median"}, "none of mean, sum, min, max"),
-    ],
-)
-def test_arguments_that_cannot_be(name: str, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(th.MisconfigurationException, match=message):
-        fit(Module(lambda module, value: module.log(name, value, **options)))
-
-
 def test_kinds_of_numbers() -> None:
     """Floats keep their bits; doubles stay double; half precision is widened."""
     values = {
@@ -419,91 +276,3 @@ def test_predict_has_no_metrics() -> None:
 
     with pytest.raises(th.MisconfigurationException, match="cannot be used inside predict_step"):
         th.Trainer(**QUIET).predict(Logging())
-
-
-def test_grouping_of_device_values_does_not_change_their_sum() -> None:
-    """Values that wait on a device are folded in order, however many at a time."""
-    from thunderhead.results.entry import LogSpec, Mean
-    from thunderhead.results.store import Results
-
-    spec = LogSpec(
-        on_step=True,
-        on_epoch=True,
-        prog_bar=False,
-        logger=True,
-        reduction="mean",
-        enable_graph=False,
-        sync_dist=False,
-        group=None,
-        dataloader_idx=None,
-        add_dataloader_idx=True,
-        metric_attribute=None,
-        rank_zero_only=False,
-    )
-    generator = torch.Generator().manual_seed(4)
-    values = torch.randn(200, generator=generator)
-    sums = set()
-    for group in (1, 7, 64, 200):
-        results = Results(training=True, host=False)
-        entry = results.register("training_step", "a", spec)
-        assert isinstance(entry, Mean)
-        for index, value in enumerate(values):
-            entry.defer(value, 3)
-            if (index + 1) % group == 0:
-                results.fold()
-        results.fold()
-        sums.add((entry.total.hex(), entry.weight))
-    assert len(sums) == 1
-
-
-def test_a_device_sees_the_same_records() -> None:
-    """Values kept on the device and brought over in groups give what reading each at once gives, in the same order."""
-
-    class OnDevice(Module):
-        device_like = False
-
-        def on_train_start(self) -> None:
-            if self.device_like:
-                self.trainer._train_results.host = False
-
-        def train_dataloader(self) -> Any:
-            return DataLoader(regression(1600), batch_size=8)
-
-    def log(module: Module, value: float) -> None:
-        module.log("both", torch.tensor(value / 7), on_step=True, on_epoch=True, prog_bar=True)
-        module.log("most", torch.tensor(value), on_step=False, on_epoch=True, reduce_fx="max")
-        module.log("number", value, on_epoch=True)
-
-    found = []
-    for device_like in (False, True):
-        module = OnDevice(log)
-        module.device_like = device_like
-        trainer, seen = fit(module, log_every_n_steps=3, max_epochs=2, limit_val_batches=0)
-        found.append((seen, plain(trainer.callback_metrics), trainer.progress_bar_metrics))
-    assert found[0] == found[1]
-    assert len(found[0][0]) == 2 * 200 // 3 + 2
-
-
-def test_a_device_is_read_once_per_interval() -> None:
-    from thunderhead.results import host_copy
-
-    class Counted(Module):
-        def on_train_start(self) -> None:
-            self.trainer._train_results.host = False
-
-        def train_dataloader(self) -> Any:
-            return DataLoader(regression(1600), batch_size=8)
-
-    copies = []
-    original = host_copy.HostCopy.__init__
-
-    def counting(self: Any, values: Any) -> None:
-        copies.append(len(values))
-        original(self, values)
-
-    host_copy.HostCopy.__init__ = counting  # type: ignore[method-assign]
-    try:
-        fit(Counted(lambda module, v: module.log("a", torch.tensor(v), on_epoch=True)), log_every_n_steps=50)
-    finally:
-        host_copy.HostCopy.__init__ = original  # type: ignore[method-assign]
-    assert copies == [1, 64, 1, 64, 1, 64, 1, 8], "4 records of one value, and 200 values in groups of 64"

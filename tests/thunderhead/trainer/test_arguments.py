@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from trainer_models import QUIET, Net, in_order, shuffled
+from trainer_models import QUIET, Net, in_order, regression, shuffled
 
 import thunderhead as th
 from thunderhead.trainer.arguments import batch_limit, duration, validation_interval
@@ -90,6 +90,24 @@ def test_validation_intervals() -> None:
         ({"check_val_every_n_epoch": 0}, r"check_val_every_n_epoch=0"),
         ({"num_sanity_val_steps": -2}, r"num_sanity_val_steps=-2"),
         ({"fast_dev_run": -1}, r"fast_dev_run=-1"),
+        ({"fast_dev_run": 1.5}, r"fast_dev_run=1.5 must be an integer"),
+        ({"fast_dev_run": "yes"}, r"fast_dev_run='yes' must be an integer"),
+        ({"val_check_interval": 0}, r"val_check_interval=0 is no interval; give a number of batches from 1"),
+        ({"val_check_interval": "0 batches"}, r"val_check_interval=0 is no interval"),
+        ({"val_check_interval": 1.5}, r"val_check_interval=1.5 is out of range"),
+        ({"val_check_interval": -1}, r"val_check_interval=-1 is out of range"),
+        ({"val_check_interval": "often"}, r"val_check_interval='often' is no duration"),
+        ({"check_val_every_n_epoch": None}, r"val_check_interval=1.0 is a share of an epoch"),
+        ({"min_epochs": -1}, r"min_epochs=-1"),
+        ({"min_steps": 1.5}, r"min_steps=1.5"),
+        ({"log_every_n_steps": -1}, r"log_every_n_steps=-1"),
+        ({"reload_dataloaders_every_n_epochs": -1}, r"reload_dataloaders_every_n_epochs=-1"),
+        ({"reload_dataloaders_every_n_epochs": 0.5}, r"reload_dataloaders_every_n_epochs=0.5"),
+        ({"overfit_batches": 1.5}, r"overfit_batches=1.5"),
+        ({"limit_predict_batches": -1}, r"limit_predict_batches=-1"),
+        ({"max_time": 60}, r"max_time=60 is no duration"),
+        ({"devices": []}, r"devices=\[\] leaves no device"),
+        ({"devices": "0"}, r"devices='0' leaves no device"),
         ({"callbacks": [object()]}, r"is no Callback"),
         ({"deterministic": "always"}, r"deterministic='always'"),
         ({"barebones": True, "logger": True}, r"barebones=True switches off logger"),
@@ -104,9 +122,15 @@ def test_refused(arguments: dict[str, Any], message: str) -> None:
         th.Trainer(**quiet, **arguments)
 
 
-def test_a_clip_value_must_be_a_number() -> None:
-    with pytest.raises(TypeError, match="gradient_clip_val='1' must be a number"):
-        th.Trainer(**QUIET, gradient_clip_val="1")
+@pytest.mark.parametrize("value", ["1", True, [1.0]])
+def test_a_clip_value_must_be_a_number(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"gradient_clip_val=.* must be a number"):
+        th.Trainer(**QUIET, gradient_clip_val=value)
+
+
+def test_arguments_have_names() -> None:
+    with pytest.raises(TypeError, match="positional"):
+        th.Trainer("cpu")  # type: ignore[misc]  # on purpose
 
 
 def test_an_unknown_argument_is_a_type_error_too() -> None:
@@ -203,6 +227,29 @@ def test_manual_optimisation_does_it_itself(name: str) -> None:
     trainer = th.Trainer(**QUIET, max_epochs=1, **{name: 2})
     with pytest.raises(th.MisconfigurationException, match=f"{name}=2 with manual optimisation"):
         trainer.fit(net, shuffled(), in_order())
+
+
+@pytest.mark.parametrize("collect", [lambda a, b: {"a": a, "b": b}, lambda a, b: th.CombinedLoader([a, b])])
+def test_overfitting_reads_every_loader_in_order(collect: Any) -> None:
+    order: list[Any] = []
+
+    class Watching(th.Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            parts = list(batch.values()) if isinstance(batch, dict) else batch
+            order.append([part[0].sum().item() for part in parts])
+
+    trainer = th.Trainer(**QUIET, overfit_batches=2, max_epochs=2, callbacks=[Watching()])
+    with pytest.warns(UserWarning, match="shuffling is switched off"):
+        trainer.fit(Net(), collect(shuffled(), in_order(regression(), 8)), in_order())
+    assert order[:2] == order[2:]
+    first = next(iter(in_order(regression(), 8)))[0].sum().item()
+    assert order[0][0] == first
+
+
+def test_overfitting_limits_dry_runs_too() -> None:
+    trainer = th.Trainer(**QUIET, overfit_batches=2, fast_dev_run=1)
+    trainer.fit(Net(), in_order(batch_size=8), in_order(batch_size=8))
+    assert (trainer.num_training_batches, trainer.num_val_batches, trainer.global_step) == (2, [2], 1)
 
 
 def test_overfitting_reads_in_order() -> None:
