@@ -8,7 +8,7 @@ from .support.committed import Commits
 from .support.figures import Figures
 from .support.fixtures import Start
 from .support.jobs import ProbeJob
-from .support.run import Run, condition
+from .support.run import condition
 
 SCENARIO = "7 suspend"
 GRACE_S = 30
@@ -22,7 +22,7 @@ def test_suspend_loses_no_step(start: Start, commits: Commits, figures: Figures)
 
     run.wait_no_pods(attempt=1, timeout_s=GRACE_S)
     figures.note(SCENARIO, "suspend → pods gone", time.time() - asked_at, "s", asked=GRACE_S)
-    run.wait(lambda: is_suspended(run) or None, "phase Suspended", timeout_s=10)
+    run.wait_suspended(timeout_s=10)
     status = run.status()
     stopped_at = max(step.step for step in run.observer.steps)
     assert status["checkpoint"]["step"] == stopped_at, "a checkpoint first, of the last step trained"
@@ -38,9 +38,3 @@ def test_suspend_loses_no_step(start: Start, commits: Commits, figures: Figures)
     status = job["status"]
     assert [(entry["cause"], entry["free"]) for entry in status["ledger"]] == [("Suspended", True), ("Completed", True)]
     assert status["restarts"]["charged"] == 0
-
-
-def is_suspended(run: Run) -> bool:
-    """Suspended, and said so."""
-    job = run.job()
-    return condition(job, "Suspended") is not None and job["status"]["phase"] == "Suspended"

@@ -79,6 +79,15 @@ class Run:
 
         return self.wait(look, f"condition {kind}={value}", timeout_s=timeout_s)
 
+    def wait_suspended(self, *, timeout_s: float = START_S) -> None:
+        """Until it is suspended, and says so."""
+
+        def look() -> bool | None:
+            job = self.job()
+            return (condition(job, "Suspended") is not None and job["status"]["phase"] == "Suspended") or None
+
+        self.wait(look, "phase Suspended", timeout_s=timeout_s)
+
     def wait_end(self, kind: str = "Complete", *, timeout_s: float = START_S) -> Object:
         """The job once it has ended in this way; at once an error if it has ended in the other."""
         other = "Failed" if kind == "Complete" else "Complete"
