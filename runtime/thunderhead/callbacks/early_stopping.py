@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,9 @@ from thunderhead.warning import say, warn
 if TYPE_CHECKING:
     from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
+
+
+_log = logging.getLogger("thunderhead")
 
 
 class EarlyStoppingReason(Enum):
@@ -146,7 +150,14 @@ class EarlyStopping(Callback):
             trainer.should_stop = True
             self.stopped_epoch = trainer.current_epoch
         if reason and (stop or self.verbose):
+            self._tell(trainer, reason)
+
+    def _tell(self, trainer: Trainer, reason: str) -> None:
+        """Each rank has its own reason, unless values are synchronised; several of them say whose it is."""
+        if trainer.world_size == 1:
             say(reason)
+        elif not self.log_rank_zero_only or trainer.is_global_zero:
+            _log.info("[rank %d] %s", trainer.global_rank, reason)
 
     def _evaluate(self, current: Tensor) -> tuple[bool, str | None]:
         """``(stop, what to say)`` for a new value; updates patience and the best value."""

@@ -56,17 +56,15 @@ class Timer(Callback):
 
     def start_time(self, stage: str = "train") -> float | None:
         """When a stage began, by the clock; None before it did."""
-        return self._start.get(stage)
+        return self._start.get(_checked(stage))
 
     def end_time(self, stage: str = "train") -> float | None:
         """When a stage ended, by the clock; None before it did."""
-        return self._end.get(stage)
+        return self._end.get(_checked(stage))
 
     def time_elapsed(self, stage: str = "train") -> float:
         """Seconds spent in a stage; training's include those before a resume."""
-        if stage not in _STAGES:
-            raise MisconfigurationException(f"Timer.time_elapsed({stage!r}): use one of {', '.join(_STAGES)}")
-        offset = self._offset if stage == "train" else 0.0
+        offset = self._offset if _checked(stage) == "train" else 0.0
         if stage not in self._start:
             return offset
         return self._end.get(stage, self._clock()) - self._start[stage] + offset
@@ -140,3 +138,9 @@ class Timer(Callback):
     def _say(self) -> None:
         if self._verbose:
             say(f"the time limit of {self._duration:g} s is reached; training stops")
+
+
+def _checked(stage: str) -> str:
+    if stage not in _STAGES:
+        raise MisconfigurationException(f"Timer measures no stage {stage!r}; use one of {', '.join(_STAGES)}")
+    return stage

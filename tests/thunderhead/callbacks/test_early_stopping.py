@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -102,12 +105,88 @@ def test_state_goes_through_a_checkpoint() -> None:
     assert other.state_key == "EarlyStopping{'monitor': 'metric', 'mode': 'min'}"
 
 
-def test_it_says_why(caplog: pytest.LogCaptureFixture) -> None:
-    epochs([2.0, 1.0, 1.0], patience=1, verbose=True)
-    assert "metric improved from 2.000 to 1.000" in caplog.text
-    assert "metric did not improve in the last 1 checks; best 1.000; training stops" in caplog.text
-
-
 def test_an_unknown_mode() -> None:
     with pytest.raises(th.MisconfigurationException, match="mode='auto'"):
         EarlyStopping("a", mode="auto")
+
+
+@pytest.mark.parametrize(
+    ("at_epoch_end", "trainer", "checks"),
+    [
+        (None, {}, 3),
+        (True, {}, 3),
+        (False, {}, 3),
+        # Two validations per epoch: by default each of them is a check.
+        (None, {"val_check_interval": 1}, 6),
+        (True, {"val_check_interval": 1}, 3),
+        (False, {"val_check_interval": 1}, 6),
+        # A validation in every third epoch.
+        (None, {"check_val_every_n_epoch": 3}, 1),
+        (False, {"check_val_every_n_epoch": 3}, 1),
+        (None, {"val_check_interval": timedelta(0)}, 6),
+    ],
+)
+def test_when_it_looks(at_epoch_end: bool | None, trainer: dict[str, Any], checks: int) -> None:
+    """Three epochs of two batches; the first check finds an improvement, the others wait."""
+    options = {"patience": 99, "check_on_train_epoch_end": at_epoch_end}
+    found, callback = epochs([1.0], trainer={"max_epochs": 3, **trainer}, **options)
+    assert (found, callback.wait_count) == (3, checks - 1)
+
+
+@pytest.mark.parametrize("run", ["sanity check", "validate", "dry run"])
+def test_it_looks_at_training_only(run: str) -> None:
+    callback = EarlyStopping("absent", check_on_train_epoch_end=False)
+    arguments: dict[str, Any] = {"fast_dev_run": True} if run == "dry run" else {"max_epochs": 1, "max_steps": 0}
+    made = th.Trainer(**QUIET, **arguments, callbacks=[callback])
+    if run == "validate":
+        made.validate(Scripted([1.0]), in_order(), verbose=False)
+    else:
+        made.fit(Scripted([1.0]), shuffled(), in_order())
+    assert callback.wait_count == 0
+
+
+def test_a_negative_delta_is_a_distance() -> None:
+    assert epochs([5, 4.9, 4.8, 4.7], patience=2, min_delta=-0.5)[0] == 3
+
+
+def test_thresholds_are_exclusive() -> None:
+    """Exactly there is neither better nor worse."""
+    assert epochs([1.0], patience=9, stopping_threshold=1.0, divergence_threshold=1.0)[0] == 10
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_improvements_are_said_on_request(verbose: bool, caplog: pytest.LogCaptureFixture) -> None:
+    epochs([5, 4, 4], patience=1, verbose=verbose)
+    said = [record.getMessage() for record in caplog.records if "metric" in record.getMessage()]
+    assert said == ["metric improved from 5.000 to 4.000"] * verbose + [
+        "metric did not improve in the last 1 checks; best 4.000; training stops"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rank", "only_zero", "said"),
+    [(0, False, ["[rank 0] why"]), (1, False, ["[rank 1] why"]), (0, True, ["[rank 0] why"]), (1, True, [])],
+)
+def test_several_ranks_say_whose_reason_it_is(
+    rank: int, only_zero: bool, said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    place: Any = SimpleNamespace(world_size=2, global_rank=rank, is_global_zero=rank == 0)
+    EarlyStopping("metric", log_rank_zero_only=only_zero)._tell(place, "why")
+    assert [record.getMessage() for record in caplog.records] == said
+
+
+def test_state_goes_on(tmp_path: Path) -> None:
+    first = EarlyStopping("metric", patience=4)
+    made = th.Trainer(**QUIET, max_epochs=3, callbacks=[first])
+    made.fit(Scripted([1.0]), shuffled(batch_size=20), in_order())
+    assert first.wait_count == 2
+    made.save_checkpoint(tmp_path / "a.ckpt")
+    again = EarlyStopping("metric", patience=9)
+    resumed = th.Trainer(**QUIET, max_epochs=12, callbacks=[again])
+    resumed.fit(Scripted([1.0]), shuffled(batch_size=20), in_order(), ckpt_path=tmp_path / "a.ckpt")
+    assert (resumed.current_epoch, again.patience, again.best_score) == (5, 4, 1.0)
+
+
+def test_defaults() -> None:
+    callback = EarlyStopping("metric")
+    assert (callback.patience, callback.min_delta, callback.strict, callback.check_finite) == (3, 0.0, True, True)

@@ -38,6 +38,12 @@ def test_hooks_left_out_are_not_called() -> None:
     assert trainer._hooks["on_train_batch_end"] == []
 
 
+@pytest.mark.parametrize("name", ["inactive_hooks", "state_key", "on_train_batch", "_generate_state_key"])
+def test_what_is_no_hook(name: str) -> None:
+    with pytest.raises(MisconfigurationException, match=f"no hook '{name}'"):
+        LambdaCallback(**{name: print})
+
+
 def test_a_hook_that_does_not_exist() -> None:
     with pytest.raises(MisconfigurationException, match=r"no hook 'on_train_begin'. Did you mean 'on_train_\w+'?"):
         LambdaCallback(on_train_begin=print)

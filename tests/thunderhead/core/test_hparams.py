@@ -14,7 +14,7 @@ import torch
 from trainer_line import Line, fit, numbers, trainer
 
 import thunderhead as th
-from thunderhead.core.hparams import HyperparametersMixin
+from thunderhead.core.hparams import HyperparametersMixin, merged
 from thunderhead.exceptions import MisconfigurationException
 
 
@@ -279,6 +279,26 @@ def test_datamodules(tmp_path: Path) -> None:
     assert (again.hparams, again.seen) == ({"size": 3, "start": 6}, 1)
     with pytest.raises(TypeError, match="call it on the class"):
         again.load_from_checkpoint(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("of_module", "of_data", "logged"),
+    [
+        ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ({"a": 1, "c": 0.5}, {"a": 1}, {"a": 1, "c": 0.5}),
+        ({"a": 1}, {"a": 2}, None),
+        ({"a": 1}, {"a": 1.0}, None),
+        ({"a": torch.ones(2)}, {"a": torch.ones(2)}, None),
+    ],
+)
+def test_loggers_get_those_of_module_and_datamodule(
+    of_module: dict[str, Any], of_data: dict[str, Any], logged: dict[str, Any] | None
+) -> None:
+    if logged is None:
+        with pytest.raises(RuntimeError, match=r"hyperparameters \['a'\] of the module and of the datamodule differ"):
+            merged([of_module, of_data])
+    else:
+        assert merged([of_module, of_data]) == logged
 
 
 def test_nothing_is_said_when_all_is_well(written: Path, caplog: pytest.LogCaptureFixture) -> None:

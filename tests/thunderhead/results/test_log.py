@@ -168,6 +168,66 @@ def test_the_logging_interval_counts_steps() -> None:
     assert [(step, values["a"]) for step, values in accumulated] == [(0, 2.0), (1, 3.0), (2, 2.0), (3, 3.0)]
 
 
+def test_the_step_that_stops_is_recorded_whatever_its_number() -> None:
+    class Stopping(Module):
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.trainer.should_stop = self.global_step == 5
+
+    def records(**arguments: Any) -> list[int | None]:
+        module = Stopping(lambda module, value: module.log("a", value))
+        return [step for step, _ in fit(module, max_epochs=9, limit_val_batches=0, **arguments)[1]]
+
+    assert records(log_every_n_steps=4) == [3, 4]
+    assert records(log_every_n_steps=0) == []
+
+
+def test_the_interval_is_about_training_only() -> None:
+    def log(module: Module, value: float) -> None:
+        module.log("v", value, on_step=True, on_epoch=False)
+
+    for every in (0, 50):
+        assert fit(Module(log, log), log_every_n_steps=every)[1] == [(0, {"v": 10.0}), (1, {"v": 20.0})]
+
+
+def test_each_evaluation_loader_has_its_own_axis_that_goes_on() -> None:
+    def log(module: Module, value: float) -> None:
+        module.log("v", value, on_step=True, on_epoch=False)
+
+    _, seen = fit(Module(val=log, loaders=2), max_epochs=2)
+    both = [(0, 10.0, 0), (1, 20.0, 0), (0, 11.0, 1), (1, 21.0, 1)]
+    expected = [(step + 2 * epoch, {f"v/dataloader_idx_{i}": v}) for epoch in (0, 1) for step, v, i in both]
+    assert seen == expected
+
+
+def test_what_is_logged_is_a_copy() -> None:
+    """Changing the tensor afterwards changes nothing."""
+
+    def log(module: Module, value: float) -> None:
+        tensor = torch.tensor(value)
+        module.log("a", tensor, on_step=True, on_epoch=True)
+        tensor.fill_(99.0)
+
+    trainer, seen = fit(Module(log), limit_val_batches=0)
+    assert [values.get("a_step") for _, values in seen] == [1.0, 2.0, 3.0, None]
+    assert trainer.callback_metrics["a_epoch"].item() == pytest.approx(1.8)
+
+
+def test_logging_without_a_logger_is_said_where_it_was_asked_for() -> None:
+    module = Module(lambda module, value: module.log("alone", value, logger=True))
+    with pytest.warns(UserWarning, match=r"'alone', logger=True\), but no logger is configured"):
+        th.Trainer(**QUIET, max_epochs=1).fit(module)
+
+
+def test_results_need_no_logger_but_leave_out_what_was_kept_from_it() -> None:
+    def log(module: Module, value: float) -> None:
+        module.log("shown", value)
+        module.log("kept", value, logger=False)
+
+    trainer = th.Trainer(**QUIET)
+    assert trainer.validate(Module(val=log), verbose=False) == [{"shown": 14.0}]
+    assert plain(trainer.callback_metrics) == {"shown": 14.0, "kept": 14.0}
+
+
 def test_a_metric_called_step_is_the_axis() -> None:
     def log(module: Module, value: float) -> None:
         module.log("step", 100 * value)
