@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import subprocess
 import sys
 import types
@@ -24,13 +25,20 @@ from thunderhead_cli.jobfile import problems_of, read_job_file
 
 RUN = {"python", "torchrun", "thunderhead"}
 TIMEOUT_S = 100
+_EXIT_CODE = re.compile(r"# exit code (\d+)$")
 
 
 class Page:
-    """One page and the directory a reader works in."""
+    """One page and the directory a reader works in.
 
-    def __init__(self, path: Path, directory: Path) -> None:
-        self.path, self.directory = path, directory
+    Args:
+        path: the page.
+        directory: an empty one.
+        commands: also run the commands that are about files of the page; else only look whether they exist.
+    """
+
+    def __init__(self, path: Path, directory: Path, *, commands: bool) -> None:
+        self.path, self.directory, self.commands = path, directory, commands
         self.module = types.ModuleType("__main__")
 
     def run(self) -> None:
@@ -73,13 +81,18 @@ class Page:
         for words, line in zip(doc_shell.commands(block.text), doc_shell.lines(block.text), strict=True):
             wrong = doc_shell.problem(words, self.directory)
             assert wrong is None, f"{where}: {' '.join(words)}: {wrong}"
-            if words[0] in RUN and any((self.directory / word).is_file() for word in words[1:]):
+            if self.commands and words[0] in RUN and self._is_about_files(words):
                 output += self._command(line, where)
         if block.said is not None and output:
             rest = output
             for line in block.said.splitlines():
                 assert line in rest, f"{where}: {line!r} is not in what is left of the output:\n{output}"
                 rest = rest.partition(line)[2]
+
+    def _is_about_files(self, words: list[str]) -> bool:
+        modules = {path.stem for path in self.directory.glob("*.py")}
+        of_page = any((self.directory / word).is_file() for word in words[1:])
+        return of_page or (words[1:2] == ["-c"] and any(f"import {module}" in words[2] for module in modules))
 
     def _command(self, line: str, where: str) -> str:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -99,7 +112,8 @@ class Page:
             timeout=TIMEOUT_S,
             check=False,
         )
-        assert done.returncode == 0, f"{where}: {line} ended with {done.returncode}:\n{done.stdout}"
+        expected = int(found[1]) if (found := _EXIT_CODE.search(line)) else 0
+        assert done.returncode == expected, f"{where}: {line} ended with {done.returncode}:\n{done.stdout}"
         return done.stdout
 
 

@@ -79,6 +79,8 @@ def _thunderhead(arguments: list[str], here: Path) -> str | None:
 def _python(arguments: list[str], here: Path) -> str | None:
     if arguments[:1] == ["-m"]:
         return None if importlib.util.find_spec(arguments[1]) else f"there is no module {arguments[1]}"
+    if arguments[:1] == ["-c"]:
+        return None
     script = next((word for word in arguments if word.endswith(".py")), None)
     return None if script and ((here / script).is_file() or (ROOT / script).is_file()) else f"there is no {script}"
 

@@ -1,4 +1,4 @@
-"""Every guide does what it says, block by block."""
+"""Every guide does what it says, block by block; its commands are run in ``tests/examples``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 import torch
 from doc_blocks import ROOT, blocks, name
 from doc_run import Page
+
+from thunderhead import compat
 
 GUIDES = sorted((ROOT / "docs/guides").glob("*.md"))
 
@@ -29,6 +31,7 @@ def _one_thread_and_no_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     torch.manual_seed(0)
     random.seed(0)
     yield
+    compat.uninstall()
     torch.set_num_threads(threads)
     logging.getLogger("thunderhead").setLevel(level)
     for variable in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
@@ -37,7 +40,7 @@ def _one_thread_and_no_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("guide", GUIDES, ids=name)
 def test_a_guide_does_what_it_says(guide: Path, tmp_path: Path) -> None:
-    Page(guide, tmp_path).run()
+    Page(guide, tmp_path, commands=False).run()
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=name)

@@ -18,6 +18,10 @@ from thunderhead.exceptions import MisconfigurationException, UnknownArgument, d
 
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 _COUNT = re.compile(r"\s*(\d+)\s*batch(?:es)?\s*")
+_NOT_OURS = {
+    "model_registry": "it belongs to a hosted service of Lightning's vendor; pass a path as ckpt_path",
+    "suggest_integrations": "there are no tips that it could switch off; leave it out",
+}
 _CLOCK = re.compile(r"(\d+):(\d+):(\d+):(\d+)")
 
 
@@ -29,13 +33,16 @@ def keyword_arguments(init: Callable[..., None]) -> Callable[..., None]:
     def checked(self: Any, **given: Any) -> None:
         for name in given:
             if name not in known:
-                raise UnknownArgument(
-                    f"Trainer has no argument {name!r}.{did_you_mean(name, known)} See the documentation of "
-                    "Trainer for all"
-                )
+                raise UnknownArgument(f"Trainer has no argument {name!r}{_instead(name, known)}")
         init(self, **{**from_environment(os.environ, known), **given})
 
     return checked
+
+
+def _instead(name: str, known: list[str]) -> str:
+    if name in _NOT_OURS:
+        return f": {_NOT_OURS[name]}"
+    return f".{did_you_mean(name, known)} See the documentation of Trainer for all"
 
 
 def from_environment(environ: Mapping[str, str], known: list[str]) -> dict[str, Any]:

@@ -1,0 +1,31 @@
+"""The commands of the guides, carried out: torchrun, a script by hand, a job on this machine, Lightning's imports."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from thunderhead import compat
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests/docs"))
+
+from doc_run import Page  # noqa: E402 - the harness of the pages' other tests
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.mark.parametrize("guide", ["devices", "migrating"])
+def test_commands_of_a_guide(guide: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.delenv(variable, raising=False)
+    try:
+        Page(ROOT / f"docs/guides/{guide}.md", tmp_path, commands=True).run()
+    finally:
+        compat.uninstall()
+        for variable in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+            os.environ.pop(variable, None)
