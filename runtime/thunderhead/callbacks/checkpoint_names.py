@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from copy import deepcopy
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 import yaml
 from torch import Tensor
+
+from thunderhead.checkpoint.places import place_of
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -66,7 +67,7 @@ class CheckpointNames:
     def _free_path(self, candidates: dict[str, Tensor], *, allowed: str, name: str | None = None) -> str:
         path = self.format_checkpoint_name(candidates, name)
         version = self.STARTING_VERSION
-        while self._enable_version_counter and os.path.lexists(path) and path != allowed:
+        while self._enable_version_counter and place_of(path).exists(path) and path != allowed:
             path = self.format_checkpoint_name(candidates, name, ver=version)
             version += 1
         return path
@@ -87,13 +88,14 @@ class CheckpointNames:
         return os.path.join(trainer.default_root_dir, "checkpoints")
 
     def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
-        directory = Path(self._resolve_directory(trainer))
-        pattern = re.compile(rf"{re.escape(self.CHECKPOINT_NAME_LAST)}(-.*)?")
-        found = directory.glob(f"*{self.FILE_EXTENSION}") if directory.is_dir() else ()
-        return {os.path.normpath(path) for path in found if pattern.fullmatch(path.stem)}
+        directory = self._resolve_directory(trainer)
+        pattern = re.compile(rf"{re.escape(self.CHECKPOINT_NAME_LAST)}(-.*)?{re.escape(self.FILE_EXTENSION)}")
+        found = place_of(directory).names(directory)
+        return {os.path.join(directory, name) for name in found if pattern.fullmatch(name)}
 
     def to_yaml(self, filepath: str | os.PathLike[str] | None = None) -> None:
         """Write ``best_k_models`` as YAML, by default to ``best_k_models.yaml`` beside the checkpoints."""
         assert filepath is not None or self.dirpath is not None, "to_yaml needs a path before the directory is known"
-        target = Path(filepath) if filepath is not None else Path(self.dirpath or "") / "best_k_models.yaml"
-        target.write_text(yaml.safe_dump({path: score.item() for path, score in self.best_k_models.items()}))
+        target = os.path.join(self.dirpath or "", "best_k_models.yaml") if filepath is None else os.fspath(filepath)
+        text = yaml.safe_dump({path: score.item() for path, score in self.best_k_models.items()})
+        place_of(target).write(target, lambda stream: stream.write(text.encode()))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
+
+from thunderhead.exceptions import MisconfigurationException
 
 
 class Moment(StrEnum):
@@ -35,6 +38,27 @@ class Triggers:
     every_n_train_steps: int = 0
     every_n_epochs: int = 0
     interval_s: float | None = None
+
+
+def triggers_of(steps: int | None, epochs: int | None, interval: timedelta | None) -> Triggers:
+    """Triggers from ModelCheckpoint's arguments: every epoch where there are none.
+
+    Raises:
+        MisconfigurationException: more than one, or one below 0.
+    """
+    for name, value in (("every_n_train_steps", steps), ("every_n_epochs", epochs)):
+        if value is not None and value < 0:
+            raise MisconfigurationException(f"ModelCheckpoint({name}={value}) must be at least 0")
+    if bool(steps) + bool(epochs) + (interval is not None) > 1:
+        raise MisconfigurationException(
+            f"ModelCheckpoint got every_n_train_steps={steps}, every_n_epochs={epochs} and "
+            f"train_time_interval={interval}; "
+            "pass one of them, or one callback for each"
+        )
+    if steps is None and epochs is None and interval is None:
+        epochs = 1
+    seconds = None if interval is None else interval.total_seconds()
+    return Triggers(every_n_train_steps=steps or 0, every_n_epochs=epochs or 0, interval_s=seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

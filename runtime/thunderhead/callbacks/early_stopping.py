@@ -124,10 +124,11 @@ class EarlyStopping(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on waiting where the saved run was."""
+        # Files of Lightning before 0.10 hold the first and the last of these only.
         self.wait_count = state_dict["wait_count"]
-        self.stopped_epoch = state_dict["stopped_epoch"]
-        self.best_score = state_dict["best_score"]
-        self.patience = state_dict["patience"]
+        self.stopped_epoch = state_dict.get("stopped_epoch", self.stopped_epoch)
+        self.best_score = state_dict.get("best_score", self.best_score)
+        self.patience = state_dict.get("patience", self.patience)
 
     def _is_off(self, trainer: Trainer) -> bool:
         return trainer._fn != "fit" or trainer.sanity_checking or bool(trainer.fast_dev_run)

@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import proxy
 
@@ -16,8 +15,10 @@ from torch import Tensor
 
 from thunderhead.callbacks.callback import Checkpoint
 from thunderhead.callbacks.checkpoint_names import CheckpointNames
-from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation, Triggers, decide
+from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation, decide, triggers_of
 from thunderhead.checkpoint import file
+from thunderhead.checkpoint.alone import write_alone
+from thunderhead.checkpoint.places import is_url, lies_in, normal, place_of, same
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.job.link import Ask
 from thunderhead.warning import say, warn
@@ -33,11 +34,12 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
     Rank 0 decides, once, and tells the others; what is due by step and by validation at once is saved after validation.
 
     Args:
-        dirpath: directory; by default the first logger's ``<save_dir>/<name>/version_<n>/checkpoints``.
+        dirpath: directory, or a URL such as ``s3://bucket/prefix``; by default the first logger's
+            ``<save_dir>/<name>/version_<n>/checkpoints``.
         filename: name with fields such as ``{epoch}-{val_loss:.2f}``; by default ``{epoch}-{step}``.
         monitor: metric to rank by; None keeps the newest.
         verbose: say what is saved.
-        save_last: also write ``last.ckpt``: True a file of its own, ``"link"`` a link to the newest one.
+        save_last: also write ``last.ckpt``: True a file of its own, ``"link"`` a link to the newest (at URLs a file).
         save_top_k: how many to keep; -1 all, 0 none.
         save_on_exception: save when the run ends with an exception.
         save_weights_only: leave out optimizers, schedulers and callbacks.
@@ -59,7 +61,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         current_score: metric of the newest.
 
     Raises:
-        MisconfigurationException: arguments that contradict each other.
+        MisconfigurationException: arguments that contradict each other, or a URL that nothing here opens.
     """
 
     def __init__(
@@ -80,14 +82,11 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         save_on_train_epoch_end: bool | None = None,
         enable_version_counter: bool = True,
     ) -> None:
-        self._triggers = _triggers(every_n_train_steps, every_n_epochs, train_time_interval)
+        self._triggers = triggers_of(every_n_train_steps, every_n_epochs, train_time_interval)
         _check_arguments(mode, monitor, save_top_k, save_last)
-        if dirpath is not None and "://" in os.fspath(dirpath):
-            raise MisconfigurationException(
-                f"ModelCheckpoint(dirpath={dirpath!r}): .ckpt files can only be written to a local directory; the "
-                "checkpoints of a job go to its spec.checkpoint.uri"
-            )
-        self.dirpath: str | None = None if dirpath is None else os.path.realpath(os.path.expanduser(dirpath))
+        self.dirpath: str | None = None if dirpath is None else normal(dirpath)
+        if self.dirpath is not None:
+            place_of(self.dirpath)
         self.filename = filename
         self.monitor = monitor
         self.verbose = verbose
@@ -136,7 +135,13 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         """Find the directory; rank 0's is everybody's."""
         self.dirpath = trainer.strategy.broadcast(self._resolve_directory(trainer))
         assert self.dirpath is not None
-        if stage == "fit" and trainer.is_global_zero and self.save_top_k != 0 and _has_files(self.dirpath):
+        if stage != "fit" or not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        place = place_of(self.dirpath)
+        if is_url(self.dirpath):
+            # Whoever may not write there should not learn it after the first epoch.
+            place.check(self.dirpath)
+        if self.save_top_k != 0 and place.names(self.dirpath):
             warn(f"checkpoint directory {self.dirpath} exists and is not empty")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -172,11 +177,15 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         """Save what there is, if that was asked for."""
         if not self.save_on_exception or self._is_off(trainer) or self._last_global_step_saved == trainer.global_step:
             return
-        candidates = self._candidates(trainer)
-        path = self.format_checkpoint_name(candidates)
-        self._save(trainer, path)
-        self._save_last(trainer, candidates)
-        say(f"{type(exception).__name__}: saved {path}")
+        # No collective, hence rank 0 alone: the ranks that are well may never come, and wait elsewhere.
+        self._last_global_step_saved = trainer.global_step
+        if trainer.is_global_zero:
+            candidates = self._candidates(trainer)
+            path = self.format_checkpoint_name(candidates)
+            write_alone(trainer, path, weights_only=self.save_weights_only)
+            self._last_checkpoint_saved = path
+            self._save_last_alone(trainer, candidates)
+            say(f"{type(exception).__name__}: saved {path}")
 
     def _is_off(self, trainer: Trainer) -> bool:
         return bool(trainer.fast_dev_run) or trainer._fn != "fit" or trainer.sanity_checking
@@ -278,11 +287,9 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
     def _save_last(self, trainer: Trainer, candidates: dict[str, Tensor]) -> None:
         if not self.save_last:
             return
-        path = trainer.strategy.broadcast(
-            self._free_path(candidates, allowed=self.last_model_path, name=self.CHECKPOINT_NAME_LAST)
-        )
+        path = trainer.strategy.broadcast(self._last_path(candidates))
         previous, self.last_model_path = self.last_model_path, path
-        if self.save_last == "link" and self._last_checkpoint_saved and self.save_top_k != 0:
+        if self._links(path) and self._last_checkpoint_saved:
             if trainer.is_global_zero:
                 _link(self._last_checkpoint_saved, path)
             trainer.strategy.barrier("link")
@@ -293,15 +300,32 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         if previous and self._may_remove(trainer, previous, path) and trainer.is_global_zero:
             file.remove(previous)
 
+    def _save_last_alone(self, trainer: Trainer, candidates: dict[str, Tensor]) -> None:
+        if not self.save_last:
+            return
+        path = self._last_path(candidates)
+        previous, self.last_model_path = self.last_model_path, path
+        if self._links(path):
+            _link(self._last_checkpoint_saved, path)
+        else:
+            write_alone(trainer, path, weights_only=self.save_weights_only)
+        if previous and self._may_remove(trainer, previous, path):
+            file.remove(previous)
+
+    def _last_path(self, candidates: dict[str, Tensor]) -> str:
+        return self._free_path(candidates, allowed=self.last_model_path, name=self.CHECKPOINT_NAME_LAST)
+
+    def _links(self, path: str) -> bool:
+        return self.save_last == "link" and self.save_top_k != 0 and not is_url(path)
+
     def _may_remove(self, trainer: Trainer, previous: str, current: str) -> bool:
         """Never the file just written, the one this run resumed from, nor one outside our directory."""
         if previous == current:
             return False
-        path = Path(previous).absolute()
-        if trainer.ckpt_path is not None and path == Path(trainer.ckpt_path).absolute():
+        if trainer.ckpt_path is not None and same(previous, trainer.ckpt_path):
             return False
         assert self.dirpath is not None
-        return Path(self.dirpath).absolute() in path.parents
+        return lies_in(previous, self.dirpath)
 
     def _missing(self, trainer: Trainer, candidates: Mapping[str, Tensor]) -> None:
         message = (
@@ -331,7 +355,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on ranking against what was kept, if it lies in the same directory."""
-        self.best_model_path = state_dict["best_model_path"]
+        self.best_model_path = state_dict.get("best_model_path", "")
         saved = state_dict.get("dirpath", self.dirpath)
         if saved != self.dirpath:
             warn(
@@ -339,27 +363,11 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
                 "best_model_path is known"
             )
             return
-        self.best_model_score = state_dict["best_model_score"]
+        self.best_model_score = state_dict.get("best_model_score")
         self.kth_best_model_path = state_dict.get("kth_best_model_path", self.kth_best_model_path)
         self.kth_value = state_dict.get("kth_value", self.kth_value)
         self.best_k_models = state_dict.get("best_k_models", self.best_k_models)
         self.last_model_path = state_dict.get("last_model_path", self.last_model_path)
-
-
-def _triggers(steps: int | None, epochs: int | None, interval: timedelta | None) -> Triggers:
-    for name, value in (("every_n_train_steps", steps), ("every_n_epochs", epochs)):
-        if value is not None and value < 0:
-            raise MisconfigurationException(f"ModelCheckpoint({name}={value}) must be at least 0")
-    if bool(steps) + bool(epochs) + (interval is not None) > 1:
-        raise MisconfigurationException(
-            f"ModelCheckpoint got every_n_train_steps={steps}, every_n_epochs={epochs} and "
-            f"train_time_interval={interval}; "
-            "pass one of them, or one callback for each"
-        )
-    if steps is None and epochs is None and interval is None:
-        epochs = 1
-    seconds = None if interval is None else interval.total_seconds()
-    return Triggers(every_n_train_steps=steps or 0, every_n_epochs=epochs or 0, interval_s=seconds)
 
 
 def _check_arguments(mode: str, monitor: str | None, save_top_k: int, save_last: Any) -> None:
@@ -384,7 +392,3 @@ def _link(target: str, path: str) -> None:
     except OSError:
         # A file system without links still gets its last checkpoint.
         shutil.copy(target, path)
-
-
-def _has_files(directory: str) -> bool:
-    return os.path.isdir(directory) and bool(os.listdir(directory))

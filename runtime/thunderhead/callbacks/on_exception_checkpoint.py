@@ -6,7 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 from thunderhead.callbacks.callback import Checkpoint
-from thunderhead.checkpoint import content, file
+from thunderhead.checkpoint import file
+from thunderhead.checkpoint.alone import write_alone
+from thunderhead.checkpoint.places import place_of
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.warning import say
 
@@ -23,7 +25,7 @@ class OnExceptionCheckpoint(Checkpoint):
     the file of an earlier failure as it is.
 
     Args:
-        dirpath: directory.
+        dirpath: directory or URL.
         filename: name without extension.
 
     Attributes:
@@ -58,7 +60,7 @@ class OnExceptionCheckpoint(Checkpoint):
             return
         self._training = False
         if trainer.is_global_zero:
-            file.write(content.dump(trainer, trainer.fit_loop.position_for_file()), self.ckpt_path)
+            write_alone(trainer, self.ckpt_path)
             say(f"{type(exception).__name__}: saved {self.ckpt_path}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -68,4 +70,4 @@ class OnExceptionCheckpoint(Checkpoint):
             file.remove(self.ckpt_path)
 
     def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
-        return {self.ckpt_path} if os.path.exists(self.ckpt_path) else set()
+        return {self.ckpt_path} if place_of(self.ckpt_path).exists(self.ckpt_path) else set()

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from thunderhead.checkpoint.loops import loops_of, position_of
+from thunderhead.checkpoint.loops import data_of, loops_of, position_of
 from thunderhead.loops.position import Position
 from thunderhead.warning import warn
 
@@ -145,6 +145,15 @@ def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
     return position
 
 
+def training_data_of(content: dict[str, Any], position: Position) -> dict[str, Any] | None:
+    """What ``TrainingData.load_state_dict`` takes, from our own file or from one that Lightning wrote."""
+    own = content.get(OWN_KEY)
+    if own is not None:
+        found: dict[str, Any] | None = own["data"]
+        return found
+    return data_of(content, position)
+
+
 def copy_position(position: Position, **changes: Any) -> Position:
     """The position with changes, for a moment that the loop has not yet recorded."""
     return replace(position, **changes)
@@ -160,12 +169,13 @@ def _callback_states(trainer: Trainer) -> dict[str, Any]:
 
 
 def _restore_callbacks(trainer: Trainer, states: dict[str, Any]) -> None:
-    present = {callback.state_key for callback in trainer.callbacks}
+    # Files of Lightning before 1.5 know callbacks by their class alone.
+    present = {name for callback in trainer.callbacks for name in (callback.state_key, type(callback).__qualname__)}
     missing = sorted(set(states) - present)
     if missing:
         warn(f"the checkpoint holds state of callbacks that this Trainer does not have: {', '.join(missing)}")
     for callback in trainer.callbacks:
-        state = states.get(callback.state_key)
+        state = states.get(callback.state_key, states.get(type(callback).__qualname__))
         if state is not None:
             callback.load_state_dict(state)
 

@@ -2,57 +2,81 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
-import tempfile
-from pathlib import Path
+import re
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from thunderhead.checkpoint.migration import migrate, old_classes
+from thunderhead.checkpoint.places import place_of
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.warning import warn
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
 
+_HPC = re.compile(r"hpc_ckpt_(\d+)\.ckpt")
+
 
 def resolve(trainer: Trainer, asked: str | os.PathLike[str] | None) -> str | None:
-    """The path that ``ckpt_path`` means: itself, the best or the last of the callbacks that save.
+    """The path that ``ckpt_path`` means: itself, or what a word stands for.
 
-    None is no file, but for fit with a callback that resumes by default (OnExceptionCheckpoint): the last, if any.
+    ``"best"`` and ``"last"`` are those of the callbacks that save, ``"hpc"`` the ``hpc_ckpt_<N>.ckpt`` with the highest
+    number in ``default_root_dir``. None is no file, but for fit with a callback that resumes by default
+    (OnExceptionCheckpoint): the last, if any.
 
     Raises:
-        ValueError: ``"best"`` without a ModelCheckpoint, or before it saved anything.
+        ValueError: ``"best"`` without a ModelCheckpoint, or before it saved anything; ``"hpc"`` without such a file.
+        MisconfigurationException: ``"registry..."``.
     """
     if asked is None:
         wants = any(getattr(callback, "resumes_by_default", False) for callback in trainer.checkpoint_callbacks)
         return newest_last(trainer) if wants and trainer._fn == "fit" else None
-    if asked == "best":
-        paths = [c.best_model_path for c in trainer.checkpoint_callbacks if hasattr(c, "best_model_path")]
-        if not paths:
-            raise ValueError('ckpt_path="best" needs a ModelCheckpoint callback, and this Trainer has none')
-        best = paths[0]
-        if not best:
-            if trainer.fast_dev_run:
-                raise ValueError('ckpt_path="best" does not exist under fast_dev_run, which saves nothing')
-            raise ValueError(
-                'ckpt_path="best", but ModelCheckpoint has saved nothing yet; run fit first, or give a path'
-            )
-        return str(best)
-    if asked == "last":
+    path = os.fspath(asked)
+    if path == "best":
+        return _best(trainer)
+    if path == "last":
         found = newest_last(trainer)
         if found is None:
             warn('ckpt_path="last", but there is no last checkpoint; starting fresh')
         return found
-    return os.fspath(asked)
+    if path == "hpc":
+        return _newest_hpc(trainer.default_root_dir)
+    if path.startswith("registry"):
+        raise MisconfigurationException(
+            f"ckpt_path={path!r}: the model registry is a service of its vendor, which is not supported; download the "
+            "file, and pass its path or URL"
+        )
+    return path
+
+
+def _best(trainer: Trainer) -> str:
+    paths = [c.best_model_path for c in trainer.checkpoint_callbacks if hasattr(c, "best_model_path")]
+    if not paths:
+        raise ValueError('ckpt_path="best" needs a ModelCheckpoint callback, and this Trainer has none')
+    if paths[0]:
+        return str(paths[0])
+    if trainer.fast_dev_run:
+        raise ValueError('ckpt_path="best" does not exist under fast_dev_run, which saves nothing')
+    raise ValueError('ckpt_path="best", but ModelCheckpoint has saved nothing yet; run fit first, or give a path')
+
+
+def _newest_hpc(directory: str) -> str:
+    names = place_of(directory).names(directory)
+    numbers = {int(match[1]): name for name in names if (match := _HPC.fullmatch(name))}
+    if not numbers:
+        raise ValueError(
+            f'ckpt_path="hpc", but default_root_dir {directory!r} holds no hpc_ckpt_<N>.ckpt; pass the path of a file'
+        )
+    return os.path.join(directory, numbers[max(numbers)])
 
 
 def newest_last(trainer: Trainer) -> str | None:
     """The newest of the files that callbacks name as their last."""
     found = [path for callback in trainer.checkpoint_callbacks for path in last_candidates(callback, trainer)]
-    return max(found, key=os.path.getmtime, default=None)
+    return max(found, key=lambda path: place_of(path).modified(path), default=None)
 
 
 def last_candidates(callback: Any, trainer: Trainer) -> list[str]:
@@ -62,62 +86,94 @@ def last_candidates(callback: Any, trainer: Trainer) -> list[str]:
 
 
 def read(path: str, *, weights_only: bool | None = None, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint, its tensors on the CPU.
+    """Read a checkpoint, its tensors on the CPU; one of Lightning before 2.0 comes in today's form.
 
     Args:
-        path: where it is.
+        path: file or URL.
         weights_only: refuse everything but tensors and plain data (the default).
         map_location: where tensors go.
 
     Raises:
         FileNotFoundError: there is no such file.
-        MisconfigurationException: it holds objects, which only ``weights_only=False`` loads.
+        MisconfigurationException: it holds objects, which only ``weights_only=False`` loads, or it is a directory.
+        OSError: it cannot be read.
     """
-    if "://" in path:
-        raise MisconfigurationException(f"ckpt_path={path!r}: only local paths can be read")
-    if not Path(path).exists():
-        raise FileNotFoundError(f"checkpoint {path!r} does not exist")
-    try:
-        loaded: dict[str, Any] = torch.load(
-            path, map_location=map_location, weights_only=True if weights_only is None else weights_only
+    place = place_of(path)
+    if place.is_directory(path):
+        raise MisconfigurationException(
+            f"checkpoint {path!r} is a directory, as sharded strategies write them; make it one file with Lightning's "
+            f"python -m lightning.pytorch.utilities.consolidate_checkpoint {path}, and load what that writes"
         )
+    if not place.exists(path):
+        raise FileNotFoundError(f"checkpoint {path!r} does not exist")
+    safe = weights_only is None or weights_only
+    try:
+        with place.read(path) as stream, torch.serialization.safe_globals(old_classes()):
+            loaded = torch.load(stream, map_location=map_location, weights_only=safe)
     except pickle.UnpicklingError as error:
         raise MisconfigurationException(
             f"checkpoint {path!r} holds more than tensors and plain data; pass weights_only=False if you trust "
             "its origin"
         ) from error
-    return loaded
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] not in ("lightning", "pytorch_lightning"):
+            raise
+        raise MisconfigurationException(
+            f"checkpoint {path!r} holds objects of {error.name}, which is not installed; call "
+            "thunderhead.compat.install() first, or set THUNDERHEAD_COMPAT=1, and they become Thunderhead's"
+        ) from error
+    return migrate(loaded, path)
 
 
 def write(made: dict[str, Any], path: str, options: Any = None) -> None:
     """Write a checkpoint whole or not at all: a reader never sees half a file.
 
+    Args:
+        made: what to write.
+        path: file or URL.
+        options: must be None; where a file goes is said by its path, and who may write by the environment.
+
     Raises:
         OSError: it cannot be written there.
+        TypeError: there are options.
     """
-    if "://" in path:
-        raise MisconfigurationException(f"filepath={path!r}: only local paths can be written")
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            torch.save(made, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    if options is not None:
+        raise TypeError(
+            f"storage_options={options!r}: nothing takes them; credentials and endpoints come from the environment "
+            "(AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...)"
+        )
+
+    def save(stream: Any) -> None:
+        faults = _Faults(stream)
+        try:
+            torch.save(made, faults)  # type: ignore[arg-type]  # write and flush are all that it calls
+        except RuntimeError as error:
+            # torch ends its archive also after a failed write, and what that raises hides the cause.
+            if faults.first is not None:
+                raise faults.first from error
+            raise
+
+    place_of(path).write(path, save)
+
+
+class _Faults:
+    """A stream that remembers the first error of writing to it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.first: Exception | None = None
+
+    def write(self, content: Any) -> Any:
+        try:
+            return self._stream.write(content)
+        except Exception as error:
+            self.first = self.first or error
+            raise
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def remove(path: str) -> None:
     """Delete a checkpoint, a file or a directory; nothing where it is gone already."""
-    import shutil
-
-    target = Path(path)
-    if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
-    else:
-        target.unlink(missing_ok=True)
+    place_of(path).remove(path)

@@ -34,8 +34,10 @@ def loops_of(position: Position, trainer: Trainer) -> dict[str, Any]:
             "zero_grad": {"total": _triple(position.step), "current": _triple(position.step)},
         }
     }
+    data = trainer.fit_loop.data
+    states = [] if data is None else data.stateful()
     fit = {
-        "state_dict": {},
+        "state_dict": {"combined_loader": states} if states else {},
         "epoch_loop.state_dict": {"_batches_that_stepped": position.log_step},
         "epoch_loop.batch_progress": {**_progress(position.batches, position.batch), "is_last_batch": last},
         "epoch_loop.scheduler_progress": {"total": _pair(0), "current": _pair(0)},
@@ -61,9 +63,10 @@ def loops_of(position: Position, trainer: Trainer) -> dict[str, Any]:
 
 def position_of(content: dict[str, Any]) -> Position:
     """The position in a file that Lightning wrote."""
-    fit = content.get("loops", {}).get("fit_loop", {})
+    epoch, step = content.get("epoch", 0), content.get("global_step", 0)
+    fit = (content.get("loops") or {}).get("fit_loop")
     if not fit:
-        return Position(epoch=content.get("epoch", 0), step=content.get("global_step", 0))
+        return Position(epoch=epoch, step=step, log_step=step)
     batches = fit["epoch_loop.batch_progress"]
     epochs = fit["epoch_progress"]["current"]
     over = epochs["processed"] >= epochs["started"] or batches.get("is_last_batch", False)
@@ -71,10 +74,21 @@ def position_of(content: dict[str, Any]) -> Position:
         epoch=epochs["processed"] if epochs["processed"] >= epochs["started"] else epochs["completed"] + int(over),
         batch=0 if over else batches["current"]["processed"],
         batches=batches["total"]["processed"],
-        step=content["global_step"],
-        log_step=fit["epoch_loop.state_dict"].get("_batches_that_stepped", content["global_step"]),
+        step=step,
+        log_step=fit.get("epoch_loop.state_dict", {}).get("_batches_that_stepped", step),
         next=Next.EPOCH if over else Next.BATCH,
     )
+
+
+def data_of(content: dict[str, Any], position: Position) -> dict[str, Any] | None:
+    """Where the training data of a file that Lightning wrote is to be taken up; None at an epoch's start.
+
+    Lightning keeps how many batches were used, and the state of loaders that have one; not in which order.
+    """
+    if position.next is Next.EPOCH:
+        return None
+    states = content["loops"]["fit_loop"].get("state_dict", {}).get("combined_loader", [])
+    return {"used": position.batch, "states": states}
 
 
 def _pair(count: int) -> dict[str, int]:

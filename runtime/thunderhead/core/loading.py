@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import inspect
+import io
 import os
 from ast import literal_eval
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any, Generic, TypeVar
 import torch
 import yaml
 
+from thunderhead.checkpoint.places import place_of
 from thunderhead.core.hparams import AttributeDict
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.warning import warn
@@ -111,12 +113,13 @@ def read_hyperparameters(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         MisconfigurationException: another kind of file.
     """
-    file = Path(path)
-    if file.suffix in (".yaml", ".yml"):
-        return dict(yaml.safe_load(file.read_text()) or {})
-    if file.suffix == ".csv":
-        with file.open(newline="") as stream:
-            return {row["key"]: _literal(row["value"]) for row in csv.DictReader(stream)}
+    suffix = Path(path).suffix
+    if suffix in (".yaml", ".yml", ".csv"):
+        with place_of(os.fspath(path)).read(os.fspath(path)) as stream:
+            text = stream.read().decode()
+        if suffix == ".csv":
+            return {row["key"]: _literal(row["value"]) for row in csv.DictReader(io.StringIO(text, newline=""))}
+        return dict(yaml.safe_load(text) or {})
     raise MisconfigurationException(f"hparams_file={os.fspath(path)!r} must end in .yaml or .csv")
 
 

@@ -165,6 +165,17 @@ class Joint:
         self.taken[index] = 1
         return part
 
+    def take_up_after(self, used: int) -> list[int]:
+        """Go on at the next ``begin`` as after ``used`` batches; how many of its running pass each feed has given."""
+        self._exhausted = [used > limit for limit in self._limits]
+        if self._mode == "max_size_cycle":
+            # A pass that was read to its end is begun anew only when one more is asked for.
+            self.taken = [int((used - 1) % limit) + 1 if used and limit else 0 for limit in self._limits]
+        else:
+            self.taken = [int(min(used, limit)) for limit in self._limits]
+        self._resumed = True
+        return list(self.taken)
+
     def state_dict(self) -> dict[str, Any]:
         """Which feeds have been read to their end; their own positions are theirs to keep."""
         return {"exhausted": list(self._exhausted), "taken": list(self.taken)}

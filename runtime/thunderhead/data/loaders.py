@@ -21,7 +21,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from thunderhead.data.sampling import Batches, Seeded, SeededBatches, Shard, peek_seed, replacement_for
 from thunderhead.rng import isolate_rng
-from thunderhead.warning import warn_once
+from thunderhead.warning import say, warn, warn_once
 
 
 class Feed:
@@ -43,6 +43,7 @@ class Feed:
         self._record: dict[str, Any] | None = None
         self._resume: dict[str, Any] | None = None
         self._begun = False
+        self._used: tuple[int, dict[str, Any] | None] | None = None
         self.stateful = callable(getattr(loader, "state_dict", None)) and callable(
             getattr(loader, "load_state_dict", None)
         )
@@ -73,9 +74,58 @@ class Feed:
             if resume is not None and resume["begun"]:
                 self._start_workers(epoch)
             self._record = {**self._generator_states(), "fresh": not self._has_workers()}
-            self.iterator = self._iterate(epoch)
+            self.iterator = self._iterate(epoch) if self._used is None else self._iterate_after(*self._used, epoch)
+            self._used = None
         self._begun = True
         return self.iterator
+
+    def take_up_after(self, used: int, state: dict[str, Any] | None) -> None:
+        """Leave out the first ``used`` batches of the next epoch that begins, or let a stateful loader go on itself."""
+        self._used = (used, state)
+
+    def _iterate_after(self, used: int, state: dict[str, Any] | None, epoch: int) -> Iterator[Any]:
+        if self.stateful and state is not None:
+            self.source.load_state_dict(state)
+            iterator: Iterator[Any] = iter(self.source)
+            return iterator
+        kind = type(self.source).__name__
+        if self._order_is_known():
+            say(
+                f"going on after batch {used} of the epoch; the checkpoint holds no random state, so what is random in "
+                "training (dropout, augmentation) is drawn anew"
+            )
+        else:
+            warn(
+                f"the checkpoint says that {used} batches of this epoch were used, but not which: {kind} shuffles, and "
+                "its random state was not saved. The rest of the epoch is read in a new order, in which some samples "
+                "come again and others not at all; from the next epoch on all is as usual"
+            )
+        if self._batches is not None:
+            self._batches.start = used
+            return self._iterate(epoch)
+        iterator = self._iterate(epoch)
+        self._drop(iterator, used)
+        return iterator
+
+    def _order_is_known(self) -> bool:
+        """Whether the epoch's order follows from its number alone: read in order, cut by rank, or by ``set_epoch``."""
+        if self._shard is not None or not isinstance(self.source, DataLoader):
+            return True
+        if isinstance(self.source.dataset, IterableDataset):
+            return True
+        batch_sampler = self.source.batch_sampler
+        inner = self.source.sampler if batch_sampler is None else getattr(batch_sampler, "sampler", batch_sampler)
+        by_epoch = any(callable(getattr(owner, "set_epoch", None)) for owner in (inner, batch_sampler))
+        return type(inner) is SequentialSampler or by_epoch
+
+    def _drop(self, iterator: Iterator[Any], used: int) -> None:
+        if used:
+            warn_once(
+                f"{type(self.source).__name__} has no state_dict, so the {used} batches of this epoch that were "
+                "already used are read again and dropped; give it state_dict and load_state_dict to resume at once"
+            )
+        for _ in range(used):
+            next(iterator, None)
 
     def _iterate(self, epoch: int) -> Iterator[Any]:
         if self._seeded is not None:
@@ -100,13 +150,7 @@ class Feed:
                 self._batches.start = taken
                 return self._iterate(epoch)
             iterator = iter(self._iterated)
-            if taken:
-                warn_once(
-                    f"{type(self.source).__name__} has no state_dict, so the {taken} batches of this epoch that were "
-                    "already used are read again and dropped; give it state_dict and load_state_dict to resume at once"
-                )
-            for _ in range(taken):
-                next(iterator)
+            self._drop(iterator, taken)
             return iterator
 
     def _has_workers(self) -> bool:

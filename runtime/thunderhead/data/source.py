@@ -133,6 +133,9 @@ class TrainingData:
         Raises:
             MisconfigurationException: there are now more or fewer loaders.
         """
+        if "used" in state:
+            self._take_up_after(state["used"], state["states"])
+            return
         if len(state["feeds"]) != len(self.feeds):
             raise MisconfigurationException(
                 f"the checkpoint was taken with {len(state['feeds'])} training loaders, now there are {len(self.feeds)}"
@@ -142,6 +145,29 @@ class TrainingData:
         self._resumed_ahead = state["ahead"]
         if state["joint"] is not None:
             self._joint.load_state_dict(state["joint"])
+
+    def stateful(self) -> list[dict[str, Any]]:
+        """The state of every loader that has one, as Lightning keeps it."""
+        return [feed.source.state_dict() for feed in self.feeds if feed.stateful]
+
+    def _take_up_after(self, used: int, states: list[dict[str, Any]]) -> None:
+        """Go on in the middle of an epoch of which nothing is known but how many batches were used.
+
+        Args:
+            used: batches.
+            states: of the loaders that have one.
+
+        Raises:
+            MisconfigurationException: there are now more or fewer loaders with a state.
+        """
+        stateful = [feed for feed in self.feeds if feed.stateful]
+        if states and len(states) != len(stateful):
+            raise MisconfigurationException(
+                f"the checkpoint holds the state of {len(states)} training loaders, now {len(stateful)} have one"
+            )
+        taken = [used] if self._single else self._joint.take_up_after(used)
+        for feed, count in zip(self.feeds, taken, strict=True):
+            feed.take_up_after(count, states.pop(0) if feed.stateful and states else None)
 
 
 class EvaluationData:

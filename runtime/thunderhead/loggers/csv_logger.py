@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
-from pathlib import Path
 from typing import Any
 
 import yaml
 
+from thunderhead.checkpoint.places import is_url, local, place_of
 from thunderhead.loggers.logger import Logger, next_version, plain_hyperparameters, rank_zero_only
 
 
@@ -18,7 +19,7 @@ class CSVLogger(Logger):
     Floats are written so that reading them gives the same bits.
 
     Args:
-        save_dir: directory of all experiments.
+        save_dir: directory or URL of all experiments.
         name: name of this one; may be empty.
         version: a number or name; by default the next free number.
         prefix: put before every metric's name, with a dash.
@@ -100,6 +101,11 @@ class CSVLogger(Logger):
 class CSVWriter:
     """Appends records to a CSV file whose columns may grow.
 
+    Objects at a URL cannot grow, so there the whole file is written again each time.
+
+    Args:
+        log_dir: directory or URL of the files.
+
     Attributes:
         metrics: records held back.
         hparams: hyperparameters.
@@ -113,10 +119,14 @@ class CSVWriter:
         self.metrics: list[dict[str, Any]] = []
         self.hparams: dict[str, Any] = {}
         self._columns: list[str] = []
-        os.makedirs(log_dir, exist_ok=True)
+        self._written: list[dict[str, Any]] | None = [] if is_url(log_dir) else None
+        self._written_hparams: str | None = None
+        place = place_of(log_dir)
+        if self._written is None:
+            os.makedirs(local(log_dir), exist_ok=True)
         self.metrics_file_path = os.path.join(log_dir, self.NAME_METRICS_FILE)
-        if os.path.exists(self.metrics_file_path):
-            os.remove(self.metrics_file_path)
+        if place.exists(self.metrics_file_path):
+            place.remove(self.metrics_file_path)
 
     def log_hparams(self, params: dict[str, Any]) -> None:
         """Keep hyperparameters."""
@@ -128,27 +138,38 @@ class CSVWriter:
 
     def save(self) -> None:
         """Write hyperparameters, and append the records; a new column rewrites the file."""
-        hparams = Path(self.log_dir, self.NAME_HPARAMS_FILE)
-        hparams.write_text(yaml.safe_dump(self.hparams, sort_keys=True))
+        self._save_hparams()
         if not self.metrics:
             return
         new = sorted({name for record in self.metrics for name in record} - set(self._columns))
-        path = Path(self.metrics_file_path)
-        if new and self._columns:
-            self._widen(path, new)
+        had = bool(self._columns)
+        self._columns = sorted([*self._columns, *new])
+        if self._written is not None:
+            self._written += self.metrics
+            self._write_all(self._written)
         elif new:
-            self._columns = new
-            with path.open("w", newline="") as stream:
-                csv.DictWriter(stream, self._columns).writeheader()
-        with path.open("a", newline="") as stream:
-            csv.DictWriter(stream, self._columns).writerows(self.metrics)
+            self._write_all([*(self._read() if had else []), *self.metrics])
+        else:
+            with open(local(self.metrics_file_path), "a", newline="") as stream:
+                csv.DictWriter(stream, self._columns).writerows(self.metrics)
         self.metrics = []
 
-    def _widen(self, path: Path, new: list[str]) -> None:
-        with path.open(newline="") as stream:
-            records = list(csv.DictReader(stream))
-        self._columns = sorted(set(self._columns) | set(new))
-        with path.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, self._columns)
-            writer.writeheader()
-            writer.writerows(records)
+    def _save_hparams(self) -> None:
+        text = yaml.safe_dump(self.hparams, sort_keys=True)
+        if text != self._written_hparams:
+            path = os.path.join(self.log_dir, self.NAME_HPARAMS_FILE)
+            place_of(path).write(path, lambda stream: stream.write(text.encode()))
+            self._written_hparams = text
+
+    def _read(self) -> list[dict[str, Any]]:
+        with open(local(self.metrics_file_path), newline="") as stream:
+            return list(csv.DictReader(stream))
+
+    def _write_all(self, records: list[dict[str, Any]]) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._columns)
+        writer.writeheader()
+        writer.writerows(records)
+        place_of(self.metrics_file_path).write(
+            self.metrics_file_path, lambda stream: stream.write(text.getvalue().encode())
+        )

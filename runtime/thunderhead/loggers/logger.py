@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from thunderhead.checkpoint.places import place_of
 from thunderhead.warning import is_rank_zero
 
 
@@ -77,15 +78,13 @@ class Logger(ABC):
 
 
 def next_version(root: str) -> int:
-    """One more than the highest ``version_<n>`` under ``root``; 0 where there is none."""
-    if not os.path.isdir(root):
-        return 0
-    numbers = [
-        int(entry.name.removeprefix("version_"))
-        for entry in os.scandir(root)
-        if entry.is_dir() and entry.name.startswith("version_") and entry.name.removeprefix("version_").isdigit()
-    ]
-    return max(numbers, default=-1) + 1
+    """One more than the highest ``version_<n>`` under ``root``, a directory or URL; 0 where there is none."""
+    place = place_of(root)
+    numbers = [name.removeprefix("version_") for name in place.names(root) if name.startswith("version_")]
+    for number in sorted((text for text in numbers if text.isdigit()), key=int, reverse=True):
+        if place.is_directory(os.path.join(root, f"version_{number}")):
+            return int(number) + 1
+    return 0
 
 
 def plain_hyperparameters(params: Any) -> dict[str, Any]:

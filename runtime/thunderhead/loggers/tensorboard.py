@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
 from torch import Tensor
 
+from thunderhead.checkpoint.places import place_of
 from thunderhead.data.transfer import move_to_device
 from thunderhead.loggers.logger import Logger, next_version, plain_hyperparameters, rank_zero_only
 from thunderhead.rng import isolate_rng
@@ -179,9 +179,10 @@ class TensorBoardLogger(Logger):
     @rank_zero_only
     def save(self) -> None:
         """Write ``hparams.yaml`` once there are hyperparameters; TensorBoard writes events on its own."""
-        path = Path(self.log_dir, self.NAME_HPARAMS_FILE)
-        if self._experiment is not None and not path.exists():
-            path.write_text(yaml.safe_dump(self.hparams, sort_keys=True))
+        path = os.path.join(self.log_dir, self.NAME_HPARAMS_FILE)
+        if self._experiment is not None and not place_of(path).exists(path):
+            text = yaml.safe_dump(self.hparams, sort_keys=True)
+            place_of(path).write(path, lambda stream: stream.write(text.encode()))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -8,6 +8,7 @@ Credentials come from where boto3 finds them: environment, or a service account'
 from __future__ import annotations
 
 import base64
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
+PartTag = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +126,16 @@ class S3Store:
     def size(self, key: str) -> int:
         return self._call("HeadObject", key, lambda: self._client.head_object(**self._address(key))["ContentLength"])
 
+    def modified(self, key: str) -> float:
+        """When ``key`` was last written, in Unix seconds as the server counts them.
+
+        Raises:
+            NotFound: there is no such object.
+        """
+        return self._call(
+            "HeadObject", key, lambda: self._client.head_object(**self._address(key))["LastModified"].timestamp()
+        )
+
     def scan(self, prefix: str = "") -> Iterator[ObjectInfo]:
         where: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
         while True:
@@ -159,6 +171,30 @@ class S3Store:
         except NotFound:
             return
 
+    # --- uploads whose length is not known beforehand --------------------------------------------------------------
+
+    def begin(self, key: str) -> Upload:
+        """Begin an upload in parts; nothing is visible under ``key`` until it is finished."""
+        begun = self._call(
+            "CreateMultipartUpload", key, lambda: self._client.create_multipart_upload(**self._address(key))
+        )
+        return Upload(key, begun["UploadId"])
+
+    def put_part(self, upload: Upload, number: int, content: bytes) -> PartTag:
+        """Upload one part (numbered from 1; all but the last of at least 5 MiB); the server checks its MD5."""
+        address = {**self._address(upload.key), "UploadId": upload.id, "PartNumber": number}
+        digest = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+        answer = self._call(
+            "UploadPart",
+            upload.key,
+            lambda: self._client.upload_part(Body=content, ContentMD5=digest, **address),
+        )
+        return {"PartNumber": number, "ETag": answer["ETag"]}
+
+    def finish(self, upload: Upload, parts: list[PartTag], size: int) -> None:
+        """Make the object of ``size`` bytes from its parts."""
+        self._complete(upload, parts, size, {})
+
     def _address(self, key: str) -> dict[str, Any]:
         return {"Bucket": self._bucket, "Key": self._prefix + key}
 
@@ -180,7 +216,8 @@ class S3Store:
                         range(len(starts)),
                     )
                 )
-            self._complete(upload, parts, body, checksummed)
+            whole = _checksum(body, checksummed) | ({"ChecksumType": "FULL_OBJECT"} if checksummed else {})
+            self._complete(upload, parts, len(body), whole)
         except BaseException:
             # Parts of an upload that nobody finishes are kept, and paid for, until it is aborted.
             self.abandon(upload)
@@ -198,8 +235,7 @@ class S3Store:
         )
         return {"PartNumber": number, "ETag": answer["ETag"], **checksum}
 
-    def _complete(self, upload: Upload, parts: list[Any], body: memoryview, checksummed: bool) -> None:
-        checksum = _checksum(body, checksummed) | ({"ChecksumType": "FULL_OBJECT"} if checksummed else {})
+    def _complete(self, upload: Upload, parts: list[Any], size: int, checksum: dict[str, Any]) -> None:
         try:
             self._call(
                 "CompleteMultipartUpload",
@@ -210,7 +246,7 @@ class S3Store:
             )
         except NotFound:
             # A second try after a lost reply finds the upload gone, because the first one completed it.
-            if self.size(upload.key) != len(body):
+            if self.size(upload.key) != size:
                 raise
 
     def _checksummed_call(self, request: Callable[[bool], T]) -> T:

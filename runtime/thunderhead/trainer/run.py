@@ -137,7 +137,7 @@ def _fit(trainer: Trainer, loaded: dict[str, Any] | None, restored: Restored | N
     _log_hyperparameters(trainer)
     if loaded is not None:
         trainer._position = content.restore_training(trainer, loaded)
-        trainer._resume_training_data = (loaded.get(content.OWN_KEY) or {}).get("data")
+        trainer._resume_training_data = content.training_data_of(loaded, trainer._position)
         _check_position(trainer)
     if restored is not None:
         restore_local(trainer, restored)
@@ -319,6 +319,14 @@ def save_checkpoint(trainer: Trainer, filepath: str | os.PathLike[str], weights_
         raise AttributeError("the Trainer has no module, so there is nothing to save; pass one to fit first")
     position = trainer.fit_loop.position_for_file()
     made = content.dump(trainer, position, weights_only=weights_only)
+    failure: Exception | None = None
     if trainer.is_global_zero:
-        file.write(made, os.fspath(filepath), options)
-    trainer.strategy.barrier("save_checkpoint")
+        try:
+            file.write(made, os.fspath(filepath), options)
+        except Exception as error:  # noqa: BLE001 - raised below, once the other ranks know that they need not wait
+            failure = error
+    said = trainer.strategy.broadcast(None if failure is None else f"{type(failure).__name__}: {failure}")
+    if failure is not None:
+        raise failure
+    if said is not None:
+        raise OSError(f"rank 0 could not write {os.fspath(filepath)!r}: {said}")

@@ -81,7 +81,7 @@ class Trainer(Configuration, TrainerInternals):
         plugins: a Precision.
         sync_batchnorm: share BatchNorm statistics between ranks.
         reload_dataloaders_every_n_epochs: ask for the loaders again every n epochs; 0 for never.
-        default_root_dir: where files go; the working directory by default.
+        default_root_dir: directory or URL where files go; the working directory by default.
         enable_autolog_hparams: send hyperparameters to the loggers.
 
     Raises:
@@ -310,11 +310,11 @@ class Trainer(Configuration, TrainerInternals):
         Args:
             filepath: path or URL.
             weights_only: leave out optimizers, schedulers and callbacks.
-            storage_options: options for the file system behind a URL.
+            storage_options: must be None: who may write is said by the environment.
 
         Raises:
             AttributeError: no module is attached.
-            OSError: it could not be written.
+            OSError: it could not be written; raised on every rank.
         """
         run.save_checkpoint(self, filepath, bool(weights_only), storage_options)
 

@@ -1,0 +1,161 @@
+"""Where files of people lie: directories, buckets, whatever fsspec opens. One small interface over all of them.
+
+=========================  ==========================================================================================
+path                       opened by
+=========================  ==========================================================================================
+``/a/b``, ``file:///a/b``  the file system
+``s3://bucket/a/b``        boto3: credentials, region and ``AWS_ENDPOINT_URL`` from the environment
+``https://host/a``         urllib; reading only
+``gs://``, ``memory://``…  fsspec, where it and its package for the scheme are installed
+=========================  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+Save = Callable[[Any], None]
+
+
+class Place(Protocol):
+    """Files behind one kind of path. What fails raises an ``OSError``."""
+
+    def write(self, path: str, save: Save) -> None:
+        """Have ``save`` write to a stream; the file appears whole or not at all."""
+        ...
+
+    def read(self, path: str) -> IO[bytes]:
+        """A stream of a file that can be read anywhere; ``FileNotFoundError`` where there is none."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file or directory."""
+        ...
+
+    def is_directory(self, path: str) -> bool:
+        """Whether files lie under that path."""
+        ...
+
+    def names(self, directory: str) -> list[str]:
+        """Names of files and directories in a directory, sorted; none where there is no such directory."""
+        ...
+
+    def modified(self, path: str) -> float:
+        """When it was last written, in Unix seconds."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Delete a file or a directory; nothing where it is gone already."""
+        ...
+
+    def check(self, directory: str) -> None:
+        """Raise what a write there would, if it can be known beforehand."""
+        ...
+
+
+def place_of(path: str) -> Place:
+    """What opens ``path``.
+
+    Raises:
+        MisconfigurationException: nothing here does.
+    """
+    if not is_url(path):
+        return LOCAL
+    from thunderhead.checkpoint.urls import place_of_url
+
+    return place_of_url(path)
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Whether ``path`` is not in the file system."""
+    text = os.fspath(path)
+    return "://" in text and not text.startswith("file://")
+
+
+def normal(path: str | os.PathLike[str]) -> str:
+    """One form of each path: absolute and without links in the file system, no slash at the end of a URL."""
+    text = os.fspath(path)
+    return text.rstrip("/") if is_url(text) else os.path.realpath(os.path.expanduser(local(text)))
+
+
+def local(path: str) -> str:
+    """A path of the file system without its ``file://``."""
+    return unquote(urlsplit(path).path) if path.startswith("file://") else path
+
+
+def same(path: str, other: str) -> bool:
+    """Whether both name one file, links aside."""
+    if is_url(path) or is_url(other):
+        return path == other
+    return os.path.abspath(local(path)) == os.path.abspath(local(other))
+
+
+def lies_in(path: str, directory: str) -> bool:
+    """Whether ``path`` is somewhere below ``directory``."""
+    if is_url(path) or is_url(directory):
+        return path.startswith(directory.rstrip("/") + "/")
+    return Path(local(directory)).absolute() in Path(local(path)).absolute().parents
+
+
+class LocalFiles:
+    """The file system."""
+
+    def write(self, path: str, save: Save) -> None:
+        """Write beside it and rename, so that a reader never sees half a file and a crash leaves the old one."""
+        target = Path(local(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        try:
+            with open(temporary, "xb") as stream:
+                save(stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+
+    def read(self, path: str) -> IO[bytes]:
+        """Open it."""
+        return open(local(path), "rb")
+
+    def exists(self, path: str) -> bool:
+        """Also where it is a link to nothing."""
+        return os.path.lexists(local(path))
+
+    def is_directory(self, path: str) -> bool:
+        """A directory, or a link to one."""
+        return os.path.isdir(local(path))
+
+    def names(self, directory: str) -> list[str]:
+        """What is in it."""
+        return sorted(os.listdir(local(directory))) if os.path.isdir(local(directory)) else []
+
+    def modified(self, path: str) -> float:
+        """Its modification time."""
+        return os.path.getmtime(local(path))
+
+    def remove(self, path: str) -> None:
+        """Delete it; of a link, the link."""
+        target = Path(local(path))
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+
+    def check(self, directory: str) -> None:
+        """The directory can be made, and is ours to write in."""
+        os.makedirs(local(directory), exist_ok=True)
+        if not os.access(local(directory), os.W_OK | os.X_OK):
+            raise PermissionError(f"directory {directory!r} cannot be written to")
+
+
+LOCAL = LocalFiles()

@@ -1,0 +1,92 @@
+"""What ``ckpt_path`` may say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from trainer_line import Line, fit, numbers, trainer
+
+from thunderhead.callbacks import ModelCheckpoint, OnExceptionCheckpoint
+from thunderhead.exceptions import MisconfigurationException
+
+
+def saved(path: Path, *values: float) -> Path:
+    """A file of a run over these numbers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fit(Line(), *values).save_checkpoint(path)
+    return path
+
+
+def resumed_from(ckpt_path: Any, *callbacks: Any, **arguments: Any) -> tuple[str | None, int]:
+    """The file that fit went on from, and the step after two more batches."""
+    made = trainer(*callbacks, max_epochs=2, **arguments)
+    made.fit(Line(), numbers(1, 2), ckpt_path=ckpt_path)
+    return made.ckpt_path, made.global_step
+
+
+@pytest.mark.parametrize("form", [str, Path, lambda path: f"file://{path}"], ids=["text", "Path", "file URL"])
+def test_a_path(tmp_path: Path, form: Any) -> None:
+    path = saved(tmp_path / "a.ckpt", 1, 2, 3)
+    assert resumed_from(form(path)) == (str(form(path)), 5)
+
+
+def test_hpc_is_the_highest_number_in_default_root_dir(tmp_path: Path) -> None:
+    for number, values in ((2, (1,)), (10, (1, 2, 3)), (9, (1, 2))):
+        saved(tmp_path / "home" / f"hpc_ckpt_{number}.ckpt", *values)
+    (tmp_path / "home" / "hpc_ckpt_x.ckpt").touch()
+    (tmp_path / "home" / "other_hpc_ckpt_77.ckpt").touch()
+    found = resumed_from("hpc", default_root_dir=tmp_path / "home")
+    assert found == (str(tmp_path / "home/hpc_ckpt_10.ckpt"), 5)
+    with pytest.raises(ValueError, match=r"'/nowhere' holds no hpc_ckpt_<N>\.ckpt; pass the path"):
+        resumed_from("hpc", default_root_dir="/nowhere")
+
+
+@pytest.mark.parametrize("newest", [0, 1, 2])
+def test_last_is_the_newest_of_all_callbacks(tmp_path: Path, newest: int) -> None:
+    """By the time of the file, whichever callback's it is; its name may have a version or more behind it."""
+    paths = [
+        saved(tmp_path / "a" / "last.ckpt", 1),
+        saved(tmp_path / "a" / "last-v1.ckpt", 1, 2),
+        saved(tmp_path / "b" / "on_exception.ckpt", 1, 2, 3),
+    ]
+    for index, path in enumerate(paths):
+        time = 1000 if index == newest else 900
+        os.utime(path, (time, time))
+    saved(tmp_path / "a" / "lasting.ckpt", 1, 2, 3, 4)
+    callbacks = (ModelCheckpoint(tmp_path / "a", save_top_k=0), OnExceptionCheckpoint(tmp_path / "b"))
+    found = resumed_from("last", *callbacks, enable_checkpointing=None)
+    assert found == (str(paths[newest]), newest + 3)
+
+
+def test_best(tmp_path: Path) -> None:
+    class Scored(Line):
+        def on_train_epoch_end(self) -> None:
+            self.log("score", [2.0, 1.0, 3.0][self.current_epoch])
+
+        def test_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("weight", self.weight)
+
+    made = trainer(ModelCheckpoint(tmp_path, monitor="score"), enable_checkpointing=None, max_epochs=3)
+    made.fit(Scored(), numbers(1, 2))
+    best = made.checkpoint_callback.best_model_path
+    assert best == str(tmp_path / "epoch=1-step=4.ckpt")
+    weight = torch.load(best, weights_only=True)["state_dict"]["weight"].item()
+    assert made.test(Scored(), numbers(1), ckpt_path="best", verbose=False) == [{"weight": weight}]
+    assert made.ckpt_path == best
+
+
+def test_a_registry_is_refused_by_name() -> None:
+    with pytest.raises(MisconfigurationException, match=r"ckpt_path='registry:mine'.*pass its path or URL"):
+        resumed_from("registry:mine")
+
+
+def test_a_sharded_directory_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "sharded").mkdir()
+    with pytest.raises(MisconfigurationException, match=r"consolidate_checkpoint .*sharded, and load what that writes"):
+        resumed_from(tmp_path / "sharded")
+    with pytest.raises(MisconfigurationException, match="is a directory"):
+        Line.load_from_checkpoint(tmp_path / "sharded")
