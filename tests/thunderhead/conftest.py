@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from thunderhead import warning
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 BUCKET = "checkpoints"
@@ -20,9 +22,10 @@ BUCKET = "checkpoints"
 def _one_thread_in_an_empty_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[None]:
-    """Files that a Trainer writes by default go to the test's own directory, and no test sees another's seed."""
+    """Files that a Trainer writes by default go to the test's own directory; no test sees another's seed or words."""
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.INFO, "thunderhead")
+    warning._said.clear()
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     threads = torch.get_num_threads()

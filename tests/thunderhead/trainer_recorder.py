@@ -63,11 +63,18 @@ class Plain(th.LightningModule):
     """One linear layer; three batches of training data, two of everything else."""
 
     def __init__(
-        self, *, interval: str = "epoch", plateau: bool = False, loaders: int = 1, manual: bool = False
+        self,
+        *,
+        interval: str = "epoch",
+        plateau: bool = False,
+        loaders: int = 1,
+        manual: bool = False,
+        scheduled: bool = True,
     ) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(4, 1)
         self.interval, self.plateau, self.loaders = interval, plateau, loaders
+        self.scheduled = scheduled
         self.automatic_optimization = not manual
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
@@ -85,17 +92,19 @@ class Plain(th.LightningModule):
         """Log the loss."""
         self.log("val_loss", (self.layer(batch[0]) - batch[1]).square().mean())
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Log something."""
         self.log("test_loss", 1.0)
 
-    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """Twice the input."""
         return 2 * batch[0]
 
     def configure_optimizers(self) -> Any:
-        """SGD with one scheduler."""
+        """SGD with one scheduler, or none."""
         optimizer = torch.optim.SGD(self.parameters(), 0.01)
+        if not self.scheduled:
+            return optimizer
         scheduler: Any = torch.optim.lr_scheduler.StepLR(optimizer, 1)
         if self.plateau:
             scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)

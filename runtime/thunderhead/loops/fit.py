@@ -29,6 +29,7 @@ from thunderhead.loops.manual import ManualStep
 from thunderhead.loops.position import Next
 from thunderhead.loops.progress import Progress
 from thunderhead.loops.step import AutomaticStep
+from thunderhead.trainer.hook_table import is_overridden
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -89,6 +90,7 @@ class FitLoop(Progress):
         data, results, metrics = self.data, t._train_results, t._metrics
         starts, ends = t._hooks["on_train_batch_start"], t._hooks["on_train_batch_end"]
         transfer, schedulers, step, validation = t._transfer(), t._schedulers, self._step, t._validation
+        may_skip = is_overridden("on_train_batch_start", t.lightning_module)  # what callbacks return says nothing
         assert data is not None
         assert step is not None
         at_boundary = results.in_batches = True
@@ -108,7 +110,7 @@ class FitLoop(Progress):
             if transfer is not None:
                 batch = transfer(batch, 0)
             results.batch, results.batch_size = batch, None
-            if starts and batch is not None and t._hooks.call("on_train_batch_start", batch, index) == -1:
+            if starts and batch is not None and t._hooks.call("on_train_batch_start", batch, index) == -1 and may_skip:
                 self._skip_epoch = True
                 schedulers.after_batch(steps=True, last=True)
                 break
