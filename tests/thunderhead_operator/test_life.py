@@ -112,6 +112,27 @@ async def test_missing_code_blocks_and_heals() -> None:
     assert world.events()[:3] == ["AttemptStarted", "Blocked", "Completed"]
 
 
+async def test_an_obstacle_of_an_earlier_attempt_blocks_no_later_one() -> None:
+    full = True
+
+    class Quota(Proxy):
+        async def around(self, name: str, call: Call, args: tuple[Any, ...]) -> Any:
+            if name == "create_child" and args[0] is Kind.POD and full:
+                raise Forbidden("exceeded quota: one-pod")
+            return await call()
+
+    world = World(done_after(3), wrap=Quota)
+    world.submit()
+    await world.run(lambda w: w.condition("Blocked") == ("True", "QuotaExceeded"))
+    world.edit_spec(suspend=True)
+    await world.run(lambda w: w.status.phase is Phase.SUSPENDED)
+    full = False
+    world.edit_spec(suspend=False)
+    await world.finish()
+    assert world.status.phase is Phase.COMPLETE
+    assert world.events().count("Blocked") == 1, world.events()
+
+
 async def test_a_quota_blocks_and_heals() -> None:
     allowed = 1
 

@@ -105,7 +105,8 @@ class Reconciler:
 
     async def _keep_promise(self, key: Key, memory: Memory, job: Obj, observed: Observed) -> float | None:
         """What the decision after a write asks of children. If it asks for another write, that is for the next pass."""
-        observed = replace(observed, quiet_s=0.0, code=await self._code(key, job, observed))
+        observed = replace(observed, quiet_s=0.0, refusals=memory.refusals)
+        observed = replace(observed, code=await self._code(key, job, observed))
         decision = decide(job, observed, self._now(), self._config)
         if not decision.actions or isinstance(decision.actions[0], WriteStatus):
             return 0.0
@@ -156,6 +157,8 @@ class Reconciler:
             del memory.ghosts[name]
         if performed.job is not None:
             memory.written_at = self._monotonic()
+            if section(performed.job, "status").get("attempt", 0) != attempt:
+                memory.refusals = ()  # what stood in the way of one attempt says nothing about the next
             return decision.requeue_after
         if not performed.acted:
             memory.busy_passes = 0
