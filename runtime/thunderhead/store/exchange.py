@@ -8,9 +8,11 @@ Only two patterns are needed: every rank reports to rank 0, and rank 0 announces
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from thunderhead.job.errors import (
@@ -24,6 +26,8 @@ from thunderhead.store.objects import Corrupt, Unavailable
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
+
+logger = logging.getLogger(__name__)
 
 _FAILURE: Final = "failure"
 _SLICE_S: Final = 0.5
@@ -104,12 +108,13 @@ class StoreExchange:
         self._monotonic = monotonic
 
     def set(self, key: str, value: bytes) -> None:
-        self._store.set(key, value)  # type: ignore[arg-type] # it takes bytes too and declares only str
+        with _while_it_lasts():
+            self._store.set(key, value)  # type: ignore[arg-type] # it takes bytes too and declares only str
 
     def get(self, key: str, timeout_s: float) -> bytes | None:
         deadline = self._monotonic() + timeout_s
         pause = _SHORTEST_PAUSE_S
-        try:
+        with _while_it_lasts():
             while not self._store.check([key]):
                 left = deadline - self._monotonic()
                 if left <= 0:
@@ -117,12 +122,19 @@ class StoreExchange:
                 self._sleep(min(pause, left))
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
             return bytes(self._store.get(key))
-        except RuntimeError as error:
-            # DistNetworkError where the connection broke, plain RuntimeError where the client was closed.
-            raise PeerFailed(f"the store that the ranks share is gone: {error}") from error
 
     def forget(self, key: str) -> None:
-        self._store.delete_key(key)
+        with _while_it_lasts():
+            self._store.delete_key(key)
+
+
+@contextmanager
+def _while_it_lasts() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        # DistNetworkError where the connection broke, plain RuntimeError where the client was closed.
+        raise PeerFailed(f"the store that the ranks share is gone: {error}") from error
 
 
 class Peers:
@@ -182,11 +194,18 @@ class Peers:
         return self._wait(f"{topic}/all", "rank 0")
 
     def fail(self, error: Exception) -> None:
-        """Leave the reason for every rank that waits, now or later; the first reason stands."""
-        if isinstance(error, PeerFailed) or self._exchange.get(_FAILURE, 0) is not None:
+        """Leave the reason for every rank that waits, now or later; the first reason stands.
+
+        Where the exchange is gone nobody waits on it, and the caller's own reason must not give way to that.
+        """
+        if isinstance(error, PeerFailed):
             return
         reason = {"type": type(error).__name__, "message": str(error), "rank": self.rank}
-        self._exchange.set(_FAILURE, json.dumps(reason).encode())
+        try:
+            if self._exchange.get(_FAILURE, 0) is None:
+                self._exchange.set(_FAILURE, json.dumps(reason).encode())
+        except PeerFailed as gone:
+            logger.warning("the other ranks cannot be told of %s: %s", reason["type"], gone)
 
     def _wait(self, key: str, who: str) -> Any:
         deadline = self._monotonic() + self._timeout_s

@@ -144,6 +144,31 @@ def test_a_lost_store_is_a_failed_peer() -> None:
         exchange.get("key", 60)
 
 
+@pytest.mark.parametrize("operation", ["set", "forget"])
+def test_writing_to_a_lost_store_is_a_failed_peer(operation: str) -> None:
+    server: dist.TCPStore | None = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    assert server is not None
+    exchange = StoreExchange(dist.TCPStore("127.0.0.1", server.port, is_master=False))
+    del server
+
+    def write() -> None:
+        for _ in range(1000):  # the first message into a closed connection may still be sent
+            exchange.set("key", b"x") if operation == "set" else exchange.forget("key")
+
+    with pytest.raises(PeerFailed, match="the store that the ranks share is gone"):
+        write()
+
+
+def test_a_lost_store_hides_no_reason_of_ones_own() -> None:
+    """The caller raises what it failed of: that rank 0's node died as well must not take its place."""
+
+    class Lost(LocalExchange):
+        def get(self, key: str, timeout_s: float) -> bytes | None:
+            raise PeerFailed("the store that the ranks share is gone")
+
+    Peers(Lost(), rank=1, world_size=2).fail(StorageRefused("no such bucket"))
+
+
 def test_a_wait_is_woken_by_a_failure_within_its_slices() -> None:
     exchange = LocalExchange()
     started = threading.Event()
