@@ -84,6 +84,8 @@ class Session:
         finally:
             await self.kubelet.close()
             self._show_logs()
+            for fault in self.faults:
+                self.line.say(f"--kill-pod {fault} never struck: the job did not come so far")
             self.line.close()
         return self.cluster.status
 
