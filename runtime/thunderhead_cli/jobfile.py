@@ -88,10 +88,20 @@ def _documents(path: Path) -> list[Mapping[str, Any]]:
     try:
         documents = [d for d in yaml.load_all(text, Loader=_StrictLoader) if d is not None]  # a SafeLoader
     except yaml.YAMLError as error:
-        raise JobFileError(f"{path}: is no valid YAML: {' '.join(str(error).split())}") from error
+        raise JobFileError(f"{path}: {_what_is_wrong(error)}") from error
     except JobFileError as error:
         raise JobFileError(f"{path}: {error}") from error
     for document in documents:
         if not isinstance(document, Mapping):
             raise JobFileError(f"{path}: holds a {type(document).__name__} where an object with a kind is expected")
     return documents
+
+
+def _what_is_wrong(error: yaml.YAMLError) -> str:
+    """The place first, then the rule; without the excerpt, which needs lines of its own."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return f"is no valid YAML: {' '.join(str(error).split())}"
+    context, begin = getattr(error, "context", None), getattr(error, "context_mark", None)
+    since = "" if context is None or begin is None else f" ({context} that begins in line {begin.line + 1})"
+    return f"line {mark.line + 1}, column {mark.column + 1}: is no valid YAML: {problem}{since}"

@@ -14,8 +14,8 @@ from thunderhead_cli.local.logs import Logs
 
 app = typer.Typer(
     name="thunderhead",
-    help="PyTorch training on Kubernetes with recovery owned end to end.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -30,7 +30,25 @@ def main() -> None:
     app()
 
 
-@app.command()
+def _say_version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@app.callback(epilog="Every option, exit code and environment variable: docs/reference/command.md")
+def thunderhead(
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """PyTorch training on Kubernetes with recovery owned end to end.
+
+    Begin with: thunderhead run -f job.yaml
+    """
+
+
+@app.command(short_help="Run a job file on this machine.")
 def run(
     file: FileOption,
     fresh: Annotated[
@@ -49,7 +67,9 @@ def run(
     ] = None,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Directory of all runs.")] = Path("runs"),
     logs: Annotated[Logs, typer.Option(help="Whose output is shown while the job runs.")] = Logs.RANK0,
-    progress_seconds: Annotated[float, typer.Option(help="Between two progress lines in a log.")] = 5.0,
+    progress_seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Between two progress lines where there is no terminal.")
+    ] = 5.0,
 ) -> None:
     """Run a job file on this machine, without a cluster: pods become processes.
 
@@ -76,7 +96,7 @@ def run(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(short_help="Say what is wrong with a job file.")
 def validate(file: FileOption) -> None:
     """Say what the API server would refuse in a job file.
 
@@ -86,13 +106,13 @@ def validate(file: FileOption) -> None:
     typer.echo(f"{file}: TrainingJob {job.job['metadata']['name']!r} is valid")
 
 
-@app.command()
+@app.command(short_help="Print the version.")
 def version() -> None:
     """Print the version of this installation."""
     typer.echo(f"thunderhead {distribution_version('thunderhead')}")
 
 
-@app.command("verify-checkpoints")
+@app.command("verify-checkpoints", short_help="Read back every committed checkpoint.")
 def verify_checkpoints(
     uri: Annotated[
         str, typer.Argument(metavar="URI", help="s3://bucket/prefix or file:///path: of a manifest, a job, or several.")

@@ -39,7 +39,12 @@ def test_config_maps_beside_the_job_are_kept(tmp_path: Path) -> None:
         ("", "holds nothing; write exactly one object of kind TrainingJob"),
         (MAP, "holds ConfigMap; write exactly one"),
         (f"{JOB}---\n{JOB}", "holds TrainingJob, TrainingJob; write exactly one"),
-        ("a: [1", "no valid YAML"),
+        (
+            "a: [1\n",
+            "line 2, column 1: is no valid YAML: expected ',' or ']', but got '<stream end>' "
+            "(while parsing a flow sequence that begins in line 1)",
+        ),
+        ("a: 1\n b: 2\n", "line 2, column 3: is no valid YAML: mapping values are not allowed here"),
         ("- a", "holds a list where an object with a kind is expected"),
         ("kind: TrainingJob\nspec: {nodes: 1, nodes: 2}", "line 2: the key 'nodes' is written twice"),
     ],

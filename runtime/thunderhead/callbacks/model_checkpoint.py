@@ -20,6 +20,7 @@ from thunderhead.checkpoint import file
 from thunderhead.checkpoint.alone import write_alone
 from thunderhead.checkpoint.places import is_url, lies_in, normal, place_of, same
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
+from thunderhead.job import attached
 from thunderhead.job.link import Ask
 from thunderhead.warning import say, warn
 
@@ -87,6 +88,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         self.dirpath: str | None = None if dirpath is None else normal(dirpath)
         if self.dirpath is not None:
             place_of(self.dirpath)
+        self._chosen = dirpath is not None
         self.filename = filename
         self.monitor = monitor
         self.verbose = verbose
@@ -358,10 +360,9 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         self.best_model_path = state_dict.get("best_model_path", "")
         saved = state_dict.get("dirpath", self.dirpath)
         if saved != self.dirpath:
-            warn(
-                f"dirpath changed from {saved!r} to {self.dirpath!r}; of the checkpoints kept there only "
-                "best_model_path is known"
-            )
+            # Each pod of a job has a directory of its own, which nobody has chosen and nobody can keep.
+            if self._chosen or attached() is None:
+                warn(f"dirpath changed from {saved!r} to {self.dirpath!r}; of what is there only the best is known")
             return
         self.best_model_score = state_dict.get("best_model_score")
         self.kth_best_model_path = state_dict.get("kth_best_model_path", self.kth_best_model_path)

@@ -10,6 +10,8 @@ from thunderhead_api.messages import MetricValue, StatusReply
 
 _ERASE = "\r\x1b[2K"
 _SHOWN_METRICS = 4
+_COUNTERS = ("epoch", "step")
+_ADDED = ("samples_per_second",)
 
 
 def duration(seconds: float) -> str:
@@ -40,9 +42,14 @@ def progress_line(reply: StatusReply, *, nodes: str, elapsed_s: float) -> str:
 
 
 def metrics_shown(metrics: dict[str, MetricValue]) -> list[str]:
-    """The first few metrics as ``name=value``; a loop's own counters say nothing a person wants here."""
-    names = [name for name in metrics if name not in ("epoch", "step")]
+    """The few metrics that a person wants most, as ``name=value``."""
+    names = sorted((name for name in metrics if name not in _COUNTERS), key=_rank)
     return [f"{name}={_number(metrics[name])}" for name in names[:_SHOWN_METRICS]]
+
+
+def _rank(name: str) -> tuple[bool, bool, str]:
+    """What was logged before what the runtime adds, and a value before its newest step or the epoch's copy of it."""
+    return name in _ADDED or name.startswith("lr"), name.endswith(("_step", "_epoch")), name
 
 
 def _number(value: MetricValue) -> str:

@@ -199,6 +199,15 @@ def test_another_directory_keeps_only_the_best_path(tmp_path: Path) -> None:
     assert (callback.best_model_path, callback.best_k_models) == ("old/best.ckpt", {})
 
 
+def test_a_pods_own_directory_changes_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thunderhead.callbacks.model_checkpoint.attached", object)
+    callback = ModelCheckpoint(monitor="score")
+    callback.dirpath = str(tmp_path / "second pod")
+    callback.load_state_dict(ModelCheckpoint(tmp_path / "first pod", monitor="score").state_dict())
+    with pytest.warns(UserWarning, match="dirpath changed"):
+        ModelCheckpoint(tmp_path / "new").load_state_dict(ModelCheckpoint(tmp_path / "old").state_dict())
+
+
 def test_save_on_exception(tmp_path: Path) -> None:
     class Failing(Scored):
         def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from thunderhead_api.messages import CommittedCheckpoint, StatusReply
-from thunderhead_cli.local.progress import ProgressLine, duration, progress_line
+from thunderhead_cli.local.progress import ProgressLine, duration, metrics_shown, progress_line
 
 REPLY = StatusReply(
     uid="u",
@@ -36,6 +36,12 @@ def test_line_says_everything() -> None:
 def test_line_does_without_what_is_not_known_yet() -> None:
     bare = StatusReply(uid="u", attempt=1, node_rank=0, phase="Starting", world_size=4)
     assert progress_line(bare, nodes="0/2", elapsed_s=0) == "[0:00]  attempt 1  starting  epoch 0  step 0  pods 0/2"
+
+
+def test_what_was_logged_comes_before_what_the_runtime_adds() -> None:
+    names = ["epoch", "loss", "loss_epoch", "loss_step", "lr", "lr-Adam", "samples_per_second", "val_loss"]
+    shown = metrics_shown(dict.fromkeys(names, 1.0))
+    assert shown == ["loss=1", "val_loss=1", "loss_epoch=1", "loss_step=1"]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.9, "0:00"), (75, "1:15"), (3675, "1:01:15")])
