@@ -60,7 +60,9 @@ def problem(words: list[str], here: Path = ROOT) -> str | None:
 
 def _thunderhead(arguments: list[str], here: Path) -> str | None:
     group: Any = typer.main.get_command(app)
-    arguments = [str(here / word) if word.endswith((".yaml", ".json")) else word for word in arguments]
+    arguments = [
+        str((here if (here / word).exists() else ROOT) / word) if ".yaml" in word else word for word in arguments
+    ]
     try:
         with typer.Context(group, info_name="thunderhead") as context:
             if arguments[0].startswith("-"):

@@ -1,4 +1,4 @@
-"""The commands of the guides, carried out: torchrun, a script by hand, a job on this machine, Lightning's imports."""
+"""The commands of guides and quickstart, carried out: torchrun, a script by hand, jobs, scripts for Lightning."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from doc_run import Page  # noqa: E402 - the harness of the pages' other tests
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-@pytest.mark.parametrize("guide", ["devices", "migrating"])
-def test_commands_of_a_guide(guide: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", ["docs/guides/devices.md", "docs/guides/migrating.md", "docs/quickstart.md"])
+def test_commands_of_a_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for variable in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         monkeypatch.delenv(variable, raising=False)
     try:
-        Page(ROOT / f"docs/guides/{guide}.md", tmp_path, commands=True).run()
+        Page(ROOT / page, tmp_path, commands=True).run()
     finally:
         compat.uninstall()
         for variable in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from thunderhead_cli.main import app
 
+PAGE = (Path(__file__).parents[2] / "docs/reference/command.md").read_text()
 EXAMPLE = Path(__file__).parents[2] / "examples/digits/job.yaml"
 RUNNER = CliRunner()
 
@@ -39,17 +42,38 @@ def test_validate_names_field_value_and_rule(tmp_path: Path, wrong: str, right: 
     assert result.stdout == ""
 
 
-def test_version_is_printed() -> None:
-    result = RUNNER.invoke(app, ["version"])
+@pytest.mark.parametrize("word", ["version", "--version"])
+def test_version_is_printed(word: str) -> None:
+    result = RUNNER.invoke(app, [word])
     assert result.exit_code == 0
     assert result.stdout.startswith("thunderhead 0.")
 
 
+@pytest.mark.parametrize("option", ["--help", "-h"])
 @pytest.mark.parametrize("command", [[], ["validate"], ["version"], ["run"], ["verify-checkpoints"]])
-def test_help_is_there(command: list[str]) -> None:
-    result = RUNNER.invoke(app, [*command, "--help"])
+def test_help_is_there(command: list[str], option: str) -> None:
+    result = RUNNER.invoke(app, [*command, option])
     assert result.exit_code == 0
     assert "Usage" in result.stdout
+
+
+def test_help_says_each_command_in_a_whole_sentence() -> None:
+    listed = RUNNER.invoke(app, ["--help"]).stdout.partition("Commands:")[2]
+    assert "..." not in listed
+    assert listed.count(".\n") >= 4
+
+
+def test_the_page_of_the_command_has_every_command_and_option() -> None:
+    group: Any = typer.main.get_command(app)
+    wanted = {
+        option
+        for command in (group, *group.commands.values())
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("-")
+    }
+    missing = [word for word in {*group.commands, *wanted} if word not in PAGE]
+    assert not missing
 
 
 def test_verify_checkpoints_tells_an_empty_place_from_a_whole_one(tmp_path: Path) -> None:
