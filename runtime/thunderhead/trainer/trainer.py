@@ -168,7 +168,6 @@ class Trainer(Configuration, TrainerInternals):
         self._position = Position()
         self._control: Control | None = None
         self._in_job = False
-        self._fits = 0
         self._sigterm = False
         self._resumed_rng: Callable[[], None] | None = None
         self._resume_validation_data: list[dict[str, Any]] | None = None
