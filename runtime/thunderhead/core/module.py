@@ -165,6 +165,9 @@ class LightningModule(
 
         Returns:
             The loss (a tensor with one element), a dict with it under ``loss``, or None to skip this batch.
+
+        Raises:
+            MisconfigurationException: not overridden.
         """
         raise MisconfigurationException(f"{type(self).__name__} has no training_step; Trainer.fit needs one")
 

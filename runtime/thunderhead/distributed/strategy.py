@@ -28,6 +28,10 @@ _waits = itertools.count()
 class Strategy:
     """One process, one device; also the interface of all strategies.
 
+    Args:
+        device: where the module and its batches go; the Trainer's choice by default.
+        place: this process among all; the environment says it by default.
+
     Attributes:
         model: what runs the training step: the module, or its wrapper.
         launcher: starts the other processes of this node, where nobody else did.
