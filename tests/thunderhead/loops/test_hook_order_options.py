@@ -307,6 +307,10 @@ class Noting(Logger):
         """The graph."""
         self._seen.append("logger.log_graph")
 
+    def save(self) -> None:
+        """Write out."""
+        self._seen.append("logger.save")
+
     def finalize(self, status: str) -> None:
         """The end."""
         self._seen.append(f"logger.finalize {status}")
@@ -335,8 +339,11 @@ def test_when_loggers_are_asked() -> None:
         ("m.prepare_data", "logger.experiment"),
         ("m.on_fit_start", "logger.log_hyperparams {'rate': 0.5}"),
         ("m.on_fit_start", "logger.log_graph"),
+        ("m.on_fit_start", "logger.save"),
         ("m.on_train_batch_end", "logger.log_metrics ['epoch', 'train_loss']"),
         ("m.on_validation_epoch_end", "logger.log_metrics ['epoch', 'val_loss']"),
+        ("m.on_validation_epoch_end", "logger.save"),
+        ("m.on_train_epoch_end", "logger.save"),
         ("m.teardown", "logger.finalize success"),
     ]
 
