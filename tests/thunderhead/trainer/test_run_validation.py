@@ -54,6 +54,15 @@ def test_sanity_check(steps: int | None, batches: int) -> None:
     assert made.callback_metrics == {"seen": 1.0}
 
 
+def test_loaders_that_nobody_reads_are_said() -> None:
+    class Blind(Line):
+        validation_step = th.LightningModule.validation_step
+
+    with pytest.warns(UserWarning, match="Blind has no validation_step, so val_dataloaders is not used"):
+        _, made = run(Blind(), val=numbers(1))
+    assert not made.enable_validation
+
+
 def test_how_many_batches_a_sanity_check_has() -> None:
     found: list[Any] = []
 
