@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from thunderhead_operator.plan.config import Config
@@ -71,11 +72,18 @@ def _config(options: argparse.Namespace) -> Config:
         "node_loss_toleration_s": options.node_loss_toleration_seconds,
     }
     if options.agent_peers is not None:
-        peers = json.loads(options.agent_peers)
-        if not isinstance(peers, list) or not all(isinstance(peer, dict) for peer in peers):
-            raise SystemExit(f"--agent-peers {options.agent_peers!r} is no JSON list of objects (NetworkPolicyPeer)")
-        given["agent_peers"] = tuple(peers)
+        given["agent_peers"] = _peers(options.agent_peers)
     return Config(**given)
+
+
+def _peers(text: str) -> tuple[dict[str, Any], ...]:
+    try:
+        peers = json.loads(text)
+    except ValueError:
+        peers = None
+    if not isinstance(peers, list) or not all(isinstance(peer, dict) for peer in peers):
+        raise SystemExit(f"--agent-peers {text!r} is no JSON list of objects (NetworkPolicyPeer)")
+    return tuple(peers)
 
 
 def _own_namespace() -> str:
@@ -92,7 +100,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """See the base class."""
         said = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),

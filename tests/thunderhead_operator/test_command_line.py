@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
+from collections.abc import Iterator
 
 import pytest
 
 from thunderhead_operator import __main__ as command
 from thunderhead_operator.plan.config import Config
+
+
+@pytest.fixture(autouse=True)
+def _zone() -> Iterator[None]:
+    """A test may set TZ; the process believes it until told again."""
+    yield
+    time.tzset()
 
 
 def config(*argv: str) -> Config:
@@ -29,7 +38,7 @@ def test_peers_and_tolerations_reach_decisions() -> None:
     assert (made.runtime_image, made.node_loss_toleration_s) == ("runtime:1", 7)
 
 
-@pytest.mark.parametrize("wrong", ['{"podSelector": {}}', '["a"]'])
+@pytest.mark.parametrize("wrong", ['{"podSelector": {}}', '["a"]', "prometheus", ""])
 def test_peers_that_are_none(wrong: str) -> None:
     with pytest.raises(SystemExit, match="--agent-peers"):
         config(f"--agent-peers={wrong}")
@@ -40,10 +49,14 @@ def test_namespaces_repeat() -> None:
     assert options.namespace == ["a", "b"]
 
 
-def test_log_lines_are_json() -> None:
+def test_log_lines_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
     record = logging.LogRecord("x", logging.WARNING, "f", 1, "pass of %s/%s", ("team", "digits"), None)
+    record.created, record.msecs = 1_767_225_600.25, 250.0
     said = json.loads(command.JsonFormatter().format(record))
     assert (said["level"], said["message"]) == ("WARNING", "pass of team/digits")
+    assert said["time"] == "2026-01-01T00:00:00.250Z", "whatever the zone of the machine"
     try:
         raise ValueError("ours")
     except ValueError:
