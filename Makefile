@@ -5,7 +5,7 @@ BIN := .venv/bin
 REPORTS := build/reports
 TEST_WORKERS ?= 2
 
-.PHONY: help setup setup-runtime demo test lint bench
+.PHONY: help setup setup-runtime demo test lint bench bench-trainer
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +30,11 @@ lint: setup ## ruff, mypy --strict, import contracts, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m thunderhead_api.schema --check
 
-bench: ## side-by-side benchmarks, results in bench/results
+bench: ## side-by-side benchmarks that need no cluster, results in bench/results
+bench: bench-trainer
+
+bench-trainer: ## the trainer's figures beside a raw loop, Lightning and Fabric (BENCH_ARGS="--quick")
 	@tools/setup.sh bench
-	$(BIN)/python -m bench
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench $(BENCH_ARGS)
 
 -include e2e/cluster.mk

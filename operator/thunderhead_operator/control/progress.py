@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -53,7 +54,7 @@ def pod_address(pod: Obj) -> Address | None:
 
 
 def parse_status(body: bytes, *, uid: str, attempt: int) -> StatusReply | None:
-    """The answer, if it is one of this treaty, job and attempt."""
+    """The answer, if it is one of this treaty, job and attempt, and every number in it is one."""
     try:
         reply = StatusReply.model_validate_json(body)
     except ValidationError as error:
@@ -61,7 +62,18 @@ def parse_status(body: bytes, *, uid: str, attempt: int) -> StatusReply | None:
         return None
     if (reply.treaty, reply.uid, reply.attempt) != (TREATY_VERSION, uid, attempt):
         return None
-    return reply
+    if not all(math.isfinite(x) for x in (reply.training_seconds, reply.step_seconds or 0.0)):
+        return None
+    return reply.model_copy(update={"metrics": _tidy(reply.metrics)})
+
+
+def _tidy(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: what is no finite number is written as a word."""
+    words = {math.inf: "Infinity", -math.inf: "-Infinity"}
+    return {
+        name: value if isinstance(value, str) or math.isfinite(value) else words.get(value, "NaN")
+        for name, value in metrics.items()
+    }
 
 
 class ProgressPuller:

@@ -15,9 +15,10 @@ from thunderhead.checkpoint.content import OWN_KEY, dump
 from thunderhead.job.board import Phase, Word
 from thunderhead.job.errors import InvalidConfiguration, Stopped
 from thunderhead.job.link import Ask, CheckpointPolicy, JobLink, Restored
-from thunderhead.job.stop import NEVER
+from thunderhead.job.stop import NEVER, evaluation_tick
 from thunderhead.loops.control import Control
 from thunderhead.loops.position import Position
+from thunderhead.results.host_copy import NamedCopies
 from thunderhead.rng import capture_rng, restore_rng
 from thunderhead.warning import warn
 
@@ -59,6 +60,7 @@ class JobControl(Control):
         # Not in the sanity check, before there is anything to save; anywhere in an evaluation that is its own purpose.
         self._may_stop = not self._fitting
         self._published: tuple[int, int] | None = None
+        self._coming: NamedCopies | None = None
 
     # --- at the ends ---------------------------------------------------------------------------------------------
 
@@ -91,7 +93,7 @@ class JobControl(Control):
         """Everything is done: the last commit, if there is something to commit."""
         if self._fitting:
             self._save(position)
-            self._publish(time.monotonic_ns())
+            self._publish(time.monotonic_ns(), wait=True)
         self._link.checkpoints.close()
         self.phase(Phase.DONE)
 
@@ -135,7 +137,7 @@ class JobControl(Control):
 
         In the middle of an accumulation window there is nothing to commit, and validation is not interrupted.
         """
-        super().before_validation(position, boundary=boundary)
+        self._may_stop = boundary
         if boundary and self._saved_step != position.step:
             self._staged = _detached(self.state(position))
         self.phase(Phase.VALIDATE)
@@ -143,12 +145,16 @@ class JobControl(Control):
     def in_evaluation(self, position: Position, loader: int, batch: int | None) -> None:
         """Before each evaluation batch, and before the collectives that end a loader (None): may this rank go on?"""
         self._words[Word.BEAT_NS] = time.monotonic_ns()
-        super().in_evaluation(position, loader, batch)
+        if not self._may_stop:
+            return
+        tick = evaluation_tick(position.step, loader, batch)
+        self._stop.running = tick + 1
+        if tick >= self._stop.limit:
+            self._resolve(tick, position)
 
     def after_validation(self) -> None:
         """Validation is over; the next step's time begins now."""
-        super().after_validation()
-        self._staged = None
+        self._staged, self._may_stop = None, False
         self.phase(Phase.TRAIN)
         self._beat_ns = time.monotonic_ns()
 
@@ -202,7 +208,7 @@ class JobControl(Control):
         content["state_dict"] = {k: v for k, v in content["state_dict"].items() if k not in buffers}
         replicated = {key: content.pop(key) for key in _REPLICATED}
         replicated["position"] = position.state_dict()
-        replicated["should_stop"] = trainer.fit_loop.stops
+        replicated["should_stop"] = trainer.should_stop
         local = {
             "rng": capture_rng(),
             "data": trainer._training_data_state(position),
@@ -230,18 +236,25 @@ class JobControl(Control):
         self.phase(Phase.TRAIN)
         self._beat_ns = time.monotonic_ns()
 
-    def _publish(self, now: int) -> None:
+    def _publish(self, now: int, *, wait: bool = False) -> None:
         self._publish_ns = now + _PUBLISH_EVERY_NS
         trainer = self._trainer
         samples = trainer.fit_loop.samples - self._first_samples
         self._words[Word.SAMPLES] = samples
-        values = {name: value.item() for name, value in trainer._metrics.callback.items() if value.numel() == 1}
+        values = self._numbers(wait=wait or trainer._train_results.host)
         for index, optimizer in enumerate(trainer.optimizers):
             values["lr" if index == 0 else f"lr_{index}"] = float(optimizer.param_groups[0]["lr"])
         if self._published is not None and now > self._published[0]:
             values["samples_per_second"] = (samples - self._published[1]) / (now - self._published[0]) * 1e9
         self._published = (now, samples)
         self._link.board.publish_metrics(dict(sorted(values.items())[:_MAX_METRICS]))
+
+    def _numbers(self, *, wait: bool) -> dict[str, float]:
+        """The newest values. From a device those of the last time, which have come over while training went on."""
+        found = {name: value for name, value in self._trainer._metrics.callback.items() if value.numel() == 1}
+        coming, self._coming = self._coming, NamedCopies(found)
+        ready = self._coming if wait else coming
+        return {} if ready is None else ready.numbers()
 
 
 def content_of(restored: Restored) -> dict[str, Any]:

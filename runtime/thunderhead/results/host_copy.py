@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -31,3 +33,23 @@ class HostCopy:
             self._event.synchronize()
         found: list[float] = self._host.tolist()
         return found
+
+
+class NamedCopies:
+    """Copies of named values that may live on different devices, started together.
+
+    Args:
+        values: tensors of one element each, by name.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        names: dict[torch.device, list[str]] = {}
+        for name, value in values.items():
+            names.setdefault(value.device, []).append(name)
+        self._copies = [(found, HostCopy([values[name] for name in found])) for found in names.values()]
+
+    def numbers(self) -> dict[str, float]:
+        """The values, by name; waits for the copies."""
+        return {
+            name: number for names, copy in self._copies for name, number in zip(names, copy.numbers(), strict=True)
+        }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from thunderhead.results.entry import Entry, Mean, MetricEntry
+from thunderhead.results.entry import Entry, Mean, MetricEntry, as_number
 from thunderhead.results.host_copy import HostCopy
 from thunderhead.results.store import Results, Views
 
@@ -51,12 +51,15 @@ class Metrics:
     @property
     def bar(self) -> dict[str, float]:
         """What the progress bar shows now."""
-        return self._merge_current().bar
+        shown = self._merge_current().bar
+        shown.update({name: as_number(value) for name, value in shown.items()})
+        return shown
 
     def _merge_current(self) -> Views:
         results = self._trainer._sink.results
         if results is not None:
-            if not results.host:
+            # Step values are there already, as they were logged; only what is reduced needs all of them on the host.
+            if not results.host and not results.in_batches:
                 results.fold()
             self.keep(results.views(results.in_batches))
         return self._kept
@@ -161,7 +164,7 @@ class Metrics:
         return {
             "log": {name: _plain(value) for name, value in kept.log.items()},
             "callback": {name: _plain(value) for name, value in kept.callback.items()},
-            "bar": dict(kept.bar),
+            "bar": {name: as_number(value) for name, value in kept.bar.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -174,9 +177,7 @@ class Metrics:
 
 
 def reduce_over_ranks(entries: list[Entry], trainer: Trainer) -> None:
-    """Reduce all entries that want it over all ranks, at most one collective per kind however many there are.
-
-    Values with a ``sync_dist_group`` of their own are reduced over that, with a collective per group.
+    """Reduce all entries that want it over all ranks, at most three collectives however many there are.
 
     A rank that logged nothing (it had no batch) takes part with neutral values, once the ranks have told each other
     what they logged; they only do so when they find that they differ.
@@ -192,22 +193,16 @@ def reduce_over_ranks(entries: list[Entry], trainer: Trainer) -> None:
     if not names:
         return
     for kind, operation in (("Mean", "sum"), ("Sum", "sum"), ("Min", "min"), ("Max", "max")):
-        found = [wanted.get(key) for key, name in names if name == kind]
-        # Nearly always one, of all ranks: that of values for which no sync_dist_group was named.
-        for group in dict.fromkeys(map(_group_of, found)):
-            members = [entry for entry in found if _group_of(entry) is group]
-            _reduce_kind(members, kind, operation, strategy, group)
+        keys = [key for key, found in names if found == kind]
+        if keys:
+            _reduce_kind([wanted.get(key) for key in keys], kind, operation, strategy)
 
 
-def _group_of(entry: Entry | None) -> Any:
-    return None if entry is None else entry.spec.group
-
-
-def _reduce_kind(entries: list[Entry | None], kind: str, operation: str, strategy: Any, group: Any) -> None:
+def _reduce_kind(entries: list[Entry | None], kind: str, operation: str, strategy: Any) -> None:
     neutral = {"Mean": 0.0, "Sum": 0.0, "Min": math.inf, "Max": -math.inf}[kind]
     pairs = [entry.state() if entry is not None else (neutral, 0.0) for entry in entries]
     packed = torch.tensor(pairs, dtype=torch.float64, device=strategy.root_device)
-    totals = strategy.reduce(packed, group=group, reduce_op=operation).tolist()
+    totals = strategy.reduce(packed, reduce_op=operation).tolist()
     for entry, (total, weight) in zip(entries, totals, strict=True):
         if isinstance(entry, Mean):
             entry.synced = total / weight if weight else math.nan

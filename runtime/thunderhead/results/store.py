@@ -21,11 +21,14 @@ _FOLD_AFTER = 64
 
 @dataclass(slots=True)
 class Views:
-    """Values by name: for loggers, for callbacks (both as tensors) and for the progress bar (as numbers)."""
+    """Values by name: for loggers, for callbacks (both as tensors) and for the progress bar (as they were logged).
+
+    Making one waits for no device; only who shows the bar turns its values into numbers.
+    """
 
     log: dict[str, Tensor] = field(default_factory=dict)
     callback: dict[str, Tensor] = field(default_factory=dict)
-    bar: dict[str, float] = field(default_factory=dict)
+    bar: dict[str, Any] = field(default_factory=dict)
 
 
 class Results:
@@ -139,7 +142,7 @@ class Results:
                 found.callback[entry.name + entry.suffix] = tensor
                 found.callback[label] = tensor
             if spec.prog_bar:
-                found.bar[label] = as_number(value)
+                found.bar[label] = value
         return found
 
     def step_tensors(self) -> tuple[list[str], list[Any]]:

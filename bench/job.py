@@ -1,0 +1,32 @@
+"""The job that a worker's trainer reports to: the agent's own link, with its page, its stop thread and its store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from thunderhead import job
+from thunderhead.job.board import Board, Word
+from thunderhead.job.link import CheckpointPolicy
+from thunderhead.job.stop import StopAgreement
+from thunderhead.store import open_job_checkpoints
+from thunderhead_agent.link import AgentLink
+
+
+@contextmanager
+def inside_a_job(folder: Path) -> Iterator[Board]:
+    """Trainers made within this context run as in a job of one worker; the board they write to."""
+    board = Board.create(folder / "board")
+    stop = StopAgreement(asked=lambda: board.words[Word.STOP] != 0)
+    checkpoints = open_job_checkpoints(
+        (folder / "store").as_uri(), namespace="bench", job="bench", uid="bench", attempt=1, rank=0, world_size=1
+    )
+    policy = CheckpointPolicy(every_seconds=3600.0)
+    job.attach(AgentLink(board=board, checkpoints=checkpoints, policy=policy, stop=stop))
+    stop.start()
+    try:
+        yield board
+    finally:
+        stop.close()
+        job.attach(None)
