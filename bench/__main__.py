@@ -1,7 +1,7 @@
 """Benchmarks that need no cluster. All sides of one take turns in one run, on one CPU thread.
 
-With no name, or with `trainer`, all of them run (about a quarter of an hour on a quiet machine) and the table and its
-JSON are kept as bench/results/trainer.md and .json. With names only those run; they are printed, and kept where --out says.
+With no name, or with `trainer`, all of them run (some ten minutes on a quiet machine); the table and its JSON are kept
+as bench/results/trainer.md and .json. With names only those run; they are printed, and kept where --out says.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def collectives_per_step(side: str) -> float:
 
 def numbered() -> int:
     """Collectives started so far in all groups of this process."""
-    groups = dist.distributed_c10d._world.pg_map
+    groups: Any = dist.distributed_c10d._world.pg_map
     return sum(group._get_sequence_number_for_group() for group in groups)
 
 
@@ -89,7 +89,7 @@ def in_trainer(package: str, *more: Any) -> int:
     api = importlib.import_module(package)
     seen: dict[int, int] = {}
 
-    class Watch(api.Callback):  # type: ignore[misc]  # whose it is is an argument
+    class Watch(api.Callback):  # type: ignore[misc, name-defined]  # whose it is is an argument
         def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
             if batch_idx in (FIRST, LAST):
                 seen[batch_idx] = numbered()

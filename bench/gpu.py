@@ -51,7 +51,8 @@ class Block(nn.Module):
         q, k, v = parts.permute(2, 0, 3, 1, 4)
         found = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(found.transpose(1, 2).reshape(batch, length, width))
-        return x + self.mlp(self.norms[1](x))
+        more: Tensor = self.mlp(self.norms[1](x))
+        return x + more
 
 
 class GPT(nn.Module):

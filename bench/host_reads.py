@@ -1,8 +1,9 @@
 """Values that a trainer reads from the device per step: each would make the host wait for the device.
 
-Counted without a device, on the way that values of a device take: ``Results.host`` is switched off, and every ``item``,
-``tolist``, ``numpy`` and ``cpu`` of any tensor counts, by torch's profiler where it is an operator. What is brought over
-by a copy that was started earlier (``HostCopy``) is counted apart: it waits only for work that was queued long before.
+Counted without a device, on the way that values of a device take: ``Results.host`` is switched off, and every
+``item``, ``tolist``, ``numpy`` and ``cpu`` of any tensor counts, by torch's profiler where it is an operator. What is
+brought over by a copy that was started earlier (``HostCopy``) is counted apart: it waits only for work that was queued
+long before.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def host_reads(package: str, *more: Any) -> Reads:
     api = importlib.import_module(package)
     counter = Counter()
 
-    class Watch(api.Callback):  # type: ignore[misc]  # whose it is is an argument
+    class Watch(api.Callback):  # type: ignore[misc, name-defined]  # whose it is is an argument
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
             if package == OURS:
                 trainer._train_results.host = False

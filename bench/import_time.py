@@ -27,10 +27,10 @@ def run(*, quick: bool) -> list[Result]:
             if (seconds := _seconds(statement)) and number > 0:
                 found[statement].append(seconds)
     rows = []
-    for statement, seconds in found.items():
+    for statement, measured in found.items():
         limit = 0.3 if "thunderhead" in statement else None
-        rows.append(row(f"`{statement}`: CPU", [cpu for _, cpu in seconds], at_most=limit, digits=3))
-        rows.append(row(f"`{statement}`: elapsed", [wall for wall, _ in seconds], digits=3))
+        rows.append(row(f"`{statement}`: CPU", [cpu for _, cpu in measured], at_most=limit, digits=3))
+        rows.append(row(f"`{statement}`: elapsed", [wall for wall, _ in measured], digits=3))
     return [
         Result(
             name="import",

@@ -1,9 +1,9 @@
 """Short pairs: blocks of a framework's steps and of a raw loop's, in turn, inside one run of the framework.
 
-The loader that the framework reads is the stopwatch. It hands out one block of batches, and before it hands out the
-next it trains as many batches itself, without the framework; every other pair the other way round. Both halves of a pair
-are milliseconds apart in one process, so what disturbs the machine meets both, and the difference or ratio of a pair is
-steady where the times are not. Start-up, warm-up and the end of the run are outside of every block.
+The loader that the framework reads is the stopwatch. It hands out one block of batches, and before it hands out
+the next it trains as many batches itself, without the framework; every other pair the other way round. Both halves of a
+pair are milliseconds apart in one process, so what disturbs the machine meets both, and the difference or ratio of a
+pair is steady where the times are not. Start-up, warm-up and the end of the run are outside of every block.
 """
 
 from __future__ import annotations

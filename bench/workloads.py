@@ -44,7 +44,7 @@ LARGER = Workload("step of 5 ms and more", width=512, depth=6, batch_size=128)
 class NullOptimizer(torch.optim.SGD):
     """Evaluates the closure, changes nothing."""
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]  # torch's overloads
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         return closure() if closure is not None else None
 
     def zero_grad(self, set_to_none: bool = True) -> None:
