@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.loops.signature import check_dataloader_idx, refuse_removed, takes
+from thunderhead.loops.own_iteration import DataloaderIter
+from thunderhead.loops.signature import check_dataloader_idx, refuse_removed, takes, wants_iterator
 from thunderhead.results.store import Results
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.trainer.state import RunningStage
@@ -154,6 +155,10 @@ class EvaluationLoop:
         starts, ends = hooks[f"on_{kind}_batch_start"], hooks[f"on_{kind}_batch_end"]
         step = self._step_function()
         extra = (index,) if several else ()
+        own = None
+        if wants_iterator(getattr(t.lightning_module, f"{kind}_step")):
+            own = DataloaderIter(iterator, 0, limit, index)
+            iterator, step, transfer = own.handed(), own.guarded(step), None
         if results is not None:
             results.in_batches = True
         done = 0
@@ -169,7 +174,11 @@ class EvaluationLoop:
                 results.batch, results.batch_size = batch, None
             if starts:
                 hooks.call(f"on_{kind}_batch_start", batch, done, *extra)
-            output = step(batch, done, *extra)
+            output = step(batch, done, *(extra if own is None else ()))
+            if own is not None:
+                if own.ended:
+                    break
+                batch, done = own.batch, own.taken - 1
             if ends:
                 hooks.call(f"on_{kind}_batch_end", output, batch, done, *extra)
             if self.keep_predictions:

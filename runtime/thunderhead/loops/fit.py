@@ -22,7 +22,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from thunderhead.loops.manual import ManualStep
@@ -40,7 +40,6 @@ class FitLoop(Progress):
 
     def __init__(self, trainer: Trainer) -> None:
         super().__init__(trainer)
-        self._iterator: Iterator[Any] = iter(())
         self._step: AutomaticStep | ManualStep | None = None
 
     def run(self) -> None:
@@ -89,10 +88,14 @@ class FitLoop(Progress):
         t, p, control = self._trainer, self._trainer._position, self._trainer._control
         data, results, metrics = self.data, t._train_results, t._metrics
         starts, ends = t._hooks["on_train_batch_start"], t._hooks["on_train_batch_end"]
-        transfer, schedulers, step, validation = t._transfer(), t._schedulers, self._step, t._validation
+        transfer, schedulers, validation = t._transfer(), t._schedulers, t._validation
+        step: Callable[..., Any] | None = self._step
         may_skip = is_overridden("on_train_batch_start", t.lightning_module)  # what callbacks return says nothing
         assert data is not None
         assert step is not None
+        own = self._own_iteration()
+        if own is not None:
+            self._iterator, step, transfer = own.handed(), own.guarded(step), None
         at_boundary = results.in_batches = True
         while not self._epoch_done():
             if control is not None and at_boundary:
@@ -118,6 +121,10 @@ class FitLoop(Progress):
             outputs = step(batch, index, steps=steps, divide_by=divide_by) if batch is not None else self._no_batch()
             p.batch = index + 1
             p.batches += 1
+            if own is not None:
+                batch = own.batch
+                if self._took_too_much(own):
+                    break
             if schedulers.any:
                 schedulers.after_batch(steps=steps, last=self.is_last_batch)
             if ends:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from thunderhead.job.link import Ask
 from thunderhead.loops.control import SIGTERMException
+from thunderhead.loops.own_iteration import DataloaderIter
 from thunderhead.loops.position import Next, Position
+from thunderhead.loops.signature import wants_iterator
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.warning import say, say_once, warn_once
 
@@ -29,6 +32,7 @@ class Progress:
         self._trainer = trainer
         self.data: TrainingData | None = None
         self.is_last_batch = False
+        self._iterator: Iterator[Any] = iter(())
         self._skip_epoch = False
         self._moment = ""
 
@@ -81,6 +85,27 @@ class Progress:
         if self.data.num_batches == 0:
             say("Trainer.fit stopped: no training batches")
         return self.data.num_batches == 0
+
+    def _own_iteration(self) -> DataloaderIter | None:
+        """For a ``training_step(dataloader_iter)``: what it takes its batches from."""
+        t, p = self._trainer, self._trainer._position
+        if not wants_iterator(t.lightning_module.training_step):
+            return None
+        assert self.data is not None
+        warn_once(
+            "training_step takes its batches from dataloader_iter: batch_idx in hooks counts what was taken, and what "
+            "was taken but not used is not read again after a resume"
+        )
+        return DataloaderIter(self._iterator, p.batch, self.data.num_batches)
+
+    def _took_too_much(self, own: DataloaderIter) -> bool:
+        """Count what a step took, rather than one batch; whether it found too few."""
+        p = self._trainer._position
+        assert self.data is not None
+        p.batches += own.taken - p.batch
+        p.batch = own.taken
+        self.is_last_batch = own.ended or self.data.is_last(p.batch)
+        return own.ended
 
     def _no_batch(self) -> dict[str, Any]:
         warn_once("the training loader gave None instead of a batch, which is skipped")

@@ -17,6 +17,11 @@ def takes(function: Callable[..., Any], name: str, *, position: int | None = Non
     return position is not None and len([p for p in parameters if p.kind in _BY_POSITION]) > position
 
 
+def wants_iterator(step: Callable[..., Any]) -> bool:
+    """Whether a step takes its batches itself, by an argument ``dataloader_iter``."""
+    return "dataloader_iter" in inspect.signature(step).parameters
+
+
 def requires(function: Callable[..., Any], name: str) -> bool:
     """Whether ``function`` has a parameter ``name`` without a default."""
     parameter = inspect.signature(function).parameters.get(name)
@@ -32,6 +37,8 @@ def check_dataloader_idx(module: Any, kind: str, *, several: bool) -> None:
     """
     for name, position in ((f"on_{kind}_batch_start", 2), (f"{kind}_step", 2), (f"on_{kind}_batch_end", 3)):
         function = getattr(module, name)
+        if wants_iterator(function):
+            continue
         if several and not takes(function, "dataloader_idx", position=position):
             raise RuntimeError(
                 f"{name} of {type(module).__name__} gets batches of several loaders; give it an argument dataloader_idx"
