@@ -63,10 +63,11 @@ def test_a_failure_before_training_leaves_the_file_of_the_last_one(tmp_path: Pat
     assert path.read_bytes() == before
 
 
-def test_a_later_failure_replaces_it(tmp_path: Path) -> None:
+def test_a_later_failure_replaces_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for step in (3, 7):
         with pytest.raises(OSError, match="lost"):
             fit(tmp_path, Fails(step=step))
+        assert caplog.messages[-1] == f"OSError: saved {tmp_path / 'on_exception.ckpt'}"
     assert fit(tmp_path, ckpt_path=str(tmp_path / "on_exception.ckpt"), max_steps=7).global_step == 7
 
 
