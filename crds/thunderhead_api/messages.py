@@ -1,20 +1,37 @@
 """What crosses between runtime and operator: the frozen job going in, status and termination record coming out.
 
-Readers are tolerant of unknown keys (a newer writer may say more) and strict on what they use.
+Readers are tolerant of unknown keys (a newer writer may say more) and strict on what they use. What comes out of a pod
+any process of it may have written, so every number is bounded to what JSON and the API server can hold.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import math
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from thunderhead_api.trainer import INT32_MAX, INT53_MAX
 from thunderhead_api.treaty import STATUS_MAX_METRICS, STATUS_MAX_RANKS, TREATY_VERSION, Outcome
 
 Name = Annotated[str, StringConstraints(max_length=253)]
 Text = Annotated[str, StringConstraints(max_length=4096)]
-MetricValue = float | Literal["NaN", "Infinity", "-Infinity"]
+Moment = Annotated[str, StringConstraints(max_length=64)]
+Rank = Annotated[int, Field(ge=0, le=INT32_MAX)]
+Count = Annotated[int, Field(ge=0, le=INT53_MAX)]
+Code = Annotated[int, Field(ge=-(2**31), le=2**32)]
+Seconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+
+_WORDS: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
+
+
+def _in_words(value: float | str) -> float | str:
+    """JSON has no NaN: what is no finite number is a word."""
+    return value if isinstance(value, str) or math.isfinite(value) else _WORDS.get(value, "NaN")
+
+
+MetricValue = Annotated[float | Literal["NaN", "Infinity", "-Infinity"], AfterValidator(_in_words)]
 
 
 class Message(BaseModel):
@@ -59,15 +76,15 @@ class FrozenJob(Message):
 class Culprit(Message):
     """The first failure of an execution; every field that could be found out."""
 
-    rank: int | None = None
+    rank: Rank | None = None
     """Rank of the process that failed first."""
-    node_rank: int | None = None
+    node_rank: Rank | None = None
     """Rank of its pod among the pods of the attempt."""
     pod: Name | None = None
     """Name of its pod."""
     node: Name | None = None
     """Kubernetes node that the pod ran on."""
-    exit_code: int | None = None
+    exit_code: Code | None = None
     """Exit code of the process or, where that is not known, of the container."""
     signal: Name | None = None
     """Signal that killed it, as in SIGKILL."""
@@ -75,7 +92,7 @@ class Culprit(Message):
     """In a word: OutOfMemory, ValueError, CheckpointDenied."""
     message: Text | None = None
     """What it said last: the end of the traceback."""
-    step: int | None = None
+    step: Count | None = None
     """Optimizer step it was at."""
 
 
@@ -84,21 +101,21 @@ class CommittedCheckpoint(Message):
 
     uri: Text
     """Where its manifest is."""
-    step: int
+    step: Count
     """Optimizer step it was taken after."""
-    committed_at: str
+    committed_at: Moment
     """When its commit was acknowledged: RFC 3339, whole seconds, Z."""
 
 
 class RankStatus(Message):
     """One rank as its node's agent sees it."""
 
-    rank: int
-    node_rank: int
+    rank: Rank
+    node_rank: Rank
     phase: Name
-    step: int
-    age_seconds: float  # since the last sign of life
-    step_seconds: float
+    step: Count
+    age_seconds: Seconds  # since the last sign of life
+    step_seconds: Seconds
 
 
 class StatusReply(Message):
@@ -106,21 +123,21 @@ class StatusReply(Message):
 
     treaty: int = TREATY_VERSION
     uid: Name
-    attempt: int
-    round: int = 0
-    node_rank: int
+    attempt: Count
+    round: Count = 0
+    node_rank: Rank
     phase: Name
-    world_size: int
-    ranks_met: int = 0  # ranks that have passed the rendezvous
-    missing_nodes: list[int] = Field(default_factory=list, max_length=STATUS_MAX_RANKS)
-    epoch: int = 0
-    step: int = 0
-    first_step: int | None = None  # step this execution began from
-    max_steps: int | None = None
+    world_size: Rank
+    ranks_met: Rank = 0  # ranks that have passed the rendezvous
+    missing_nodes: list[Rank] = Field(default_factory=list, max_length=STATUS_MAX_RANKS)
+    epoch: Count = 0
+    step: Count = 0
+    first_step: Count | None = None  # step this execution began from
+    max_steps: Count | None = None
     percent: int | None = Field(default=None, ge=0, le=100)
-    step_seconds: float | None = None
-    training_seconds: float = 0.0  # spent in steps that counted, this execution
-    first_step_at: str | None = None  # RFC 3339 with fractions: when the first new step of this execution ended
+    step_seconds: Seconds | None = None
+    training_seconds: Seconds = 0.0  # spent in steps that counted, this execution
+    first_step_at: Moment | None = None  # RFC 3339 with fractions: when the first new step of this execution ended
     metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=STATUS_MAX_METRICS)
     checkpoint: CommittedCheckpoint | None = None
     ranks: list[RankStatus] = Field(default_factory=list, max_length=STATUS_MAX_RANKS)
@@ -131,14 +148,14 @@ class TerminationRecord(Message):
 
     treaty: int = TREATY_VERSION
     uid: Name
-    attempt: int
-    round: int = 0
-    node_rank: int
+    attempt: Count
+    round: Count = 0
+    node_rank: Rank
     outcome: Outcome
     culprit: Culprit | None = None
-    first_step: int | None = None
-    last_step: int | None = None
-    first_step_at: str | None = None
-    training_seconds: float = 0.0
+    first_step: Count | None = None
+    last_step: Count | None = None
+    first_step_at: Moment | None = None
+    training_seconds: Seconds = 0.0
     checkpoint: CommittedCheckpoint | None = None
     metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=8)

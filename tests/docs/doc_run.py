@@ -24,7 +24,7 @@ from thunderhead import warning
 from thunderhead_cli.jobfile import problems_of, read_job_file
 
 RUN = {"python", "torchrun", "thunderhead"}
-TIMEOUT_S = 100
+TIMEOUT_S = 400  # for a busy machine; a quiet one takes seconds
 _EXIT_CODE = re.compile(r"# exit code (\d+)$")
 
 

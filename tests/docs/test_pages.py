@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import doc_shell
@@ -11,6 +12,8 @@ from doc_run import check_job
 
 PAGES = pages()
 READERS_OWN = "train.py"
+TOP = ("bench", "charts", "crds", "docs", "e2e", "examples", "operator", "requirements", "runtime", "tests", "tools")
+NOWHERE = {"operator/__init__.py"}  # named because it must not be there
 # A test of the cluster that is shown for its shape; its fixtures exist only there.
 FRAGMENTS = {"docs/development.md"}
 
@@ -22,6 +25,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         there = page.parent / target if target else page
         assert there.exists(), f"{name(page)}: {link}"
         assert not anchor or anchor in headings(there), f"{name(page)}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_files_that_are_named_exist(page: Path) -> None:
+    named = set(re.findall(rf"`((?:{'|'.join(TOP)})/[\w./-]*)`", page.read_text()))
+    assert not [path for path in named - NOWHERE if not (ROOT / path).exists()]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -59,6 +59,13 @@ def test_the_job_is_valid_and_described(name: str) -> None:
     assert f"--from-file=examples/{name}/{file}" in readme
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_one_batch_goes_through_everything(name: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    trainer = train(name, monkeypatch, fast_dev_run=True)
+    assert trainer.state.finished
+    assert trainer.global_step >= 1
+
+
 def test_the_gpt_learns_which_characters_follow(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     trainer = train("gpt", monkeypatch, max_steps=60, val_check_interval="60 batches", log_every_n_steps=10)
     # A guess among 100 characters costs 4.6 nats; knowing how often each comes up, 3.1.
@@ -66,11 +73,12 @@ def test_the_gpt_learns_which_characters_follow(monkeypatch: pytest.MonkeyPatch,
     assert "'The " in capsys.readouterr().out
 
 
-def test_the_autoencoder_beats_the_mean_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = train("autoencoder", monkeypatch, max_epochs=8)
+def test_the_autoencoder_beats_the_mean_image_and_stops_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = train("autoencoder", monkeypatch)
+    assert trainer.current_epoch < trainer.max_epochs == 100
     images = trainer.datamodule.images.tensors[0]  # type: ignore[union-attr]  # the example's own
     of_the_mean = (images - images.mean(dim=0)).square().mean()
-    assert trainer.callback_metrics["val_loss"] < 0.75 * of_the_mean
+    assert trainer.callback_metrics["val_loss"] < 0.65 * of_the_mean
     codes = torch.cat(trainer.predict(datamodule=trainer.datamodule, ckpt_path="best"))
     assert codes.shape == (1797, 2)
 
@@ -91,4 +99,4 @@ def test_both_halves_of_the_gan_learn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_lbfgs_needs_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = train("lbfgs", monkeypatch, max_epochs=3)
     assert trainer.global_step == 3
-    assert trainer.callback_metrics["val_acc"] > 0.93
+    assert 0.94 < trainer.callback_metrics["val_acc"] < 0.96

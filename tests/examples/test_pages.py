@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "tests/docs"))
 
 from doc_run import Page  # noqa: E402 - the harness of the pages' other tests
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.mark.parametrize("page", ["docs/guides/devices.md", "docs/guides/migrating.md", "docs/quickstart.md"])

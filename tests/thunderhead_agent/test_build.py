@@ -133,6 +133,33 @@ def test_what_cannot_work_is_invalid_configuration(
     assert fill(said, code) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("class_path", "init_args", "said"),
+    [
+        ("callbacks.ModelChekpoint", {}, "has no 'ModelChekpoint'. Did you mean 'ModelCheckpoint'?"),
+        ("callbacks.ModelCheckpoint", {"montior": "loss"}, "no argument 'montior'. Did you mean 'monitor'?"),
+        ("callbacks.ModelCheckpoint", {"dirpath": "s4://a"}, "ModelCheckpoint refuses its arguments: "),
+        ("callbacks.EarlyStopping", {"monitor": "a", "patiance": 1}, "argument 'patiance'. Did you mean 'patience'?"),
+        ("callbacks.LearningRateMonitor", {"interval": "step"}, "Did you mean 'logging_interval'?"),
+        ("callbacks.Timer", {"durations": "00:01:00:00"}, "no argument 'durations'. Did you mean 'duration'?"),
+        ("callbacks.TQDMProgressBar", {"refresh": 1}, "no argument 'refresh'. Did you mean 'refresh_rate'?"),
+        ("callbacks.LambdaCallback", {"on_fit_strat": "print"}, "no hook 'on_fit_strat'. Did you mean 'on_fit_start'?"),
+        ("callbacks.EarlyStopping", {}, "EarlyStopping needs 'monitor', which is not given"),
+        ("callbacks.EarlyStopping", {"monitor": "a", "patience": "long"}, "patience='long': input should be a valid"),
+        ("loggers.CSVLogger", {"save_dri": "a"}, "no argument 'save_dri'. Did you mean 'save_dir'?"),
+        ("loggers.TensorBoardLogger", {"save_dir": "a", "verison": 1}, "argument 'verison'. Did you mean 'version'?"),
+        ("loggers.TensorBoardLogger", {"save_dir": "a", "flush_sec": 1}, "Did you mean 'flush_secs'?"),
+    ],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_our_callbacks_and_loggers_tell_what_was_meant(class_path: str, init_args: dict[str, Any], said: str) -> None:
+    where = "spec.trainer.callbacks[0]"
+    with pytest.raises(InvalidConfiguration) as caught:
+        build({"class_path": f"thunderhead.{class_path}", "init_args": init_args}, where)
+    assert str(caught.value).startswith(where)
+    assert said in str(caught.value)
+
+
 def test_what_may_be_different_next_time_is_no_configuration_error(code: str) -> None:
     with pytest.raises(OSError, match="the disk is gone"):
         built(code, "Unlucky")

@@ -35,7 +35,7 @@ def test_steps_are_unknown_before_the_first(make_snapshot: MakeSnapshot, make_re
     assert (record.first_step, record.last_step, record.first_step_at, record.checkpoint) == (None, None, None, None)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     message=st.text(max_size=4096),
     names=st.lists(st.text(max_size=200), max_size=40),

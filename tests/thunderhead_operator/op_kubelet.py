@@ -16,11 +16,12 @@ from thunderhead_operator.plan.objects import Obj, owner_uid
 
 @dataclass(frozen=True)
 class End:
-    """How a container ends; ``record`` None: without a word."""
+    """How a container ends; ``record`` None: with ``message``, or without a word."""
 
     exit_code: int
     record: TerminationRecord | None = None
     reason: str = "Error"
+    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Kubelets:
             "exitCode": end.exit_code,
             "reason": end.reason,
             "finishedAt": stamp(self.now()),
-            "message": end.record.model_dump_json() if end.record else "",
+            "message": end.record.model_dump_json() if end.record else end.message,
         }
         phase = "Succeeded" if end.exit_code == 0 else "Failed"
         self._set(pod, phase, {"terminated": terminated}, ready=False)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+import pytest
 from op_faults import MUTATING, Counting, Proxy
 from op_kubelet import End, Pod, done_after, ends
 from op_world import KEY, NAME, NAMESPACE, World, job
@@ -153,6 +155,35 @@ async def test_a_quota_blocks_and_heals() -> None:
     await world.tick(4)
     assert world.condition("Blocked") == ("False", "NotBlocked")
     assert set(world.pods()) == {"digits-1-0", "digits-1-1"}
+
+
+@pytest.mark.parametrize(
+    ("said", "by"),
+    [
+        ('"trainingSeconds":100.0', '"trainingSeconds":1e999'),
+        ('"trainingSeconds":100.0', '"trainingSeconds":NaN'),
+        ('"lastStep":100', f'"lastStep":{10**30}'),
+        ('"firstStep":0', f'"firstStep":-{10**30}'),
+        ('"step":90', f'"step":{10**30}'),
+        ('"metrics":{}', '"metrics":{"loss":NaN}'),
+    ],
+)
+async def test_no_number_that_a_pod_writes_holds_its_job_up(said: str, by: str) -> None:
+    """Any process of a pod can write its record; what the API server would not take must not come near the status."""
+
+    def lie(pod: Pod) -> End | None:
+        record = ends(pod, Outcome.DONE, last=100, checkpoint=90).record
+        assert record is not None
+        text = record.model_dump_json()
+        assert said in text
+        return End(0, message=text.replace(said, by), reason="Completed") if pod.age >= 3 else None
+
+    world = World(lie)
+    world.submit()
+    await world.finish(60)
+    assert world.status.phase is Phase.COMPLETE
+    status = json.dumps(world.raw["status"], allow_nan=False)
+    assert all(abs(int(number)) < 2**53 for number in re.findall(r"-?\d+", status))
 
 
 async def test_a_template_that_makes_no_valid_pod_fails_at_once() -> None:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -54,7 +53,7 @@ def pod_address(pod: Obj) -> Address | None:
 
 
 def parse_status(body: bytes, *, uid: str, attempt: int) -> StatusReply | None:
-    """The answer, if it is one of this treaty, job and attempt, and every number in it is one."""
+    """The answer, if it is one of this treaty, job and attempt."""
     try:
         reply = StatusReply.model_validate_json(body)
     except ValidationError as error:
@@ -62,18 +61,7 @@ def parse_status(body: bytes, *, uid: str, attempt: int) -> StatusReply | None:
         return None
     if (reply.treaty, reply.uid, reply.attempt) != (TREATY_VERSION, uid, attempt):
         return None
-    if not all(math.isfinite(x) for x in (reply.training_seconds, reply.step_seconds or 0.0)):
-        return None
-    return reply.model_copy(update={"metrics": _tidy(reply.metrics)})
-
-
-def _tidy(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: what is no finite number is written as a word."""
-    words = {math.inf: "Infinity", -math.inf: "-Infinity"}
-    return {
-        name: value if isinstance(value, str) or math.isfinite(value) else words.get(value, "NaN")
-        for name, value in metrics.items()
-    }
+    return reply
 
 
 class ProgressPuller:

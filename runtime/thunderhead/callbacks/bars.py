@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -18,12 +19,6 @@ if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
 
 _MIN_SECONDS: Final = 0.1
-_TITLES: Final = {
-    "sanity_check": "Sanity check",
-    "validate": "Validation",
-    "test": "Testing",
-    "predict": "Predicting",
-}
 
 
 @dataclass(slots=True)
@@ -90,10 +85,13 @@ class StageBars(ProgressBar):
         """Whether anything is shown."""
         return self._enabled and self.refresh_rate > 0
 
-    @property
-    def is_disabled(self) -> bool:
-        """Whether nothing is shown."""
-        return not self.is_enabled
+    def _epoch_title(self, trainer: Trainer) -> str:
+        return f"{self.train_description} {trainer.current_epoch}"
+
+    def _evaluation_title(self, trainer: Trainer) -> str:
+        name = {"validate": "validation"}.get(str(trainer.state.stage), str(trainer.state.stage))
+        title: str = getattr(self, f"{name}_description")
+        return title
 
     # --- drawing, for the kinds of bars ----------------------------------------------------------------------------
 
@@ -119,8 +117,7 @@ class StageBars(ProgressBar):
         if not self.is_enabled or not self._is_due(batch_idx + 1, trainer.is_last_batch):
             return
         if self.on_terminal:
-            title = f"Epoch {trainer.current_epoch}"
-            self._show(trainer, pl_module, title, batch_idx + 1, trainer.num_training_batches)
+            self._show(trainer, pl_module, self._epoch_title(trainer), batch_idx + 1, self.total_train_batches)
         else:
             self._write(self._describe(trainer, pl_module, batch_idx + 1))
             self._drawn_at = self._clock()
@@ -129,8 +126,8 @@ class StageBars(ProgressBar):
         """Draw the epoch's bar with its final values."""
         if not self.is_enabled or not self.on_terminal:
             return
-        title = f"Epoch {trainer.current_epoch}"
-        self._show(trainer, pl_module, title, trainer.fit_loop.batches_done, trainer.num_training_batches)
+        done = trainer.fit_loop.batches_done
+        self._show(trainer, pl_module, self._epoch_title(trainer), done, self.total_train_batches)
         if self.leave:
             self._end(leave=True)
 
@@ -152,8 +149,9 @@ class StageBars(ProgressBar):
         dataloader_idx: int = 0,
     ) -> None:
         """Redraw, if it is time."""
-        totals = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
-        self._evaluated(trainer, pl_module, batch_idx + 1, dataloader_idx, totals)
+        self.has_dataloader_changed(dataloader_idx)
+        total, loaders = self.total_val_batches_current_dataloader, len(trainer.num_val_batches)
+        self._evaluated(trainer, pl_module, batch_idx + 1, total, loaders)
 
     def on_test_batch_end(
         self,
@@ -165,7 +163,9 @@ class StageBars(ProgressBar):
         dataloader_idx: int = 0,
     ) -> None:
         """Redraw, if it is time."""
-        self._evaluated(trainer, pl_module, batch_idx + 1, dataloader_idx, trainer.num_test_batches)
+        self.has_dataloader_changed(dataloader_idx)
+        total, loaders = self.total_test_batches_current_dataloader, len(trainer.num_test_batches)
+        self._evaluated(trainer, pl_module, batch_idx + 1, total, loaders)
 
     def on_predict_batch_end(
         self,
@@ -177,7 +177,9 @@ class StageBars(ProgressBar):
         dataloader_idx: int = 0,
     ) -> None:
         """Redraw, if it is time."""
-        self._evaluated(trainer, pl_module, batch_idx + 1, dataloader_idx, trainer.num_predict_batches)
+        self.has_dataloader_changed(dataloader_idx)
+        total, loaders = self.total_predict_batches_current_dataloader, len(trainer.num_predict_batches)
+        self._evaluated(trainer, pl_module, batch_idx + 1, total, loaders)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Inside fit the training bar goes on; in a log, a line tells what was measured."""
@@ -206,13 +208,11 @@ class StageBars(ProgressBar):
 
     # --- the running bar ---------------------------------------------------------------------------------------------
 
-    def _evaluated(
-        self, trainer: Trainer, pl_module: LightningModule, done: int, loader: int, totals: Sequence[float]
-    ) -> None:
-        total = totals[loader]
+    def _evaluated(self, trainer: Trainer, pl_module: LightningModule, done: int, total: float, loaders: int) -> None:
         if not self.is_enabled or not self._is_due(done, done == total):
             return
-        title = _TITLES[str(trainer.state.stage)] + (f" (loader {loader})" if len(totals) > 1 else "")
+        which = f" (loader {self._current_eval_dataloader_idx})" if loaders > 1 else ""
+        title = self._evaluation_title(trainer) + which
         if self.on_terminal:
             self._show(trainer, pl_module, title, done, total)
         elif done != total:
@@ -277,6 +277,16 @@ class TQDMProgressBar(StageBars):
         super().__init__(refresh_rate, leave, interval_s=interval_s, stream=stream, clock=clock)
         if process_position:
             warn(f"process_position={process_position} does nothing: bars are drawn on the line of the cursor")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        never_called = sorted(name for name in vars(cls) if re.fullmatch(r"init_\w+_tqdm", name))
+        if never_called:
+            raise MisconfigurationException(
+                f"{cls.__name__}.{never_called[0]} would never be called, as this bar is drawn without tqdm; override "
+                "train_description and its like for words, total_train_batches and its like for totals, get_metrics "
+                "for values, or draw for all of it"
+            )
 
     def draw(self, bar: Bar) -> None:
         """Overwrite the line."""

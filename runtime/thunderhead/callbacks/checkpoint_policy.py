@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any
 
 from thunderhead.exceptions import MisconfigurationException
 
@@ -59,6 +60,24 @@ def triggers_of(steps: int | None, epochs: int | None, interval: timedelta | Non
         epochs = 1
     seconds = None if interval is None else interval.total_seconds()
     return Triggers(every_n_train_steps=steps or 0, every_n_epochs=epochs or 0, interval_s=seconds)
+
+
+def check_arguments(mode: str, monitor: str | None, save_top_k: int, save_last: Any) -> None:
+    """Refuse arguments of ModelCheckpoint that contradict each other.
+
+    Raises:
+        MisconfigurationException: they do.
+    """
+    if mode not in ("min", "max"):
+        raise MisconfigurationException(f"ModelCheckpoint(mode={mode!r}) is neither 'min' nor 'max'")
+    if save_top_k < -1:
+        raise MisconfigurationException(f"ModelCheckpoint(save_top_k={save_top_k}) must be at least -1")
+    if monitor is None and save_top_k not in (-1, 0, 1):
+        raise MisconfigurationException(
+            f"ModelCheckpoint(save_top_k={save_top_k}) has nothing to rank by; pass monitor, or use -1, 0 or 1"
+        )
+    if save_last not in (None, True, False, "link"):
+        raise MisconfigurationException(f"ModelCheckpoint(save_last={save_last!r}) is none of True, False, 'link'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

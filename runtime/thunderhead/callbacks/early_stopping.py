@@ -148,7 +148,7 @@ class EarlyStopping(Callback):
         stop, reason = self._evaluate(current.squeeze())
         stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
         if stop:
-            trainer.should_stop = True
+            trainer._stop_on_all_ranks()
             self.stopped_epoch = trainer.current_epoch
         if reason and (stop or self.verbose):
             self._tell(trainer, reason)

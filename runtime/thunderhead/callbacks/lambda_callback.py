@@ -12,6 +12,9 @@ from thunderhead.exceptions import MisconfigurationException, did_you_mean
 class LambdaCallback(Callback):
     """A callback whose hooks are the functions passed by name: ``LambdaCallback(on_fit_start=print)``.
 
+    Args:
+        **hooks: functions by the name of the hook, with its arguments but for self.
+
     Raises:
         MisconfigurationException: there is no hook of that name.
     """

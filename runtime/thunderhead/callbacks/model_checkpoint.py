@@ -15,7 +15,7 @@ from torch import Tensor
 
 from thunderhead.callbacks.callback import Checkpoint
 from thunderhead.callbacks.checkpoint_names import CheckpointNames
-from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation, decide, triggers_of
+from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation, check_arguments, decide, triggers_of
 from thunderhead.checkpoint import file
 from thunderhead.checkpoint.alone import write_alone
 from thunderhead.checkpoint.places import is_url, lies_in, normal, place_of, same
@@ -84,7 +84,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         enable_version_counter: bool = True,
     ) -> None:
         self._triggers = triggers_of(every_n_train_steps, every_n_epochs, train_time_interval)
-        _check_arguments(mode, monitor, save_top_k, save_last)
+        check_arguments(mode, monitor, save_top_k, save_last)
         self.dirpath: str | None = None if dirpath is None else normal(dirpath)
         if self.dirpath is not None:
             place_of(self.dirpath)
@@ -369,19 +369,6 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         self.kth_value = state_dict.get("kth_value", self.kth_value)
         self.best_k_models = state_dict.get("best_k_models", self.best_k_models)
         self.last_model_path = state_dict.get("last_model_path", self.last_model_path)
-
-
-def _check_arguments(mode: str, monitor: str | None, save_top_k: int, save_last: Any) -> None:
-    if mode not in ("min", "max"):
-        raise MisconfigurationException(f"ModelCheckpoint(mode={mode!r}) is neither 'min' nor 'max'")
-    if save_top_k < -1:
-        raise MisconfigurationException(f"ModelCheckpoint(save_top_k={save_top_k}) must be at least -1")
-    if monitor is None and save_top_k not in (-1, 0, 1):
-        raise MisconfigurationException(
-            f"ModelCheckpoint(save_top_k={save_top_k}) has nothing to rank by; pass monitor, or use -1, 0 or 1"
-        )
-    if save_last not in (None, True, False, "link"):
-        raise MisconfigurationException(f"ModelCheckpoint(save_last={save_last!r}) is none of True, False, 'link'")
 
 
 def _link(target: str, path: str) -> None:

@@ -27,6 +27,8 @@ class ProgressBar(Callback):
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
+        self._trainer: Trainer | None = None
+        self._current_eval_dataloader_idx: int | None = None
         self._enabled = True
         self._steps_at = 0
         self._shown_at = 0.0
@@ -35,6 +37,100 @@ class ProgressBar(Callback):
     def stream(self) -> TextIO:
         """Where it writes."""
         return self._stream if self._stream is not None else sys.stdout
+
+    @property
+    def trainer(self) -> Trainer:
+        """The trainer whose progress it shows.
+
+        Raises:
+            TypeError: no run has begun yet.
+        """
+        if self._trainer is None:
+            raise TypeError(f"{type(self).__name__} has no trainer before a run begins (setup)")
+        return self._trainer
+
+    # --- what is shown: words and totals, to override --------------------------------------------------------------
+
+    @property
+    def sanity_check_description(self) -> str:
+        """What the sanity check is called."""
+        return "Sanity check"
+
+    @property
+    def train_description(self) -> str:
+        """What training is called; when overridden it stands before the number of the epoch."""
+        return "Epoch"
+
+    @property
+    def validation_description(self) -> str:
+        """What validation is called."""
+        return "Validation"
+
+    @property
+    def test_description(self) -> str:
+        """What testing is called."""
+        return "Testing"
+
+    @property
+    def predict_description(self) -> str:
+        """What prediction is called."""
+        return "Predicting"
+
+    @property
+    def total_train_batches(self) -> int | float:
+        """Training batches of the running epoch, fewer where ``max_steps`` ends it; infinite where unknown."""
+        t = self.trainer
+        if t.max_epochs == -1 and t.max_steps > 0:
+            left: int = t.max_steps - t.global_step
+            return min(t.num_training_batches, t.fit_loop.batches_done + left)
+        return t.num_training_batches
+
+    @property
+    def total_val_batches(self) -> int | float:
+        """Validation batches of all loaders; 0 in epochs without validation."""
+        every = self.trainer.check_val_every_n_epoch
+        due = every is None or (self.trainer.current_epoch + 1) % int(every) == 0
+        return sum(self.trainer.num_val_batches) if due else 0
+
+    @property
+    def total_val_batches_current_dataloader(self) -> int | float:
+        """Validation (or sanity check) batches of the running loader."""
+        t = self.trainer
+        return self._of_current(t.num_sanity_val_batches if t.sanity_checking else t.num_val_batches)
+
+    @property
+    def total_test_batches_current_dataloader(self) -> int | float:
+        """Test batches of the running loader."""
+        return self._of_current(self.trainer.num_test_batches)
+
+    @property
+    def total_predict_batches_current_dataloader(self) -> int | float:
+        """Prediction batches of the running loader."""
+        return self._of_current(self.trainer.num_predict_batches)
+
+    def has_dataloader_changed(self, dataloader_idx: int) -> bool:
+        """Note which loader is running; whether it is another than before."""
+        before, self._current_eval_dataloader_idx = self._current_eval_dataloader_idx, dataloader_idx
+        return before != dataloader_idx
+
+    def reset_dataloader_idx_tracker(self) -> None:
+        """No loader is running."""
+        self._current_eval_dataloader_idx = None
+
+    def _of_current(self, batches: Sequence[float]) -> float:
+        return batches[self._current_eval_dataloader_idx or 0]
+
+    # --- showing ---------------------------------------------------------------------------------------------------
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether anything is shown."""
+        return self._enabled
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether nothing is shown."""
+        return not self.is_enabled
 
     def disable(self) -> None:
         """Show nothing from now on."""
@@ -58,6 +154,7 @@ class ProgressBar(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Only rank 0 shows progress."""
+        self._trainer = trainer
         if not trainer.is_global_zero:
             self.disable()
 

@@ -83,7 +83,7 @@ class RichProgressBar(StageBars):
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
-    def configure_columns(self) -> list[Any]:
+    def configure_columns(self, trainer: Trainer) -> list[Any]:
         """The columns of a bar; override to show others."""
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -147,7 +147,9 @@ class RichProgressBar(StageBars):
         if self._progress is None:
             from rich.progress import Progress
 
-            self._progress = Progress(*self.configure_columns(), console=self._console(), auto_refresh=False)
+            self._progress = Progress(
+                *self.configure_columns(self.trainer), console=self._console(), auto_refresh=False
+            )
             self._progress.start()
         return self._progress
 
@@ -167,8 +169,9 @@ class RichProgressBar(StageBars):
     def _drop_finished(self, title: str) -> None:
         """A new epoch's bar takes the place of the last one's."""
         assert self._progress is not None
-        if title.startswith("Epoch "):
-            for old in [name for name in self._tasks if name.startswith("Epoch ")]:
+        beginning = f"{self.train_description} "
+        if title.startswith(beginning):
+            for old in [name for name in self._tasks if name.startswith(beginning)]:
                 self._progress.remove_task(self._tasks.pop(old))
 
     def _metric(self, name: str, value: Any) -> str:

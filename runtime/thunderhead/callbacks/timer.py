@@ -114,7 +114,7 @@ class Timer(Callback):
         if self._duration is not None and self._interval == "epoch":
             is_over = trainer.strategy.broadcast(self.time_elapsed() >= self._duration)
             if is_over:
-                trainer.should_stop = True
+                trainer._stop_on_all_ranks()
                 self._say()
 
     def state_dict(self) -> dict[str, Any]:

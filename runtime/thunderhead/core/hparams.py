@@ -64,6 +64,7 @@ class HyperparametersMixin:
             logger: whether loggers get these hyperparameters.
 
         Raises:
+            MisconfigurationException: ``__init__`` has no argument of such a name.
             ValueError: the one object passed is a plain number, string or list rather than a collection of names.
         """
         self._log_hyperparams = logger

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from thunderhead.core.export import Export
 from thunderhead.core.hooks import CheckpointHooks, DataHooks, ModuleHooks
 from thunderhead.core.hparams import HyperparametersMixin
 from thunderhead.core.loading import ClassOnly, load_module
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
 
 
-class LightningModule(ModuleHooks, OptimizationHooks, DataHooks, CheckpointHooks, HyperparametersMixin, nn.Module):
+class LightningModule(
+    ModuleHooks, OptimizationHooks, DataHooks, CheckpointHooks, HyperparametersMixin, Export, nn.Module
+):
     """A network with its training, validation, test and prediction step, and its optimizers.
 
     Attributes:
@@ -61,6 +64,16 @@ class LightningModule(ModuleHooks, OptimizationHooks, DataHooks, CheckpointHooks
             if isinstance(child, LightningModule):
                 object.__setattr__(child, "_trainer", trainer)
                 object.__setattr__(child, "_sink", None if trainer is None else trainer._sink)
+
+    @property
+    def fabric(self) -> None:
+        """None: there is no Fabric, and a module is always run by a Trainer."""
+        return None
+
+    @property
+    def device_mesh(self) -> Any:
+        """The strategy's device mesh to shard over in ``configure_model``; None where it has none."""
+        return None if self._trainer is None else getattr(self._trainer.strategy, "device_mesh", None)
 
     @property
     def automatic_optimization(self) -> bool:
@@ -152,6 +165,9 @@ class LightningModule(ModuleHooks, OptimizationHooks, DataHooks, CheckpointHooks
 
         Returns:
             The loss (a tensor with one element), a dict with it under ``loss``, or None to skip this batch.
+
+        Raises:
+            MisconfigurationException: not overridden.
         """
         raise MisconfigurationException(f"{type(self).__name__} has no training_step; Trainer.fit needs one")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,8 +22,15 @@ if TYPE_CHECKING:
     from thunderhead.core.module import LightningModule
 
 
+_waits = itertools.count()
+
+
 class Strategy:
     """One process, one device; also the interface of all strategies.
+
+    Args:
+        device: where the module and its batches go; the Trainer's choice by default.
+        place: this process among all; the environment says it by default.
 
     Attributes:
         model: what runs the training step: the module, or its wrapper.
@@ -179,7 +187,6 @@ class DDPStrategy(Strategy):
         self._timeout = timeout
         self._ddp_options = kwargs
         self._gloo: Any = None
-        self._waits = 0
 
     @property
     def world_size(self) -> int:
@@ -293,8 +300,8 @@ class DDPStrategy(Strategy):
     def wait_for_one(self, name: str, chosen: bool) -> None:
         # Over the store, which has no time limit of its own while it is only looked at: a download may take hours.
         store = dist.distributed_c10d._get_default_store()
-        self._waits += 1
-        key = f"thunderhead/{name}/{self._waits}"
+        # Counted over all strategies of this process: what an earlier one waited for is still in the store.
+        key = f"thunderhead/{name}/{next(_waits)}"
         if chosen:
             store.set(key, "done")
         while not store.check([key]):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 import yaml
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from thunderhead.checkpoint.places import place_of
 from thunderhead.data.transfer import move_to_device
+from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.loggers.logger import Logger, next_version, plain_hyperparameters, rank_zero_only
 from thunderhead.rng import isolate_rng
 from thunderhead.warning import warn
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
     from thunderhead.core.module import LightningModule
+
+# Of torch.utils.tensorboard.SummaryWriter, which takes a second to import; the directory is the logger's.
+_WRITER_OPTIONS: Final = ("comment", "purge_step", "max_queue", "flush_secs", "filename_suffix")
 
 
 class TensorBoardLogger(Logger):
@@ -43,6 +48,7 @@ class TensorBoardLogger(Logger):
         hparams: hyperparameters so far.
 
     Raises:
+        MisconfigurationException: an argument that neither it nor ``SummaryWriter`` has.
         ModuleNotFoundError: TensorBoard is not installed.
     """
 
@@ -63,6 +69,13 @@ class TensorBoardLogger(Logger):
             raise ModuleNotFoundError(
                 "TensorBoardLogger needs the package tensorboard; install thunderhead[loggers], or use CSVLogger"
             )
+        for option in kwargs:
+            if option not in _WRITER_OPTIONS:
+                known = [*inspect.signature(type(self)).parameters, *_WRITER_OPTIONS]
+                raise MisconfigurationException(
+                    f"TensorBoardLogger has no argument {option!r}.{did_you_mean(option, known)} Beside its own it "
+                    f"takes SummaryWriter's {', '.join(_WRITER_OPTIONS)}"
+                )
         self._save_dir = os.fspath(save_dir)
         self._name = name or ""
         self._version = version

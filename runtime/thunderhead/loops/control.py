@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,11 +11,14 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from thunderhead.job.link import Ask, StopControl
-from thunderhead.job.stop import boundary_tick, over_process_group_store
+from thunderhead.job.stop import boundary_tick, evaluation_tick, over_process_group_store
 from thunderhead.loops.position import Position
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
+
+
+_fits = itertools.count()
 
 
 class SIGTERMException(SystemExit):
@@ -29,6 +33,9 @@ class Control:
 
     The loop calls these methods at the moments that they name. Between optimizer steps a rank may stop; what the ranks
     agree on is found out beside the training thread, so per step this is one comparison.
+
+    Attributes:
+        finishing: all ranks know that training is to end early; ``should_stop`` is what a single one wants.
     """
 
     def __init__(self, trainer: Trainer, stop: StopControl) -> None:
@@ -36,6 +43,8 @@ class Control:
         self._stop = stop
         self._asked: set[Ask] = set()
         self._agreed: set[Ask] = set()
+        self._may_stop = False
+        self.finishing = False
 
     def begin(self, position: Position) -> None:
         """Everything is restored and loaded; training begins."""
@@ -47,6 +56,8 @@ class Control:
         """At a boundary between optimizer steps: may this rank go on?"""
         tick = boundary_tick(position.step)
         stop = self._stop
+        if self._trainer.should_stop and not self.finishing:
+            self._ask_to_finish(tick, position)
         # Strictly before the limit is read: who sets a limit reads this afterwards (see thunderhead.job.stop).
         stop.running = tick + 1
         if tick >= stop.limit:
@@ -57,12 +68,41 @@ class Control:
 
     def before_validation(self, position: Position, *, boundary: bool) -> None:
         """Validation follows; ``boundary`` unless gradients are being accumulated, which no checkpoint holds."""
+        self._may_stop = boundary
 
     def in_evaluation(self, position: Position, loader: int, batch: int | None) -> None:
-        """Before each evaluation batch, and before the collectives that end a loader (None)."""
+        """Before each evaluation batch, and before the collectives that end a loader (None): may this rank go on?"""
+        if not self._may_stop:
+            return
+        tick = evaluation_tick(position.step, loader, batch)
+        self._stop.running = tick + 1
+        if tick >= self._stop.limit:
+            self._resolve(tick, position)
 
     def after_validation(self) -> None:
         """Validation is over."""
+        self._may_stop = False
+
+    def between_epochs(self) -> None:
+        """What one rank wants by now is what all do: one small reduction over the hosts."""
+        trainer = self._trainer
+        if trainer.world_size > 1 and not trainer.strategy.all_of(not trainer.should_stop):
+            self.finish_together()
+
+    def finish_together(self) -> None:
+        """All ranks know here that training ends early."""
+        self._trainer.should_stop = self.finishing = True
+
+    def after_training(self) -> None:
+        """There is no further step at which an agreement on SIGTERM could be carried out.
+
+        Raises:
+            SIGTERMException: a rank got it; on all ranks.
+        """
+        trainer = self._trainer
+        if trainer.world_size > 1 and not trainer.strategy.all_of(not trainer._sigterm):
+            trainer.received_sigterm = True
+            raise SIGTERMException
 
     def finish(self, position: Position) -> None:
         """Training is complete."""
@@ -88,6 +128,23 @@ class Control:
             self._stop.request(ask)
         return False
 
+    def _ask_to_finish(self, tick: int, position: Position) -> None:
+        """``should_stop`` was set here: stand until all ranks know.
+
+        ``running`` is not past this tick yet. Where all ranks set it at this very step they all stand here, and end
+        here; one that did not is in the next step, waiting for our gradients, and all end after that one.
+        """
+        trainer = self._trainer
+        if Ask.FINISH in self._asked or trainer.world_size == 1 or not trainer.fit_loop.can_stop_early:
+            return
+        self._asked.add(Ask.FINISH)
+        self._stop.request(Ask.FINISH)
+        while not self.finishing:
+            agreed = self._stop.resolve(tick)
+            if agreed is None:
+                return
+            self._act(agreed, position)
+
     def _resolve(self, tick: int, position: Position) -> None:
         agreed = self._stop.resolve(tick)
         if agreed is not None:
@@ -95,7 +152,7 @@ class Control:
 
     def _act(self, agreed: Ask, position: Position) -> None:
         if agreed is Ask.FINISH:
-            self._trainer.should_stop = True
+            self.finish_together()
         elif agreed is Ask.STOP:
             self._trainer.received_sigterm = True
             raise SIGTERMException
@@ -107,8 +164,9 @@ def control_of_ranks(trainer: Trainer) -> Control | None:
     """Control of a fit outside of a job: none for a single process, which stops by itself."""
     if trainer.world_size == 1:
         return None
-    trainer._fits += 1
-    return Control(trainer, over_process_group_store(f"thunderhead/fit-{trainer._fits}").start())
+    # Counted over all trainers of this process: what an earlier fit agreed on is still in the store.
+    agreement = over_process_group_store(f"thunderhead/fit-{next(_fits)}", asked=lambda: trainer._sigterm)
+    return Control(trainer, agreement.start())
 
 
 @contextmanager

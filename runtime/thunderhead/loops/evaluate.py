@@ -165,6 +165,8 @@ class EvaluationLoop:
         while done < limit:
             if control is not None:
                 control.in_evaluation(t._position, index, done)
+            elif t._sigterm:
+                t.fit_loop.end_by_sigterm()
             batch = next(iterator, _END)
             if batch is _END:
                 break

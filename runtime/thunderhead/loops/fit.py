@@ -45,7 +45,10 @@ class FitLoop(Progress):
     def run(self) -> None:
         """Train until done; returns at once when there is nothing to do."""
         t, hooks = self._trainer, self._trainer._hooks
-        if self._nothing_to_train() or (self._done() and not self._unfinished()):
+        if self._nothing_to_train():
+            return
+        self._between_epochs()
+        if self._done() and not self._unfinished():
             return
         t._load_evaluation_data_if_due()
         if t._control is not None:
@@ -56,7 +59,16 @@ class FitLoop(Progress):
         hooks.call("on_train_start")
         while not self._done() or self._unfinished():
             self._epoch()
+            self._between_epochs()
+        if t._control is not None:
+            t._control.after_training()
         hooks.call("on_train_end")
+        if t._sigterm and t._control is None:
+            self.end_by_sigterm()
+
+    def _between_epochs(self) -> None:
+        if self._trainer._control is not None:
+            self._trainer._control.between_epochs()
 
     def _epoch(self) -> None:
         t, p, hooks = self._trainer, self._trainer._position, self._trainer._hooks
@@ -101,6 +113,7 @@ class FitLoop(Progress):
             if control is not None and at_boundary:
                 control.before_step(p)
                 if t.should_stop and self._epoch_done():
+                    self._validate_at_the_end()
                     break
             try:
                 batch = next(self._iterator)
@@ -152,6 +165,7 @@ class FitLoop(Progress):
         t, p, control = self._trainer, self._trainer._position, self._trainer._control
         if control is not None:
             control.before_validation(p, boundary=boundary)
+        self._validated = p.batches
         t._metrics.keep_steps(t._train_results, p.batches)
         if steps:
             t._hooks.call_module("on_validation_model_zero_grad")
@@ -162,6 +176,14 @@ class FitLoop(Progress):
         # What waited for it: plateau schedulers, and the loggers' x axis.
         if steps:
             t._schedulers.step("step", plateau=True)
+            p.log_step += 1
+
+    def _validate_at_the_end(self) -> None:
+        """Ranks that end early find that out after their batch; a single process, before the validation it brings."""
+        if self._owes_validation():
+            p = self._trainer._position
+            p.log_step -= 1
+            self._validate(steps=False, boundary=True)
             p.log_step += 1
 
     def _end_epoch(self) -> None:

@@ -15,7 +15,7 @@ from thunderhead.checkpoint.content import OWN_KEY, dump
 from thunderhead.job.board import Phase, Word
 from thunderhead.job.errors import InvalidConfiguration, Stopped
 from thunderhead.job.link import Ask, CheckpointPolicy, JobLink, Restored
-from thunderhead.job.stop import NEVER, evaluation_tick
+from thunderhead.job.stop import NEVER
 from thunderhead.loops.control import Control
 from thunderhead.loops.position import Position
 from thunderhead.results.host_copy import NamedCopies
@@ -137,7 +137,7 @@ class JobControl(Control):
 
         In the middle of an accumulation window there is nothing to commit, and validation is not interrupted.
         """
-        self._may_stop = boundary
+        super().before_validation(position, boundary=boundary)
         if boundary and self._saved_step != position.step:
             self._staged = _detached(self.state(position))
         self.phase(Phase.VALIDATE)
@@ -145,16 +145,12 @@ class JobControl(Control):
     def in_evaluation(self, position: Position, loader: int, batch: int | None) -> None:
         """Before each evaluation batch, and before the collectives that end a loader (None): may this rank go on?"""
         self._words[Word.BEAT_NS] = time.monotonic_ns()
-        if not self._may_stop:
-            return
-        tick = evaluation_tick(position.step, loader, batch)
-        self._stop.running = tick + 1
-        if tick >= self._stop.limit:
-            self._resolve(tick, position)
+        super().in_evaluation(position, loader, batch)
 
     def after_validation(self) -> None:
         """Validation is over; the next step's time begins now."""
-        self._staged, self._may_stop = None, False
+        super().after_validation()
+        self._staged = None
         self.phase(Phase.TRAIN)
         self._beat_ns = time.monotonic_ns()
 
@@ -208,7 +204,7 @@ class JobControl(Control):
         content["state_dict"] = {k: v for k, v in content["state_dict"].items() if k not in buffers}
         replicated = {key: content.pop(key) for key in _REPLICATED}
         replicated["position"] = position.state_dict()
-        replicated["should_stop"] = trainer.should_stop
+        replicated["should_stop"] = trainer.fit_loop.stops
         local = {
             "rng": capture_rng(),
             "data": trainer._training_data_state(position),

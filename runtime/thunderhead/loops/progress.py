@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from thunderhead.job.link import Ask
 from thunderhead.loops.control import SIGTERMException
@@ -35,6 +35,13 @@ class Progress:
         self._iterator: Iterator[Any] = iter(())
         self._skip_epoch = False
         self._moment = ""
+        self._validated = -1
+
+    @property
+    def stops(self) -> bool:
+        """Whether training is to end early; of several ranks, once all know."""
+        t = self._trainer
+        return t.should_stop if t._control is None or t.world_size == 1 else t._control.finishing
 
     @property
     def can_stop_early(self) -> bool:
@@ -120,7 +127,7 @@ class Progress:
         if t.max_epochs not in (None, -1) and p.epoch >= t.max_epochs:
             say(f"Trainer.fit stopped: max_epochs={t.max_epochs} reached")
             return True
-        return p.next is Next.NOTHING or (t.should_stop and self.can_stop_early)
+        return p.next is Next.NOTHING or (self.stops and self.can_stop_early)
 
     def _unfinished(self) -> bool:
         # A job that was stopped in its last epoch still owes that epoch's end; a file resumed from owes nothing.
@@ -129,11 +136,11 @@ class Progress:
 
     def _epoch_done(self) -> bool:
         t, p = self._trainer, self._trainer._position
-        if t._sigterm:
-            self._on_sigterm()
+        if t._sigterm and t._control is None:
+            self.end_by_sigterm()
         if self.is_last_batch or self._skip_epoch or (t.max_steps != -1 and p.step >= t.max_steps):
             return True
-        if t.should_stop:
+        if t.should_stop and self.stops:
             if self.can_stop_early:
                 return True
             say_once(
@@ -142,21 +149,22 @@ class Progress:
             )
         return False
 
-    def _on_sigterm(self) -> None:
-        """A single process ends here; of several, one asks and all end together."""
-        t = self._trainer
-        t._sigterm = False
-        if t._control is None:
-            t.received_sigterm = True
-            raise SIGTERMException
-        t._control.request(Ask.STOP)
+    def end_by_sigterm(self) -> NoReturn:
+        """A single process ends where it stands; several agree beside the training thread."""
+        self._trainer.received_sigterm = True
+        raise SIGTERMException
+
+    def _owes_validation(self) -> bool:
+        """Whether the end that all ranks just agreed on calls for a validation that has not followed the last batch."""
+        t, p = self._trainer, self._trainer._position
+        return t._validation.possible and p.batch > 0 and self._validated != p.batches and self._validation_due()
 
     def _validation_due(self) -> bool:
         t, p = self._trainer, self._trainer._position
         every = t.check_val_every_n_epoch
         if every is not None and (p.epoch + 1) % every != 0:
             return False
-        if t.should_stop and self.can_stop_early:
+        if t.should_stop and self.stops and self.can_stop_early:
             return True
         if t._val_check_seconds is not None:
             return t._clock_says(Ask.VALIDATE, t._validation.seconds_since_last() >= t._val_check_seconds)

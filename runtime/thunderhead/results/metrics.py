@@ -177,7 +177,9 @@ class Metrics:
 
 
 def reduce_over_ranks(entries: list[Entry], trainer: Trainer) -> None:
-    """Reduce all entries that want it over all ranks, at most three collectives however many there are.
+    """Reduce all entries that want it over all ranks, at most one collective per kind however many there are.
+
+    Values with a ``sync_dist_group`` of their own are reduced over that, with a collective per group.
 
     A rank that logged nothing (it had no batch) takes part with neutral values, once the ranks have told each other
     what they logged; they only do so when they find that they differ.
@@ -193,16 +195,22 @@ def reduce_over_ranks(entries: list[Entry], trainer: Trainer) -> None:
     if not names:
         return
     for kind, operation in (("Mean", "sum"), ("Sum", "sum"), ("Min", "min"), ("Max", "max")):
-        keys = [key for key, found in names if found == kind]
-        if keys:
-            _reduce_kind([wanted.get(key) for key in keys], kind, operation, strategy)
+        found = [wanted.get(key) for key, name in names if name == kind]
+        # Nearly always one, of all ranks: that of values for which no sync_dist_group was named.
+        for group in dict.fromkeys(map(_group_of, found)):
+            members = [entry for entry in found if _group_of(entry) is group]
+            _reduce_kind(members, kind, operation, strategy, group)
 
 
-def _reduce_kind(entries: list[Entry | None], kind: str, operation: str, strategy: Any) -> None:
+def _group_of(entry: Entry | None) -> Any:
+    return None if entry is None else entry.spec.group
+
+
+def _reduce_kind(entries: list[Entry | None], kind: str, operation: str, strategy: Any, group: Any) -> None:
     neutral = {"Mean": 0.0, "Sum": 0.0, "Min": math.inf, "Max": -math.inf}[kind]
     pairs = [entry.state() if entry is not None else (neutral, 0.0) for entry in entries]
     packed = torch.tensor(pairs, dtype=torch.float64, device=strategy.root_device)
-    totals = strategy.reduce(packed, reduce_op=operation).tolist()
+    totals = strategy.reduce(packed, group=group, reduce_op=operation).tolist()
     for entry, (total, weight) in zip(entries, totals, strict=True):
         if isinstance(entry, Mean):
             entry.synced = total / weight if weight else math.nan

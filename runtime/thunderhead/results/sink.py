@@ -87,8 +87,6 @@ class Sink:
     def _synced_step(self, entry: Entry, value: Any) -> Any:
         """The step value over all ranks: one collective per call, as the user asked for with ``sync_dist``."""
         strategy = self._trainer.strategy
-        if strategy.world_size == 1 or entry.spec.rank_zero_only:
-            return value
         tensor = value.clone() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
         reduced = strategy.reduce(
             tensor.to(strategy.root_device), group=entry.spec.group, reduce_op=entry.spec.reduction
@@ -140,7 +138,8 @@ class Sink:
             logger=True if call[1] is None else bool(call[1]),
             reduction=reduction_name(call[4]),
             enable_graph=bool(call[5]),
-            sync_dist=bool(call[6]) and trainer.strategy.world_size > 1,
+            # What one rank alone logs has nobody to be reduced with.
+            sync_dist=bool(call[6]) and not call[10] and trainer.strategy.world_size > 1,
             group=call[7],
             dataloader_idx=self.results.dataloader_idx,
             add_dataloader_idx=bool(add_dataloader_idx),

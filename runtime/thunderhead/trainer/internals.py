@@ -48,7 +48,6 @@ class TrainerInternals(TrainerProperties):
     _given_loaders: dict[str, Any]
     _hooks: HookTable
     _control: Control | None
-    _fits: int
     _in_job: bool
     _sigterm: bool
     _resume_training_data: dict[str, Any] | None
@@ -259,6 +258,12 @@ class TrainerInternals(TrainerProperties):
             return self.max_steps if self.max_steps != -1 else math.inf
         total = math.ceil(batches / self.accumulate_grad_batches) * max(self.max_epochs, 1)
         return min(total, self.max_steps) if self.max_steps != -1 else total
+
+    def _stop_on_all_ranks(self) -> None:
+        """End training early; called on every rank at the same moment."""
+        self.should_stop = True
+        if self._control is not None:
+            self._control.finish_together()
 
     def _finish_after_agreement(self) -> None:
         """End training after a step that all ranks agree on; a single process just ends."""

@@ -206,7 +206,10 @@ def _attach(
     if fn == "fit":
         trainer.fit_loop.data = None
         trainer._validation.data = None
-        enabled = is_overridden("validation_step", module) and trainer.limit_val_batches != 0
+        has_step = is_overridden("validation_step", module)
+        if loaders.get("val") is not None and not has_step:
+            warn(f"{type(module).__name__} has no validation_step, so val_dataloaders is not used")
+        enabled = has_step and trainer.limit_val_batches != 0
         trainer._validation.possible = enabled and _has_loader(trainer, "val")
 
 

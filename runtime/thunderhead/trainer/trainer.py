@@ -44,9 +44,9 @@ class Trainer(Configuration, TrainerInternals):
 
     Args:
         accelerator: auto, cpu, gpu, cuda or mps.
-        strategy: auto, ddp (also with ``_find_unused_parameters_true``), or a Strategy.
-        devices: number of processes per node; it follows the environment and is only checked.
-        num_nodes: number of nodes; follows the environment, only checked.
+        strategy: auto, single_device, ddp (also with ``_find_unused_parameters_true``), or a Strategy.
+        devices: processes per node. A launcher's number is only checked; without one, how many to start, -1 all GPUs.
+        num_nodes: number of nodes. A launcher's number is only checked.
         precision: 32-true, 64-true, bf16-mixed, 16-mixed, bf16-true or 16-true.
         logger: True for a CSV logger, False for none, a logger or several.
         callbacks: one or several.
@@ -168,7 +168,6 @@ class Trainer(Configuration, TrainerInternals):
         self._position = Position()
         self._control: Control | None = None
         self._in_job = False
-        self._fits = 0
         self._sigterm = False
         self._resumed_rng: Callable[[], None] | None = None
         self._resume_validation_data: list[dict[str, Any]] | None = None

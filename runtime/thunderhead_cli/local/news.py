@@ -53,13 +53,24 @@ def _culprit(culprit: Culprit | None) -> str:
 def _conditions(before: list[Condition], after: list[Condition]) -> list[str]:
     old = {condition.type: condition.status for condition in before}
     return [
-        f"{_TOLD[ConditionType(condition.type)]}: {condition.reason}: {condition.message}"
+        _condition(condition)
         for condition in after
         if condition.status == "True"
         and condition.type in set(_TOLD)
         and old.get(condition.type) != "True"
         and condition.type != ConditionType.COMPLETE
     ]
+
+
+def _condition(condition: Condition) -> str:
+    word = _TOLD[ConditionType(condition.type)]
+    # On this machine it is the user's Ctrl-C that suspends, not a field of the job.
+    why = (
+        "no pod runs any more"
+        if condition.type == ConditionType.SUSPENDED
+        else f"{condition.reason}: {condition.message}"
+    )
+    return f"{word}: {why}"
 
 
 def _key(entry: LedgerEntry) -> tuple[int, int]:

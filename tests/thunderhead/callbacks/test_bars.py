@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 from trainer_models import QUIET, Net, in_order, shuffled
 
@@ -228,3 +229,108 @@ def test_arguments() -> None:
     assert issubclass(TQDMProgressBar, ProgressBar)
     with pytest.raises(MisconfigurationException, match="2 progress bars"):
         th.Trainer(callbacks=[TQDMProgressBar(), RichProgressBar()])
+
+
+class Worded:
+    """Words and totals of one's own."""
+
+    train_description = "Round"
+    validation_description = "Check"
+    test_description = "Exam"
+    total_train_batches = 7
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_words_and_totals_can_be_overridden(kind: type[StageBars]) -> None:
+    made = type("Mine", (Worded, kind), {})
+    stream = Terminal()
+    run = trainer(made(stream=stream, clock=ticking()), max_epochs=2)
+    run.fit(Shown(), shuffled(), in_order())
+    run.test(Shown(), in_order(), verbose=False)
+    lines = "\n".join(text(stream))
+    assert set(re.findall(r"Round \d|Check|Exam|Epoch|Validation|Testing", lines)) == {
+        "Round 0",
+        "Round 1",
+        "Check",
+        "Exam",
+    }
+    assert re.search(r"Round 1.* 1/7 ", lines)
+
+
+class Looking(ProgressBar):
+    """Notes at each moment what it could show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Note."""
+        self.seen.append(("train", self.total_train_batches, self.total_val_batches))
+
+    def on_validation_batch_end(self, *args: Any, dataloader_idx: int = 0) -> None:
+        """Note."""
+        changed = self.has_dataloader_changed(dataloader_idx)
+        kind = "sanity" if self.trainer.sanity_checking else "validation"
+        self.seen.append((kind, self.total_val_batches_current_dataloader, changed))
+
+    def on_sanity_check_end(self, *args: Any) -> None:
+        """Begin anew."""
+        self.reset_dataloader_idx_tracker()
+
+    def on_test_batch_end(self, *args: Any) -> None:
+        """Note."""
+        self.seen.append(("test", self.total_test_batches_current_dataloader))
+
+    def on_predict_batch_end(self, *args: Any) -> None:
+        """Note."""
+        self.seen.append(("predict", self.total_predict_batches_current_dataloader))
+
+
+def test_totals() -> None:
+    bar = Looking()
+    assert (bar.is_enabled, bar.is_disabled) == (True, False)
+    bar.disable()
+    assert (bar.is_enabled, bar.is_disabled) == (False, True)
+    with pytest.raises(TypeError, match="Looking has no trainer before a run begins"):
+        _ = bar.total_train_batches
+    run = trainer(
+        bar,
+        limit_train_batches=2,
+        limit_val_batches=2,
+        limit_test_batches=1,
+        limit_predict_batches=1,
+        num_sanity_val_steps=1,
+        check_val_every_n_epoch=2,
+    )
+    run.fit(Shown(), shuffled(), in_order())
+    epoch = [("train", 2, 0), ("train", 2, 0), ("train", 2, 2), ("train", 2, 2)]
+    checks = [("validation", 2, True), ("validation", 2, False)]
+    assert bar.seen == [("sanity", 1, True), *epoch, *checks]
+    bar.seen.clear()
+    run.test(Shown(), in_order(), verbose=False)
+    run.predict(Shown(), torch.utils.data.DataLoader(torch.zeros(3, 4)))
+    assert bar.seen == [("test", 1), ("predict", 1)]
+
+
+def test_steps_end_the_last_epoch_of_an_endless_run_early() -> None:
+    bar = Looking()
+    trainer(bar, max_epochs=-1, max_steps=3, limit_train_batches=2).fit(Shown(), shuffled())
+    assert [total for kind, total, _ in bar.seen if kind == "train"] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("hook", ["init_train_tqdm", "init_validation_tqdm", "init_sanity_tqdm"])
+def test_what_only_tqdm_would_call_is_refused_where_it_is_written(hook: str) -> None:
+    with pytest.raises(MisconfigurationException, match=rf"Mine\.{hook} would never be called.*train_description"):
+        type("Mine", (TQDMProgressBar,), {hook: lambda self: None})
+
+
+def test_rich_columns_know_the_trainer() -> None:
+    class Mine(RichProgressBar):
+        def configure_columns(self, trainer: th.Trainer) -> list[Any]:
+            self.epochs = trainer.max_epochs
+            return super().configure_columns(trainer)
+
+    bar = Mine(stream=Terminal(), clock=ticking())
+    trainer(bar, max_epochs=2).fit(Shown(), shuffled())
+    assert bar.epochs == 2

@@ -135,7 +135,9 @@ def test_ranking(tmp_path: Path) -> None:
         "epoch=2.ckpt": 4.0,
         "epoch=4.ckpt": 2.0,
     }
+    callback.to_yaml(tmp_path / "elsewhere.yaml")
     callback.to_yaml()
+    assert (tmp_path / "elsewhere.yaml").read_text() == (tmp_path / "best_k_models.yaml").read_text()
     assert yaml.safe_load((tmp_path / "best_k_models.yaml").read_text())[callback.best_model_path] == 2.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import logging
 from argparse import Namespace
@@ -102,6 +103,18 @@ def test_one_object(make: Callable[..., Any], tmp_path: Path) -> None:
     again = Config.load_from_checkpoint(tmp_path / "a.ckpt", rate=0.125)
     assert (again.conf.width, again.conf["rate"]) == (3, 0.125)
     assert again.hparams == {"width": 3, "rate": 0.125}
+
+
+class Tree(collections.UserDict[str, Any]):
+    """A config object that is no dict."""
+
+
+def test_a_config_object_is_kept_as_it_is() -> None:
+    conf = Tree(width=3)
+    module = Config(conf)
+    assert module.hparams is conf
+    module.hparams["width"] = 4
+    assert (type(module.hparams_initial), module.hparams_initial["width"]) == (Tree, 3)
 
 
 @pytest.mark.parametrize("value", [3, 0.5, [1, 2], None, object()])

@@ -346,6 +346,11 @@ def _prepare(rank: int, path: str) -> bool:
         def train_dataloader(self) -> Any:
             return shuffled()
 
-    data = Preparing()
-    th.Trainer(**QUIET, max_epochs=1).fit(Net(), datamodule=data)
-    return data.ready
+    for _ in range(2):  # the second time, too, though the store remembers the first
+        data = Preparing()
+        th.Trainer(**QUIET, max_epochs=1).fit(Net(), datamodule=data)
+        assert data.ready
+        th.Trainer(**QUIET).strategy.barrier()
+        Path(path).unlink(missing_ok=True)
+        th.Trainer(**QUIET).strategy.barrier()
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -85,15 +86,68 @@ def test_determinism_of_another_kind() -> None:
         trainer(deterministic="always")
 
 
+@pytest.mark.usefixtures("_torch_switches")
+@pytest.mark.parametrize(("deterministic", "workspace"), [(True, ":4096:8"), ("warn", None), (False, None)])
+def test_determinism_gives_cublas_its_workspace(
+    deterministic: Any, workspace: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    trainer(deterministic=deterministic)
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == workspace
+
+
 def test_barebones_has_nothing() -> None:
     made = th.Trainer(accelerator="cpu", barebones=True, max_epochs=1)
     assert (made.loggers, made.callbacks, made.log_every_n_steps, made.num_sanity_val_steps) == ([], [], 0, 0)
     module = Line()
     made.fit(module, numbers(*TEN), numbers(1))
     assert (module.fed, module.validated) == (TEN, [10])
-    for name in ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "detect_anomaly"):
-        with pytest.raises(ValueError, match=f"barebones=True.*{name}"):
-            th.Trainer(accelerator="cpu", barebones=True, max_epochs=1, **{name: True})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, True) for name in ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")),
+        *(("log_every_n_steps", 1), ("num_sanity_val_steps", -1), ("fast_dev_run", True), ("detect_anomaly", True)),
+        *(("fast_dev_run", 2), ("profiler", "simple")),
+    ],
+)
+def test_barebones_stands_alone(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"barebones=True.*{name}"):
+        th.Trainer(accelerator="cpu", barebones=True, max_epochs=1, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, False) for name in ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")),
+        *(("log_every_n_steps", 0), ("num_sanity_val_steps", 0), ("fast_dev_run", False), ("detect_anomaly", False)),
+    ],
+)
+def test_barebones_hears_twice_what_it_means_anyway(name: str, value: Any) -> None:
+    assert th.Trainer(accelerator="cpu", barebones=True, max_epochs=1, **{name: value}).callbacks == []
+
+
+def test_one_progress_bar_at_most() -> None:
+    bars = [th.callbacks.TQDMProgressBar(), th.callbacks.TQDMProgressBar()]
+    with pytest.raises(MisconfigurationException, match="2 progress bars were given; pass one"):
+        th.Trainer(**{**QUIET, "enable_progress_bar": None}, max_epochs=1, callbacks=bars)
+
+
+def test_the_order_of_callbacks() -> None:
+    """Those that save come last; others, and those among themselves, keep their order."""
+
+    class Other(th.Callback):
+        """Nothing."""
+
+    saving = [th.callbacks.ModelCheckpoint(monitor="a"), th.callbacks.ModelCheckpoint(monitor="b")]
+    others = [Other(), th.callbacks.EarlyStopping("a"), Other()]
+    given = [saving[0], others[0], saving[1], others[1], others[2]]
+    made = th.Trainer(**{**QUIET, "enable_checkpointing": None}, max_epochs=1, callbacks=given)
+    assert made.callbacks == [*others, *saving]
+    assert (made.checkpoint_callback, made.checkpoint_callbacks) == (saving[0], saving)
+    assert (made.early_stopping_callback, made.early_stopping_callbacks) == (others[1], [others[1]])
 
 
 def test_anomalies_are_found() -> None:

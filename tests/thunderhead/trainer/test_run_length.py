@@ -116,6 +116,31 @@ def test_should_stop_waits_for_the_minimum(arguments: dict[str, Any], batches: i
     assert len(run(StopAfterThree(), max_epochs=3, **arguments)[0].fed) == batches
 
 
+def test_what_stops_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """The end once; that a minimum holds it back once, however many batches follow."""
+    said = {
+        "max_epochs=1 reached": {"max_epochs": 1},
+        "max_steps=3 reached": {"max_steps": 3, "max_epochs": -1},
+        "no training batches": {"limit_train_batches": 0.1, "max_epochs": 1},
+    }
+    for end, arguments in said.items():
+        caplog.clear()
+        run(train=numbers() if "no training" in end else None, **arguments)
+        assert [r.getMessage() for r in caplog.records] == [f"Trainer.fit stopped: {end}"]
+    caplog.clear()
+    run(StopAfterThree(), max_epochs=3, min_epochs=2)
+    assert [r.getMessage() for r in caplog.records] == [
+        "should_stop was set, but training goes on until min_epochs=2 and min_steps=None are met"
+    ]
+
+
+def test_a_second_fit_goes_on_where_the_first_ended() -> None:
+    module, made = run(max_epochs=1)
+    made.max_epochs = 3
+    made.fit(module, numbers(*TEN))
+    assert (module.fed, made.current_epoch, made.global_step) == (TEN * 3, 3, 30)
+
+
 def test_without_any_limit_there_is_one_and_it_is_said() -> None:
     made = th.Trainer(**QUIET)
     with pytest.warns(UserWarning, match=r"max_epochs was not set.*1000; -1 is without a limit"):
@@ -124,6 +149,22 @@ def test_without_any_limit_there_is_one_and_it_is_said() -> None:
     assert th.Trainer(**QUIET, max_steps=5).max_epochs == -1
     assert th.Trainer(**QUIET, max_time="00:00:00:01").max_epochs == -1
     assert th.Trainer(**QUIET, callbacks=th.callbacks.Timer(timedelta(seconds=1))).max_epochs == -1
+
+
+def test_estimated_steps_load_the_data() -> None:
+    """As a scheduler needs them while optimizers are made."""
+    found: list[Any] = []
+
+    def configure(module: Line) -> Any:
+        found.append((module.trainer.train_dataloader is None, module.trainer.estimated_stepping_batches))
+        return torch.optim.SGD(module.parameters(), 1.0)
+
+    _, made = run(Line(configure), max_epochs=2, accumulate_grad_batches=3)
+    assert found == [(True, 8)]
+    assert made.global_step == 8
+    run(Line(configure), train=DataLoader(Endless(), batch_size=None), max_epochs=2)
+    run(Line(configure), train=DataLoader(Endless(), batch_size=None), max_epochs=2, max_steps=5)
+    assert found[1:] == [(True, float("inf")), (True, 5)]
 
 
 def test_estimated_steps() -> None:

@@ -54,6 +54,27 @@ def test_sanity_check(steps: int | None, batches: int) -> None:
     assert made.callback_metrics == {"seen": 1.0}
 
 
+def test_loaders_that_nobody_reads_are_said() -> None:
+    class Blind(Line):
+        validation_step = th.LightningModule.validation_step
+
+    with pytest.warns(UserWarning, match="Blind has no validation_step, so val_dataloaders is not used"):
+        _, made = run(Blind(), val=numbers(1))
+    assert not made.enable_validation
+
+
+def test_how_many_batches_a_sanity_check_has() -> None:
+    found: list[Any] = []
+
+    class Looking(Line):
+        def on_validation_start(self) -> None:
+            found.append((self.trainer.num_sanity_val_batches, self.trainer.num_val_batches))
+
+    run(Looking(), num_sanity_val_steps=3)
+    run(Looking(), val=numbers(1), num_sanity_val_steps=-1)
+    assert found == [([3], [4])] * 2 + [([1], [1])] * 2
+
+
 def test_the_sanity_check_draws_no_numbers() -> None:
     class Drawing(Line):
         drawn: Any = None

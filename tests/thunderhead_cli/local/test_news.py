@@ -51,6 +51,7 @@ def condition(type_: str, status: str = "True") -> Condition:
         ({"last_recovery": Recovery(cause=Cause.POD_DELETED, detected_at=T)}, []),
         ({"conditions": [condition("Blocked")]}, ["blocked: Why: because"]),
         ({"conditions": [condition("Failed")]}, ["failed: Why: because"]),
+        ({"conditions": [condition("Suspended")]}, ["stopped: no pod runs any more"]),
         ({"conditions": [condition("Running"), condition("Blocked", "False"), condition("Complete")]}, []),
     ],
 )
