@@ -39,7 +39,7 @@ def run_ranks(
                 pipes[rank][1],
                 args,
             ),
-            daemon=True,
+            daemon=False,  # it may have loader processes; whatever happens, it is ended below
         )
         for rank in range(world_size)
     ]

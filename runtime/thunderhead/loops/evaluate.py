@@ -80,7 +80,8 @@ class EvaluationLoop:
         data = t._load_evaluation_data(self)
         sanity = sanity_batches is not None
         wanted = [min(limit, sanity_batches) for limit in data.limits] if sanity_batches is not None else data.limits
-        if sum(wanted) == 0:
+        # With fewer samples than ranks, one without any still takes part in what the others reduce.
+        if t.strategy.all_of(sum(wanted) == 0):
             return []
         outer = (t._sink.results, t._stage, t.state.stage)
         t._sink.results, t._stage = self.results, "sanity" if sanity else self.kind
