@@ -22,6 +22,10 @@ _ALIASES: Final[dict[Any, str]] = {
     64: "64-true",
     "64": "64-true",
 }
+_REFUSED: Final = {
+    "transformer-engine": "use 'bf16-mixed', with Transformer Engine's own layers and autocast inside the module",
+    "transformer-engine-float16": "use '16-mixed', with Transformer Engine's own layers and autocast inside the module",
+}
 PRECISIONS: Final = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 
 
@@ -197,6 +201,27 @@ class TruePrecision(Precision):
         return map_tensors(data, convert)
 
 
+class HalfPrecision(TruePrecision):
+    """Weights and inputs in 16 bits.
+
+    Args:
+        precision: ``16-true`` or ``bf16-true``.
+    """
+
+    def __init__(self, precision: str = "16-true") -> None:
+        one_of = ("16-true", "bf16-true")
+        if precision not in one_of:
+            raise MisconfigurationException(f"HalfPrecision({precision!r}) is none of {', '.join(one_of)}")
+        super().__init__(precision)
+
+
+class DoublePrecision(TruePrecision):
+    """Weights and inputs in 64 bits."""
+
+    def __init__(self) -> None:
+        super().__init__("64-true")
+
+
 class _DefaultDtype(AbstractContextManager[None]):
     def __init__(self, dtype: torch.dtype) -> None:
         self._dtype = dtype
@@ -217,6 +242,8 @@ def canonical_precision(value: Any) -> str:
         MisconfigurationException: there is no such precision.
     """
     name = _ALIASES.get(value, value) if not isinstance(value, bool) else value
+    if isinstance(name, str) and (instead := _REFUSED.get(name)) is not None:
+        raise MisconfigurationException(f"precision={value!r} is not supported; {instead}")
     if name not in PRECISIONS:
         raise MisconfigurationException(
             f"precision={value!r} does not exist.{did_you_mean(str(value), PRECISIONS)} There are "

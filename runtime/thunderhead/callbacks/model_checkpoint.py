@@ -239,7 +239,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
             self._rank(path, score, remove)
         self._save(trainer, path)
         if remove and self._may_remove(trainer, remove, path) and trainer.is_global_zero:
-            file.remove(remove)
+            trainer.strategy.remove_checkpoint(remove)
 
     def _plan(self, trainer: Trainer, candidates: dict[str, Tensor]) -> tuple[str, Tensor | None, str] | None:
         """``(path, score, path to remove)``, or None when it is not among the best."""
@@ -300,7 +300,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
             self._save(trainer, path)
             self._last_checkpoint_saved = newest or path
         if previous and self._may_remove(trainer, previous, path) and trainer.is_global_zero:
-            file.remove(previous)
+            trainer.strategy.remove_checkpoint(previous)
 
     def _save_last_alone(self, trainer: Trainer, candidates: dict[str, Tensor]) -> None:
         if not self.save_last:
@@ -312,7 +312,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         else:
             write_alone(trainer, path, weights_only=self.save_weights_only)
         if previous and self._may_remove(trainer, previous, path):
-            file.remove(previous)
+            trainer.strategy.remove_checkpoint(previous)
 
     def _last_path(self, candidates: dict[str, Tensor]) -> str:
         return self._free_path(candidates, allowed=self.last_model_path, name=self.CHECKPOINT_NAME_LAST)
@@ -358,6 +358,9 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on ranking against what was kept, if it lies in the same directory."""
         self.best_model_path = state_dict.get("best_model_path", "")
+        if self.dirpath is None:
+            # Not set up here: another process ran, and had found the directory.
+            self.dirpath = state_dict.get("dirpath")
         saved = state_dict.get("dirpath", self.dirpath)
         if saved != self.dirpath:
             # Each pod of a job has a directory of its own, which nobody has chosen and nobody can keep.

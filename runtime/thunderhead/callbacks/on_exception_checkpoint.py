@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING
 
 from thunderhead.callbacks.callback import Checkpoint
-from thunderhead.checkpoint import file
 from thunderhead.checkpoint.alone import write_alone
 from thunderhead.checkpoint.places import place_of
 from thunderhead.exceptions import MisconfigurationException
@@ -67,7 +66,7 @@ class OnExceptionCheckpoint(Checkpoint):
         """Training has ended well: nothing is left to go on from."""
         self._training = False
         if stage == "fit" and trainer.is_global_zero and not trainer.fast_dev_run:
-            file.remove(self.ckpt_path)
+            trainer.strategy.remove_checkpoint(self.ckpt_path)
 
     def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
         return {self.ckpt_path} if place_of(self.ckpt_path).exists(self.ckpt_path) else set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thunderhead.checkpoint import content, file
+from thunderhead.checkpoint import content
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -21,4 +21,5 @@ def write_alone(trainer: Trainer, path: str, *, weights_only: bool = False) -> N
     Raises:
         OSError: it could not be written.
     """
-    file.write(content.dump(trainer, trainer.fit_loop.position_for_file(), weights_only=weights_only), path)
+    made = content.dump(trainer, trainer.fit_loop.position_for_file(), weights_only=weights_only)
+    trainer.strategy.save_checkpoint(made, path)

@@ -7,14 +7,13 @@ import ctypes
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from thunderhead.distributed.environment import Place
+from thunderhead.distributed.environment import Place, free_port
 from thunderhead.exceptions import MisconfigurationException
 
 _POLL_S = 0.2
@@ -186,11 +185,3 @@ def _die_with_parent() -> Callable[[], None] | None:
             os._exit(1)
 
     return ask
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -1,10 +1,10 @@
-"""How a module is spread over processes: on one device, or a copy per rank with averaged gradients (DDP)."""
+"""A copy of the module per process, with gradients averaged during backward (DDP)."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,179 +13,78 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import HashStore
+from torch.optim import Optimizer
 
+from thunderhead.accelerators import Accelerator
+from thunderhead.checkpoint.io import CheckpointIO
 from thunderhead.data.transfer import map_tensors
-from thunderhead.distributed.environment import Place
+from thunderhead.distributed.base import SingleDeviceStrategy, Strategy
+from thunderhead.distributed.cluster import ClusterEnvironment
+from thunderhead.distributed.ddp_model import DataParallelStep, average_after_steps, freeze_buckets
+from thunderhead.distributed.ddp_options import check_hook, check_options, check_start_method
 from thunderhead.distributed.launch import ScriptLauncher
+from thunderhead.precision import Precision
 
 if TYPE_CHECKING:
     from thunderhead.core.module import LightningModule
 
-
 _waits = itertools.count()
 
-
-class Strategy:
-    """One process, one device; also the interface of all strategies.
-
-    Args:
-        device: where the module and its batches go; the Trainer's choice by default.
-        place: this process among all; the environment says it by default.
-
-    Attributes:
-        model: what runs the training step: the module, or its wrapper.
-        launcher: starts the other processes of this node, where nobody else did.
-    """
-
-    name = "single_device"
-
-    def __init__(self, device: torch.device | str | None = None, place: Place | None = None) -> None:
-        self._device = None if device is None else torch.device(device)
-        self._place = place
-        self.model: nn.Module | None = None
-        self.launcher: ScriptLauncher | None = None
-
-    def bind(self, device: torch.device, place: Place) -> None:
-        """Take the trainer's device and place, unless they were given."""
-        self._device = device if self._device is None else self._device
-        self._place = place if self._place is None else self._place
-
-    @property
-    def root_device(self) -> torch.device:
-        """Where the module and its batches go."""
-        assert self._device is not None, "a strategy gets its device from the Trainer it is passed to"
-        return self._device
-
-    @property
-    def place(self) -> Place:
-        """This process among all."""
-        return self._place or Place()
-
-    @property
-    def world_size(self) -> int:
-        """Number of processes."""
-        return 1
-
-    @property
-    def global_rank(self) -> int:
-        """Rank of this process among all."""
-        return 0
-
-    @property
-    def local_rank(self) -> int:
-        """Rank of this process on its node."""
-        return 0
-
-    @property
-    def node_rank(self) -> int:
-        """Which node this is."""
-        return 0
-
-    @property
-    def is_global_zero(self) -> bool:
-        """Whether this is rank 0."""
-        return self.global_rank == 0
-
-    def setup_environment(self) -> None:
-        """Meet the other processes."""
-        if self.root_device.type == "cuda":
-            torch.cuda.set_device(self.root_device)
-
-    def wrap(self, module: LightningModule) -> None:
-        """Make the module ready for training steps; it is on its device already."""
-        self.model = module
-
-    def training_step(self, module: LightningModule) -> Callable[..., Any]:
-        """What to call with the arguments of ``training_step``."""
-        return module.training_step
-
-    def no_sync(self) -> AbstractContextManager[Any]:
-        """Backward passes inside keep their gradients to this rank."""
-        return nullcontext()
-
-    def before_manual_backward(self, loss: Tensor) -> None:
-        """Called before each backward of manual optimisation."""
-
-    def barrier(self, name: str | None = None) -> None:
-        """Wait for all ranks."""
-
-    def broadcast(self, obj: Any, src: int = 0) -> Any:
-        """The object that rank ``src`` has."""
-        return obj
-
-    def reduce(self, tensor: Any, group: Any = None, reduce_op: str = "mean") -> Any:
-        """Mean, sum, min or max of ``tensor`` over all ranks."""
-        return tensor
-
-    def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
-        """One answer for all ranks: true if all (or any) of them say so."""
-        return decision
-
-    def all_of(self, decision: bool) -> bool:
-        """True if all ranks say so, told over the host: nothing waits for a device."""
-        return decision
-
-    def wait_for_one(self, name: str, chosen: bool) -> None:
-        """Wait, however long, until the chosen rank of this node (or of all) has come here."""
-
-    def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
-        """Every tensor of ``data`` with all ranks' values along a new first dimension."""
-        return data
-
-    def gather_objects(self, obj: Any) -> list[Any]:
-        """What each rank has, in order of rank."""
-        return [obj]
-
-    def sync_buffers(self, module: nn.Module) -> None:
-        """Give all ranks the buffers of rank 0, if that is what training does."""
-
-    def local_buffers(self, module: nn.Module) -> dict[str, Tensor]:
-        """Buffers that differ between ranks and must be saved by each."""
-        return {}
-
-    def teardown(self) -> None:
-        """Leave everything as it was found."""
-        self.model = None
-
-
-class SingleDeviceStrategy(Strategy):
-    """One process on one device, such as ``"cuda:1"``."""
-
-
-class DataParallelStep(nn.parallel.DistributedDataParallel):
-    """DDP around a module's ``training_step`` in place of its ``forward``."""
-
-    def _run_ddp_forward(self, *inputs: Any, **kwargs: Any) -> Any:
-        with self._inside_ddp_forward():
-            return self.module.training_step(*inputs, **kwargs)
+__all__ = ["DDPStrategy", "DataParallelStep", "SingleDeviceStrategy", "Strategy", "freeze_buckets"]
 
 
 class DDPStrategy(Strategy):
     """A copy of the module per rank, gradients averaged during backward.
 
     Args:
-        device: by default the Trainer's.
-        place: by default the Trainer's.
+        accelerator: kind of the devices; by default the Trainer's.
+        parallel_devices: the device of each process of this node; by default the Trainer's ``devices``.
+        cluster_environment: who started the processes; by default found out.
+        checkpoint_io: who writes ``.ckpt`` files.
+        precision_plugin: number format.
+        ddp_comm_state: state of the hook.
+        ddp_comm_hook: communicates gradients in DDP's place (``torch.distributed.algorithms.ddp_comm_hooks``).
+        ddp_comm_wrapper: wraps the hook, as ``fp16_compress_wrapper`` does.
+        model_averaging_period: steps between averages of the parameters, with post-local SGD.
         process_group_backend: nccl, gloo, ...; by default what fits the device.
         timeout: how long a collective may take.
+        start_method: how processes are started where no launcher did it: ``popen`` (the script runs again), ``spawn``,
+            ``fork`` or ``forkserver``.
         **kwargs: passed to ``torch.nn.parallel.DistributedDataParallel``.
+
+    Raises:
+        MisconfigurationException: an argument means nothing, alone or here.
     """
 
     name = "ddp"
 
     def __init__(
         self,
-        device: torch.device | str | None = None,
-        place: Place | None = None,
-        *,
+        accelerator: Accelerator | None = None,
+        parallel_devices: Sequence[torch.device] | None = None,
+        cluster_environment: ClusterEnvironment | None = None,
+        checkpoint_io: CheckpointIO | None = None,
+        precision_plugin: Precision | None = None,
+        ddp_comm_state: object | None = None,
+        ddp_comm_hook: Callable[..., Any] | None = None,
+        ddp_comm_wrapper: Callable[..., Any] | None = None,
+        model_averaging_period: int | None = None,
         process_group_backend: str | None = None,
-        timeout: timedelta = timedelta(minutes=30),
+        timeout: timedelta | None = timedelta(minutes=30),
+        start_method: str = "popen",
         **kwargs: Any,
     ) -> None:
-        super().__init__(device, place)
+        super().__init__(None, accelerator, checkpoint_io, precision_plugin)
+        check_hook(ddp_comm_hook, ddp_comm_state, ddp_comm_wrapper, model_averaging_period)
+        self.cluster_environment = cluster_environment
+        self.parallel_devices = None if parallel_devices is None else list(parallel_devices)
+        self.start_method = check_start_method(start_method)
         self._backend = process_group_backend
         self._timeout = timeout
-        self._ddp_options = kwargs
+        self._ddp_options = check_options(kwargs)
+        self._hook = None if ddp_comm_hook is None else (ddp_comm_wrapper or _itself)(ddp_comm_hook)
+        self._hook_state = ddp_comm_state
+        self._averaging_period = model_averaging_period
         self._gloo: Any = None
 
     @property
@@ -205,7 +104,7 @@ class DDPStrategy(Strategy):
         return self.place.node_rank
 
     def setup_environment(self) -> None:
-        if self.launcher is not None:
+        if isinstance(self.launcher, ScriptLauncher):
             self.launcher.launch()
         super().setup_environment()
         if dist.is_initialized():
@@ -223,6 +122,8 @@ class DDPStrategy(Strategy):
             return
         device_ids = [self.root_device.index] if self.root_device.type == "cuda" else None
         wrapped = DataParallelStep(module, device_ids=device_ids, **self._ddp_options)
+        if self._hook is not None:
+            wrapped.register_comm_hook(self._hook_state, self._hook)
         freeze_buckets(wrapped)
         self.model = wrapped
 
@@ -258,18 +159,30 @@ class DDPStrategy(Strategy):
             return self.model.no_sync()
         return nullcontext()
 
+    @property
+    def _alone(self) -> bool:
+        """No group yet, or none any more in the process that started the ranks: there is nobody to ask."""
+        return not dist.is_initialized()
+
     def barrier(self, name: str | None = None) -> None:
+        if self._alone:
+            return
         if self.root_device.type == "cuda" and dist.get_backend() == "nccl":
             dist.barrier(device_ids=[self.root_device.index])
         else:
             dist.barrier()
 
     def broadcast(self, obj: Any, src: int = 0) -> Any:
+        if self._alone:
+            return obj
         holder = [obj]
         dist.broadcast_object_list(holder, src)
         return holder[0]
 
     def reduce(self, tensor: Any, group: Any = None, reduce_op: str = "mean") -> Any:
+        if self._alone:
+            return tensor
+
         def over_ranks(value: Any) -> Any:
             result = value.clone().to(self.root_device)
             if reduce_op in ("mean", "avg") and not result.is_floating_point():
@@ -280,6 +193,8 @@ class DDPStrategy(Strategy):
         return map_tensors(tensor, over_ranks)
 
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
+        if self._alone:
+            return decision
         votes = torch.tensor(int(decision), device=self.root_device)
         dist.all_reduce(votes)
         return bool(votes.item() == self.world_size) if all else bool(votes.item() > 0)
@@ -339,22 +254,13 @@ class DDPStrategy(Strategy):
             return {}
         return dict(module.named_buffers())
 
-    def teardown(self) -> None:
-        super().teardown()
+    def attend_optimizers(self, optimizers: Sequence[Optimizer], *, in_job: bool) -> None:
+        if self._averaging_period is not None:
+            average_after_steps(optimizers, self._averaging_period, self._hook_state, in_job=in_job)
 
 
-def freeze_buckets(model: nn.parallel.DistributedDataParallel) -> None:
-    """Give the reducer the bucket layout that it would otherwise take on after the first step.
-
-    DDP begins with buckets in the order of the parameters and rebuilds them after the first backward pass. From three
-    ranks on, another layout adds the ranks' gradients in another order and gives other bits, so the first step of a
-    resumed run would differ from the same step of an undisturbed one. Both start with the rebuilt layout instead.
-    Not with ``find_unused_parameters``, where DDP never rebuilds, nor with ``static_graph``, where it needs the graph.
-    """
-    if model.find_unused_parameters or model.static_graph:
-        return
-    model.reducer._push_all_rebuilt_params()
-    model.reducer._rebuild_buckets()
+def _itself(hook: Callable[..., Any]) -> Callable[..., Any]:
+    return hook
 
 
 _OPERATIONS = {

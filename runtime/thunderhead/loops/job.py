@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 
 from thunderhead.checkpoint.content import OWN_KEY, dump
+from thunderhead.checkpoint.staging import detached
 from thunderhead.job.board import Phase, Word
 from thunderhead.job.errors import InvalidConfiguration, Stopped
 from thunderhead.job.link import Ask, CheckpointPolicy, JobLink, Restored
@@ -139,7 +140,7 @@ class JobControl(Control):
         """
         super().before_validation(position, boundary=boundary)
         if boundary and self._saved_step != position.step:
-            self._staged = _detached(self.state(position))
+            self._staged = detached(self.state(position))
         self.phase(Phase.VALIDATE)
 
     def in_evaluation(self, position: Position, loader: int, batch: int | None) -> None:
@@ -276,15 +277,3 @@ def restore_local(trainer: Trainer, restored: Restored) -> None:
     trainer._metrics.load_state_dict(local["metrics"])
     trainer._resume_validation_data = local["validation_data"]
     trainer._resumed_rng = lambda: restore_rng(local["rng"])
-
-
-def _detached(tree: Any) -> Any:
-    """A deep copy on the host: later changes to the live state do not reach it."""
-    if isinstance(tree, torch.Tensor):
-        return tree.detach().to("cpu", copy=True)
-    if isinstance(tree, dict):
-        made = {key: _detached(value) for key, value in tree.items()}
-        return made if type(tree) is dict else type(tree)(made)
-    if isinstance(tree, (list, tuple)) and not hasattr(tree, "_fields"):
-        return type(tree)(_detached(item) for item in tree)
-    return tree

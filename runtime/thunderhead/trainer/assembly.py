@@ -4,169 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from thunderhead.callbacks.callback import Callback, Checkpoint
-from thunderhead.distributed.environment import Place, find_place
-from thunderhead.distributed.launch import ScriptLauncher
-from thunderhead.distributed.strategy import DDPStrategy, Strategy
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.precision import Precision, canonical_precision, make_precision
 from thunderhead.trainer.arguments import one_of
 from thunderhead.warning import say
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
 
-_ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
-_STRATEGIES = (
-    "auto",
-    "ddp",
-    "ddp_find_unused_parameters_true",
-    "ddp_find_unused_parameters_false",
-    "single_device",
-)
-_REFUSED = {
-    "ddp_spawn": "'ddp', which runs the script once per device",
-    "ddp_fork": "'ddp', which runs the script once per device",
-    "ddp_notebook": "a script with 'ddp'",
-    "deepspeed": "FSDP2 in configure_model",
-    "fsdp": "FSDP2 (torch.distributed.fsdp.fully_shard) in configure_model",
-    "xla": "ddp",
-    "single_xla": "single_device",
-    "tpu": "cpu or cuda",
-}
-
-
-def choose_strategy(given: dict[str, Any]) -> Strategy:
-    """Device and strategy; ``devices`` and ``num_nodes`` follow the environment where it says something."""
-    place = find_place()
-    name = given["strategy"]
-    _check_devices(given["devices"], given["num_nodes"], place)
-    by_hand = place.world_size == 1 and "RANK" not in os.environ
-    if by_hand:
-        place = _first_of(_processes(given), given["num_nodes"] or 1)
-    device = _device(given["accelerator"], place)
-    if isinstance(name, Strategy):
-        strategy = name
-        strategy.bind(device, place)
-    else:
-        strategy = _named(name, device, place)
-    if strategy.world_size != place.world_size:
-        raise MisconfigurationException(
-            f"strategy={strategy.name!r} is a single process, but there are {place.world_size}; use 'ddp' or 'auto'"
-        )
-    if by_hand and place.world_size > 1:
-        strategy.launcher = ScriptLauncher(place)
-    return strategy
-
-
-def _named(name: str, device: torch.device, place: Place) -> Strategy:
-    _refuse("strategy", name)
-    one_of("strategy", name, _STRATEGIES)
-    if name.startswith("ddp") or (name == "auto" and place.world_size > 1):
-        options: dict[str, Any] = {}
-        if name.endswith(("_true", "_false")):
-            options["find_unused_parameters"] = name.endswith("_true")
-        return DDPStrategy(device, place, **options)
-    return Strategy(device, place)
-
-
-def _processes(given: dict[str, Any]) -> int:
-    """How many processes this one is to be on its node, where no launcher has said."""
-    devices = given["devices"]
-    found = torch.cuda.device_count() if given["accelerator"] in ("auto", "gpu", "cuda") else 0
-    if devices in (-1, "-1"):
-        return max(1, found)
-    wanted = _count(devices)
-    single = isinstance(given["strategy"], str) and given["strategy"] == "single_device"
-    if found and wanted is not None and wanted > found:
-        raise MisconfigurationException(f"devices={devices!r}, but this machine has {found}")
-    return 1 if wanted is None or single else wanted
-
-
-def _count(devices: Any) -> int | None:
-    """Number of devices meant: a count, or a list of their numbers; None for what the environment says."""
-    if isinstance(devices, (list, tuple)):
-        return len(devices)
-    if isinstance(devices, str):
-        return int(devices) if devices.isdigit() else len(devices.split(",")) if "," in devices else None
-    return int(devices) if devices > 0 else None
-
-
-def _first_of(processes: int, num_nodes: int) -> Place:
-    """The place of local rank 0, which starts the others."""
-    node = int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0")))
-    return Place(
-        rank=node * processes,
-        world_size=processes * num_nodes,
-        local_rank=0,
-        local_world_size=processes,
-        node_rank=node,
-    )
-
-
-def _device(accelerator: Any, place: Place) -> torch.device:
-    _refuse("accelerator", accelerator)
-    one_of("accelerator", accelerator, _ACCELERATORS)
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if accelerator in ("gpu", "auto"):
-        accelerator = "cuda" if cuda else "mps" if mps else "cpu" if accelerator == "auto" else "gpu"
-    if accelerator == "gpu" or (accelerator == "cuda" and not cuda) or (accelerator == "mps" and not mps):
-        raise MisconfigurationException(f"accelerator={accelerator!r}, but this machine has none; use 'cpu' or 'auto'")
-    if accelerator == "cuda":
-        return torch.device("cuda", place.local_rank % torch.cuda.device_count())
-    return torch.device(accelerator)
-
-
-def _check_devices(devices: Any, num_nodes: Any, place: Place) -> None:
-    if devices in (0, "0", []) or isinstance(devices, bool):
-        raise MisconfigurationException(
-            f"devices={devices!r} leaves no device to run on; use a number from 1, or 'auto'"
-        )
-    if num_nodes is not None and (isinstance(num_nodes, bool) or not isinstance(num_nodes, int) or num_nodes < 1):
-        raise MisconfigurationException(f"num_nodes={num_nodes!r} must be an integer of at least 1")
-    if place.world_size == 1 and "RANK" not in os.environ:
-        if num_nodes not in (None, 1) and _count(devices) is None:
-            raise MisconfigurationException(
-                f"num_nodes={num_nodes}, but nobody says how many processes a node has; pass devices, or use torchrun"
-            )
-        return
-    wanted = _count(devices)
-    if wanted is not None and wanted != place.local_world_size:
-        raise MisconfigurationException(
-            f"devices={devices!r}, but the launcher started {place.local_world_size} processes on this node; "
-            "leave it out"
-        )
-    if num_nodes is not None and num_nodes != place.num_nodes:
-        raise MisconfigurationException(
-            f"num_nodes={num_nodes}, but the launcher started {place.num_nodes} (WORLD_SIZE={place.world_size}, "
-            f"LOCAL_WORLD_SIZE={place.local_world_size}); leave it out"
-        )
-
-
-def _refuse(argument: str, value: Any) -> None:
-    for prefix, instead in _REFUSED.items():
-        if isinstance(value, str) and value.startswith(prefix):
-            raise MisconfigurationException(f"{argument}={value!r} is not supported; use {instead}")
-
-
-def choose_precision(given: dict[str, Any], strategy: Strategy) -> Precision:
-    """The precision that was named or passed as a plugin."""
-    plugins = given["plugins"]
-    for plugin in [] if plugins is None else plugins if isinstance(plugins, (list, tuple)) else [plugins]:
-        if not isinstance(plugin, Precision):
-            raise MisconfigurationException(f"plugins={plugin!r}: only a Precision can be passed")
-        if given["precision"] is not None:
-            raise MisconfigurationException(
-                f"precision={given['precision']!r} and the plugin {type(plugin).__name__} both set the "
-                "precision; pass one"
-            )
-        return plugin
-    name = "32-true" if given["precision"] is None else canonical_precision(given["precision"])
-    return make_precision(name, strategy.root_device.type)
+CALLBACK_ENTRY_POINTS = ("thunderhead.callbacks_factory", "lightning.pytorch.callbacks_factory")
 
 
 def set_determinism(deterministic: bool | str | None, benchmark: bool | None) -> None:
@@ -200,6 +51,26 @@ def has_timer(given: dict[str, Any]) -> bool:
     return any(isinstance(callback, Timer) for callback in _given_callbacks(given))
 
 
+def callbacks_of_packages() -> list[Any]:
+    """Callbacks that installed packages bring: what their entry points return, one callback or several.
+
+    Raises:
+        MisconfigurationException: an entry point returns something else.
+    """
+    found: list[Any] = []
+    for group in CALLBACK_ENTRY_POINTS:
+        for entry in entry_points(group=group):
+            made = entry.load()()
+            several = list(made) if isinstance(made, (list, tuple)) else [made]
+            if not all(isinstance(callback, Callback) for callback in several):
+                raise MisconfigurationException(
+                    f"the entry point {entry.name!r} of {group} ({entry.value}) must return a Callback or a list of "
+                    f"them, but it returned {made!r}; uninstall or mend the package that brings it"
+                )
+            found += several
+    return found
+
+
 def _given_callbacks(given: dict[str, Any]) -> list[Any]:
     asked = given["callbacks"]
     return [] if asked is None else [asked] if isinstance(asked, Callback) else list(asked)
@@ -207,7 +78,7 @@ def _given_callbacks(given: dict[str, Any]) -> list[Any]:
 
 def collect_callbacks(given: dict[str, Any], trainer: Trainer) -> list[Callback]:
     """The given callbacks and those that arguments ask for, in the order in which they are called."""
-    callbacks = _given_callbacks(given)
+    callbacks = [*_given_callbacks(given), *callbacks_of_packages()]
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise MisconfigurationException(

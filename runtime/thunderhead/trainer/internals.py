@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -23,6 +22,7 @@ from thunderhead.data.source import (
 )
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.job.link import Ask
+from thunderhead.layer_sync import LayerSync
 from thunderhead.loops.control import Control
 from thunderhead.loops.evaluate import EvaluationLoop
 from thunderhead.loops.position import Next, Position
@@ -220,6 +220,7 @@ class TrainerInternals(TrainerProperties):
         self.optimizers, self.lr_scheduler_configs = parse_configuration(found, module)
         count = self._count_manual_step if not module.automatic_optimization else _count_nothing
         self._wrapped_optimizers = [LightningOptimizer(optimizer, trainer, count) for optimizer in self.optimizers]
+        self.strategy.attend_optimizers(self.optimizers, in_job=self._in_job)
         self._schedulers = Schedulers(trainer)
         self._clips = is_overridden("configure_gradient_clipping", module) or is_overridden("clip_gradients", module)
 
@@ -312,12 +313,13 @@ class TrainerInternals(TrainerProperties):
     def _move_module(self, module: LightningModule) -> None:
         module.to(self.strategy.root_device)
         self.precision_plugin.convert_module(module)
-        if self.sync_batchnorm and self.world_size > 1 and self._fn == "fit":
-            converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+        if self._layer_sync is not None and self.world_size > 1 and self._fn == "fit":
+            converted = self._layer_sync.apply(module)
             if converted is not module:
                 say("the module itself is a BatchNorm layer, which sync_batchnorm cannot replace")
 
     sync_batchnorm: bool
+    _layer_sync: LayerSync | None
     _clips: bool
     _training_data_epoch: int = 0
     _validation_data_epoch: int = 0

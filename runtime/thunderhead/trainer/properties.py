@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from thunderhead.accelerators import Accelerator
 from thunderhead.callbacks.callback import Callback, Checkpoint
 from thunderhead.loops.evaluate import EvaluationLoop
 from thunderhead.loops.fit import FitLoop
@@ -80,9 +81,17 @@ class TrainerProperties:
         return self.strategy.place.local_world_size
 
     @property
+    def accelerator(self) -> Accelerator:
+        """Kind of the devices."""
+        found = self.strategy.accelerator
+        assert found is not None, "the Trainer gives its strategy one"
+        return found
+
+    @property
     def device_ids(self) -> list[int]:
-        """Indices of the devices used on this node."""
-        return list(range(self.num_devices))
+        """Indices of the devices used on this node; their number in order where they have none, as processors."""
+        devices = self.strategy.parallel_devices or [self.strategy.root_device]
+        return [position if device.index is None else device.index for position, device in enumerate(devices)]
 
     @property
     def is_global_zero(self) -> bool:

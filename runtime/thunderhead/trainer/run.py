@@ -29,6 +29,7 @@ from thunderhead.checkpoint import content, file
 from thunderhead.core.datamodule import LightningDataModule
 from thunderhead.core.hparams import drop_unpicklable, merged
 from thunderhead.core.module import LightningModule
+from thunderhead.distributed.process_launch import ProcessLauncher
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.job import attached
 from thunderhead.job.board import Phase
@@ -41,6 +42,7 @@ from thunderhead.loops.position import Next
 from thunderhead.rng import isolate_rng
 from thunderhead.trainer.assembly import attach_module_callbacks
 from thunderhead.trainer.hook_table import is_overridden
+from thunderhead.trainer.launched import run_in_children
 from thunderhead.trainer.state import RunningStage, TrainerFn, TrainerStatus
 from thunderhead.warning import warn
 
@@ -69,6 +71,11 @@ def run(
     module = _module_for(trainer, fn, model)
     if datamodule is not None and any(loader is not None for loader in loaders.values()):
         raise MisconfigurationException(f"Trainer.{fn} got loaders and a datamodule; pass only one of them")
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, ProcessLauncher):
+        _attach(trainer, fn, module, loaders, datamodule)
+        call = {"fn": fn, "model": model and module, "loaders": loaders, "datamodule": datamodule}
+        return run_in_children(trainer, launcher, {**call, "ckpt_path": ckpt_path, "weights_only": weights_only})
     asked = ckpt_path if ckpt_path is not None else trainer._kept_ckpt_path
     if model is None and asked is None:
         warn(
@@ -94,7 +101,10 @@ def run(
                 trainer.datamodule.on_exception(error)
         for logger in trainer.loggers:
             logger.finalize("failed")
-        trainer.strategy.teardown()
+        try:
+            trainer.strategy.teardown()
+        except Exception as second:  # noqa: BLE001 - told with the first, which it must not hide
+            error.add_note(f"Afterwards {type(second).__name__} was raised: {second}")
         trainer.state.stage = trainer._stage = None
         trainer._sink.results = None
         raise
@@ -157,6 +167,8 @@ def _fit(trainer: Trainer, loaded: dict[str, Any] | None, restored: Restored | N
             control.close()
     trainer._sink.results = None
     trainer.strategy.teardown()
+    if trainer._layer_sync is not None and trainer.world_size > 1:
+        trainer._layer_sync.revert(module)
     hooks.call("on_fit_end")
 
 
@@ -264,7 +276,7 @@ def _open_job(trainer: Trainer, fn: str) -> Restored | None:
 def _load_file(trainer: Trainer, ckpt_path: Any, weights_only: bool | None) -> dict[str, Any] | None:
     path = file.resolve(trainer, ckpt_path if ckpt_path is not None else trainer._kept_ckpt_path)
     trainer._resumed_from = path
-    return None if path is None else file.read(path, weights_only=weights_only)
+    return None if path is None else trainer.strategy.load_checkpoint(path, weights_only=weights_only)
 
 
 def _check_position(trainer: Trainer) -> None:
@@ -325,7 +337,7 @@ def save_checkpoint(trainer: Trainer, filepath: str | os.PathLike[str], weights_
     failure: Exception | None = None
     if trainer.is_global_zero:
         try:
-            file.write(made, os.fspath(filepath), options)
+            trainer.strategy.save_checkpoint(made, os.fspath(filepath), storage_options=options)
         except Exception as error:  # noqa: BLE001 - raised below, once the other ranks know that they need not wait
             failure = error
     said = trainer.strategy.broadcast(None if failure is None else f"{type(failure).__name__}: {failure}")

@@ -10,9 +10,13 @@ from typing import Any
 
 import torch
 
+from thunderhead.accelerators import Accelerator
 from thunderhead.core.datamodule import LightningDataModule
 from thunderhead.core.module import LightningModule
 from thunderhead.data.transfer import map_tensors
+from thunderhead.distributed.process_launch import ProcessLauncher
+from thunderhead.distributed.strategy import Strategy
+from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loops.control import Control
 from thunderhead.loops.evaluate import EvaluationLoop
 from thunderhead.loops.fit import FitLoop
@@ -24,8 +28,6 @@ from thunderhead.results.store import Results
 from thunderhead.trainer import arguments as args
 from thunderhead.trainer import run
 from thunderhead.trainer.assembly import (
-    choose_precision,
-    choose_strategy,
     collect_callbacks,
     collect_loggers,
     set_determinism,
@@ -33,6 +35,8 @@ from thunderhead.trainer.assembly import (
 from thunderhead.trainer.configuration import Configuration
 from thunderhead.trainer.hook_table import HookTable
 from thunderhead.trainer.internals import TrainerInternals
+from thunderhead.trainer.placement import choose_strategy
+from thunderhead.trainer.plugins import choose_checkpoint_io, choose_layer_sync, choose_precision, read_plugins
 from thunderhead.trainer.state import TrainerState
 
 
@@ -43,13 +47,15 @@ class Trainer(Configuration, TrainerInternals):
     ``PL_TRAINER_<ARGUMENT>`` too.
 
     Args:
-        accelerator: auto, cpu, gpu, cuda or mps.
-        strategy: auto, single_device, ddp (also with ``_find_unused_parameters_true``), or a Strategy.
-        devices: processes per node. A launcher's number is only checked; without one, how many to start, -1 all GPUs.
-        num_nodes: number of nodes. A launcher's number is only checked.
+        accelerator: auto, cpu, gpu, cuda, mps, or an Accelerator.
+        strategy: auto, single_device, ddp, ddp_spawn, ddp_fork, ddp_notebook (each ddp also with
+            ``_find_unused_parameters_true`` or ``_false``), or a Strategy.
+        devices: how many, which (a list, or ``"0,2"``), ``-1`` for all, or auto. One process is started for each,
+            unless a launcher has done so; then it is only checked.
+        num_nodes: number of nodes; follows the environment, only checked.
         precision: 32-true, 64-true, bf16-mixed, 16-mixed, bf16-true or 16-true.
         logger: True for a CSV logger, False for none, a logger or several.
-        callbacks: one or several.
+        callbacks: one or several; packages may add some (entry points of ``thunderhead.callbacks_factory``).
         fast_dev_run: run this many batches of everything, without logs or checkpoints; True for 1.
         max_epochs: epochs to train; -1 for no limit, 1000 if nothing else limits the run.
         min_epochs: epochs before ``should_stop`` counts.
@@ -78,7 +84,7 @@ class Trainer(Configuration, TrainerInternals):
         profiler: not yet anything but None.
         detect_anomaly: autograd's anomaly detection.
         barebones: switch off everything that costs time.
-        plugins: a Precision.
+        plugins: a Precision, CheckpointIO, ClusterEnvironment or LayerSync, or one of each.
         sync_batchnorm: share BatchNorm statistics between ranks.
         reload_dataloaders_every_n_epochs: ask for the loaders again every n epochs; 0 for never.
         default_root_dir: directory or URL where files go; the working directory by default.
@@ -92,8 +98,8 @@ class Trainer(Configuration, TrainerInternals):
     def __init__(
         self,
         *,
-        accelerator: str = "auto",
-        strategy: Any = "auto",
+        accelerator: str | Accelerator = "auto",
+        strategy: str | Strategy = "auto",
         devices: list[int] | str | int = "auto",
         num_nodes: int | None = None,
         precision: int | str | None = None,
@@ -145,8 +151,12 @@ class Trainer(Configuration, TrainerInternals):
         self.enable_autolog_hparams = enable_autolog_hparams
         self._default_root_dir = os.fspath(default_root_dir) if default_root_dir is not None else os.getcwd()
         set_determinism(deterministic, benchmark)
-        self.strategy = choose_strategy(given)
-        self.precision_plugin: Precision = choose_precision(given, self.strategy)
+        chosen = read_plugins(plugins)
+        self.strategy = choose_strategy(given, chosen)
+        self.precision_plugin: Precision = choose_precision(precision, chosen, self.strategy)
+        self.strategy.precision_plugin = self.precision_plugin
+        self.strategy.checkpoint_io = choose_checkpoint_io(chosen, self.strategy)
+        self._layer_sync = choose_layer_sync(sync_batchnorm, chosen)
         self._parts()
         self.loggers = collect_loggers(given, self)
         self._callbacks = collect_callbacks(given, self)
@@ -284,16 +294,26 @@ class Trainer(Configuration, TrainerInternals):
             model: the module; the attached one, with its best checkpoint, when left out.
             dataloaders: one iterable of batches or several; a datamodule may stand here too.
             datamodule: gives the loaders instead.
-            return_predictions: whether to keep and return what ``predict_step`` returns (True by default).
+            return_predictions: whether to keep and return what ``predict_step`` returns; True by default, and not
+                possible where the ranks are children of this process (``ddp_spawn``, ``ddp_fork``).
             ckpt_path: weights to load: a file or URL, ``"best"`` or ``"last"``.
             weights_only: how ``torch.load`` reads that file.
 
         Returns:
             One entry per batch, on the CPU; a list of such lists for several loaders; None if nothing is returned.
+
+        Raises:
+            MisconfigurationException: ``return_predictions=True`` where the ranks are children of this process.
         """
         if isinstance(dataloaders, LightningDataModule):
             dataloaders, datamodule = None, dataloaders
-        self._predict.keep_predictions = return_predictions is not False
+        in_children = isinstance(self.strategy.launcher, ProcessLauncher)
+        if in_children and return_predictions:
+            raise MisconfigurationException(
+                "return_predictions=True under a strategy that starts other processes: predictions stay there. Pass "
+                "return_predictions=False and write them in a callback, or use strategy='ddp'"
+            )
+        self._predict.keep_predictions = return_predictions is not False and not in_children
         self._predict.predictions = []
         run.run(self, "predict", model, {"predict": dataloaders}, datamodule, ckpt_path, weights_only)
         found = self._predict.predictions

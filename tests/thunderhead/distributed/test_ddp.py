@@ -93,7 +93,7 @@ def _resume_own_buffers(rank: int, directory: str) -> None:
     from thunderhead.distributed.environment import find_place
 
     def strategy() -> Strategy:
-        return DDPStrategy(torch.device("cpu"), find_place(), broadcast_buffers=False)
+        return DDPStrategy(broadcast_buffers=False).bind(torch.device("cpu"), find_place())
 
     path = Path(directory) / f"own{rank}"
     path.mkdir()

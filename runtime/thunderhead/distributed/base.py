@@ -1,0 +1,198 @@
+"""The interface of all strategies, which is itself the simplest one: one process on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from thunderhead.accelerators import Accelerator, accelerator_of
+from thunderhead.checkpoint.io import CheckpointIO, Path
+from thunderhead.distributed.cluster import ClusterEnvironment
+from thunderhead.distributed.environment import Place
+from thunderhead.precision import Precision
+
+if TYPE_CHECKING:
+    from thunderhead.core.module import LightningModule
+    from thunderhead.distributed.launch import ScriptLauncher
+    from thunderhead.distributed.process_launch import ProcessLauncher
+
+
+class Strategy:
+    """One process, one device; also the interface of all strategies.
+
+    Args:
+        device: where the module and its batches go; the Trainer's choice by default.
+        accelerator: its kind.
+        checkpoint_io: who writes ``.ckpt`` files.
+        precision_plugin: number format.
+
+    Attributes:
+        accelerator: kind of the device; by default the Trainer's.
+        checkpoint_io: who writes ``.ckpt`` files; by default the Trainer's.
+        precision_plugin: number format; by default the Trainer's.
+        cluster_environment: who started the processes.
+        parallel_devices: the device of each process of this node.
+        model: what runs the training step: the module, or its wrapper.
+        launcher: starts the other processes of this node, where nobody else did.
+    """
+
+    name = "single_device"
+
+    def __init__(
+        self,
+        device: torch.device | str | None = None,
+        accelerator: Accelerator | None = None,
+        checkpoint_io: CheckpointIO | None = None,
+        precision_plugin: Precision | None = None,
+    ) -> None:
+        self._device = None if device is None else torch.device(device)
+        self._place: Place | None = None
+        self.accelerator = accelerator
+        self.checkpoint_io = checkpoint_io
+        self.precision_plugin = precision_plugin
+        self.cluster_environment: ClusterEnvironment | None = None
+        self.parallel_devices: list[torch.device] | None = None
+        self.model: nn.Module | None = None
+        self.launcher: ScriptLauncher | ProcessLauncher | None = None
+
+    def bind(self, device: torch.device, place: Place) -> Self:
+        """Take the trainer's device and place, unless they were given."""
+        self._device = device if self._device is None else self._device
+        self._place = place if self._place is None else self._place
+        return self
+
+    def move_to(self, place: Place) -> None:
+        """Be another of the processes of this node: what one does that a launcher has just made."""
+        self._place = place
+        if self.parallel_devices is not None:
+            self._device = self.parallel_devices[place.local_rank]
+        self.launcher = None
+
+    @property
+    def root_device(self) -> torch.device:
+        """Where the module and its batches go."""
+        assert self._device is not None, "a strategy gets its device from the Trainer it is passed to"
+        return self._device
+
+    @property
+    def place(self) -> Place:
+        """This process among all."""
+        return self._place or Place()
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes."""
+        return 1
+
+    @property
+    def global_rank(self) -> int:
+        """Rank of this process among all."""
+        return 0
+
+    @property
+    def local_rank(self) -> int:
+        """Rank of this process on its node."""
+        return 0
+
+    @property
+    def node_rank(self) -> int:
+        """Which node this is."""
+        return 0
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this is rank 0."""
+        return self.global_rank == 0
+
+    def setup_environment(self) -> None:
+        """Meet the other processes."""
+        (self.accelerator or accelerator_of(self.root_device)).setup_device(self.root_device)
+
+    def wrap(self, module: LightningModule) -> None:
+        """Make the module ready for training steps; it is on its device already."""
+        self.model = module
+
+    def training_step(self, module: LightningModule) -> Callable[..., Any]:
+        """What to call with the arguments of ``training_step``."""
+        return module.training_step
+
+    def no_sync(self) -> AbstractContextManager[Any]:
+        """Backward passes inside keep their gradients to this rank."""
+        return nullcontext()
+
+    def before_manual_backward(self, loss: Tensor) -> None:
+        """Called before each backward of manual optimisation."""
+
+    def barrier(self, name: str | None = None) -> None:
+        """Wait for all ranks."""
+
+    def broadcast(self, obj: Any, src: int = 0) -> Any:
+        """The object that rank ``src`` has."""
+        return obj
+
+    def reduce(self, tensor: Any, group: Any = None, reduce_op: str = "mean") -> Any:
+        """Mean, sum, min or max of ``tensor`` over all ranks."""
+        return tensor
+
+    def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
+        """One answer for all ranks: true if all (or any) of them say so."""
+        return decision
+
+    def all_of(self, decision: bool) -> bool:
+        """True if all ranks say so, told over the host: nothing waits for a device."""
+        return decision
+
+    def wait_for_one(self, name: str, chosen: bool) -> None:
+        """Wait, however long, until the chosen rank of this node (or of all) has come here."""
+
+    def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
+        """Every tensor of ``data`` with all ranks' values along a new first dimension."""
+        return data
+
+    def gather_objects(self, obj: Any) -> list[Any]:
+        """What each rank has, in order of rank."""
+        return [obj]
+
+    def sync_buffers(self, module: nn.Module) -> None:
+        """Give all ranks the buffers of rank 0, if that is what training does."""
+
+    def local_buffers(self, module: nn.Module) -> dict[str, Tensor]:
+        """Buffers that differ between ranks and must be saved by each."""
+        return {}
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Path, storage_options: Any = None) -> None:
+        """Write a ``.ckpt`` file, on rank 0."""
+        if self.is_global_zero:
+            self._io.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
+
+    def load_checkpoint(self, checkpoint_path: Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a ``.ckpt`` file, on every rank."""
+        return self._io.load_checkpoint(checkpoint_path, weights_only=weights_only)
+
+    def remove_checkpoint(self, filepath: Path) -> None:
+        """Delete a ``.ckpt`` file, on rank 0."""
+        if self.is_global_zero:
+            self._io.remove_checkpoint(filepath)
+
+    @property
+    def _io(self) -> CheckpointIO:
+        assert self.checkpoint_io is not None, "the Trainer gives its strategy one"
+        return self.checkpoint_io
+
+    def attend_optimizers(self, optimizers: Sequence[Optimizer], *, in_job: bool) -> None:
+        """The optimizers are made; what belongs to their steps can be added."""
+
+    def teardown(self) -> None:
+        """Leave everything as it was found, with all checkpoints on their place."""
+        self.model = None
+        if self.checkpoint_io is not None:
+            self.checkpoint_io.teardown()
+
+
+class SingleDeviceStrategy(Strategy):
+    """One process on one device, such as ``"cuda:1"``."""
