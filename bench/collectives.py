@@ -40,8 +40,9 @@ def run(*, quick: bool) -> list[Result]:
             name="collectives",
             title="Collectives per step over raw DDP, two ranks, sized loader",
             how=(
-                f"The numbers that gloo gives to collectives, over steps {FIRST} to {LAST} of the tiny MLP with "
-                f"everything on and five values; raw DDP itself makes {counts[RAW]:g} a step."
+                f"The numbers that gloo gives to collectives, over steps {FIRST} to {LAST} of the tiny MLP with a "
+                "logger, ModelCheckpoint, LearningRateMonitor and five values; "
+                f"raw DDP itself makes {counts[RAW]:g} a step."
             ),
             rows=rows,
         )
