@@ -5,7 +5,7 @@ BIN := .venv/bin
 REPORTS := build/reports
 TEST_WORKERS ?= 2
 
-.PHONY: help setup setup-runtime demo test lint bench bench-trainer
+.PHONY: help setup setup-runtime demo test lint bench bench-trainer bench-parity
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,10 +31,14 @@ lint: setup ## ruff, mypy --strict, import contracts, generated files
 	$(BIN)/python -m thunderhead_api.schema --check
 
 bench: ## side-by-side benchmarks that need no cluster, results in bench/results
-bench: bench-trainer
+bench: bench-parity bench-trainer
 
 bench-trainer: ## the trainer's figures beside a raw loop, Lightning and Fabric (BENCH_ARGS="--quick")
 	@tools/setup.sh bench
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench $(BENCH_ARGS)
+
+bench-parity: ## what differs from Lightning, over a matrix of options; fails where nobody meant it
+	@tools/setup.sh bench
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.parity
 
 -include e2e/cluster.mk

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import torch
@@ -73,7 +72,8 @@ class CheckpointNames:
         return path
 
     def _candidates(self, trainer: Trainer) -> dict[str, Tensor]:
-        found = deepcopy(dict(trainer.callback_metrics))
+        # Detached, for a value may have been logged with its graph.
+        found = {name: value.detach().clone() for name, value in trainer.callback_metrics.items()}
         for name, value in (("epoch", trainer.current_epoch), ("step", trainer.global_step)):
             found[name] = found[name].int() if name in found else torch.tensor(value)
         return found

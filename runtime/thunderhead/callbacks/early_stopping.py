@@ -120,6 +120,8 @@ class EarlyStopping(Callback):
             "stopped_epoch": self.stopped_epoch,
             "best_score": self.best_score,
             "patience": self.patience,
+            "stopping_reason": self.stopping_reason.value,
+            "stopping_reason_message": self.stopping_reason_message,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -129,6 +131,8 @@ class EarlyStopping(Callback):
         self.stopped_epoch = state_dict.get("stopped_epoch", self.stopped_epoch)
         self.best_score = state_dict.get("best_score", self.best_score)
         self.patience = state_dict.get("patience", self.patience)
+        self.stopping_reason = EarlyStoppingReason(state_dict.get("stopping_reason", 0))
+        self.stopping_reason_message = state_dict.get("stopping_reason_message")
 
     def _is_off(self, trainer: Trainer) -> bool:
         return trainer._fn != "fit" or trainer.sanity_checking or bool(trainer.fast_dev_run)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
 
-_STAGES = ("train", "validate", "test")
+_STAGES = ("train", "sanity_check", "validate", "test", "predict")
 
 
 class Timer(Callback):

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from thunderhead.checkpoint.loops import data_of, loops_of, position_of
+from thunderhead.checkpoint.loops import data_of, loops_of, position_of, scheduler_steps_of
 from thunderhead.loops.position import Position
 from thunderhead.warning import warn
 
@@ -61,7 +61,7 @@ def dump(
         "global_step": trainer.global_step,
         "pytorch-lightning_version": FORMAT_VERSION,
         "state_dict": module.state_dict(),
-        "loops": loops_of(position, trainer),
+        "loops": loops_of(trainer),
     }
     if not weights_only:
         content["callbacks"] = _callback_states(trainer)
@@ -100,8 +100,6 @@ def restore_modules(trainer: Trainer, content: dict[str, Any]) -> None:
         module.on_load_checkpoint(content)
     module.load_state_dict(content["state_dict"], strict=module.strict_loading)
     restore_datamodule(trainer, content)
-    if trainer._fn != "fit":
-        return
     with trainer._hooks.inside("on_load_checkpoint"):
         for callback in trainer.callbacks:
             callback.on_load_checkpoint(trainer, module, content)
@@ -137,6 +135,7 @@ def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
     _check_count("schedulers", len(content["lr_schedulers"]), len(trainer.lr_scheduler_configs))
     for config, state in zip(trainer.lr_scheduler_configs, content["lr_schedulers"], strict=True):
         config.scheduler.load_state_dict(state)
+    trainer._schedulers.steps = scheduler_steps_of(content)
     own = content.get(OWN_KEY)
     if own is None:
         return position_of(content)
@@ -184,8 +183,7 @@ def _add_hyperparameters(content: dict[str, Any], owner: Any, values: str, name:
     hparams = owner.hparams
     if not hparams:
         return
-    if owner._hparams_name:
-        content[name] = owner._hparams_name
+    content[name] = owner._hparams_name
     # Plain data where it is plain, so that a file can be loaded with weights_only=True.
     content[values] = dict(hparams) if isinstance(hparams, dict) else hparams
     if not isinstance(hparams, dict):

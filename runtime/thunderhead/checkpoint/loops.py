@@ -10,55 +10,58 @@ if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
 
 
-def _tracker(count: int, *, processed: bool = True) -> dict[str, int]:
-    made = {"ready": count, "completed": count, "started": count}
-    return {**made, "processed": count} if processed else made
-
-
-def _progress(total: int, current: int, *, processed: bool = True) -> dict[str, Any]:
-    return {"total": _tracker(total, processed=processed), "current": _tracker(current, processed=processed)}
-
-
-def loops_of(position: Position, trainer: Trainer) -> dict[str, Any]:
-    """``loops`` as Lightning writes it for a run that stands at ``position``."""
-    inside = position.next is not Next.EPOCH
-    epoch = _progress(position.epoch, position.epoch)
-    if inside:
-        for level in ("total", "current"):
-            epoch[level]["ready"] += 1
-            epoch[level]["started"] += 1
-    last = bool(trainer.fit_loop.is_last_batch) or not inside
-    optimizer = {
-        "optimizer": {
-            "step": {"total": _pair(position.step), "current": _pair(position.step)},
-            "zero_grad": {"total": _triple(position.step), "current": _triple(position.step)},
-        }
+def loops_of(trainer: Trainer) -> dict[str, Any]:
+    """``loops`` as Lightning writes it in the running moment: what has begun, what is done, what its hooks are at."""
+    loop, live = trainer.fit_loop, trainer._position
+    epoch_ends = loop.moment == "epoch end"
+    inside = live.next is not Next.EPOCH or epoch_ends
+    begun = live.epoch + int(inside)
+    epoch = _each(_tracker(begun, live.epoch + int(epoch_ends), live.epoch))
+    open_batch = int(loop.moment == "batch end")
+    done = live.batch if inside else loop.batches_before
+    batches = {
+        "total": _tracker(live.batches, live.batches, live.batches - open_batch),
+        "current": _tracker(done, done, done - open_batch),
+        "is_last_batch": loop.is_last_batch,
     }
-    data = trainer.fit_loop.data
-    states = [] if data is None else data.stateful()
+    steps = (live.step, live.step - loop.steps_before)
+    schedules = (trainer._schedulers.steps, trainer._schedulers.steps - loop.schedules_before)
+    validation = trainer._validation
+    automatic = trainer.lightning_module.automatic_optimization
+    states = [] if loop.data is None else loop.data.stateful()
     fit = {
         "state_dict": {"combined_loader": states} if states else {},
-        "epoch_loop.state_dict": {"_batches_that_stepped": position.log_step},
-        "epoch_loop.batch_progress": {**_progress(position.batches, position.batch), "is_last_batch": last},
-        "epoch_loop.scheduler_progress": {"total": _pair(0), "current": _pair(0)},
+        "epoch_loop.state_dict": {"_batches_that_stepped": live.log_step},
+        "epoch_loop.batch_progress": batches,
+        "epoch_loop.scheduler_progress": _pairs(*schedules),
         "epoch_loop.automatic_optimization.state_dict": {},
-        "epoch_loop.automatic_optimization.optim_progress": optimizer,
+        "epoch_loop.automatic_optimization.optim_progress": _optimizer(steps if automatic else (0, 0), trainer),
         "epoch_loop.manual_optimization.state_dict": {},
-        "epoch_loop.manual_optimization.optim_step_progress": {"total": _pair(0), "current": _pair(0)},
+        "epoch_loop.manual_optimization.optim_step_progress": _pairs(*((0, 0) if automatic else (live.step,) * 2)),
         "epoch_loop.val_loop.state_dict": {},
-        "epoch_loop.val_loop.batch_progress": {**_progress(0, 0), "is_last_batch": False},
+        "epoch_loop.val_loop.batch_progress": {
+            "total": _even(validation.batches_in_epoch),
+            "current": _even(validation.batches),
+            "is_last_batch": validation.batches > 0,
+        },
         "epoch_progress": epoch,
     }
-    if not trainer.lightning_module.automatic_optimization:
-        manual = {"total": _pair(position.step), "current": _pair(position.step)}
-        fit["epoch_loop.manual_optimization.optim_step_progress"] = manual
-    evaluation = {"state_dict": {}, "batch_progress": {**_progress(0, 0), "is_last_batch": False}}
+    evaluation = {"state_dict": {}, "batch_progress": {**_each(_even(0)), "is_last_batch": False}}
     return {
         "fit_loop": fit,
         "validate_loop": evaluation,
         "test_loop": evaluation,
-        "predict_loop": {"state_dict": {}, "batch_progress": _progress(0, 0)},
+        "predict_loop": {"state_dict": {}, "batch_progress": _each(_even(0))},
     }
+
+
+def _optimizer(steps: tuple[int, int], trainer: Trainer) -> dict[str, Any]:
+    """Steps, and gradients freed: once per accumulation window, at its first batch."""
+    loop, live = trainer.fit_loop, trainer._position
+    in_window = steps[0] and not loop.is_last_batch and live.batch % trainer.accumulate_grad_batches
+    freed = [count + int(bool(in_window)) for count in steps]
+    zero_grad = {level: _triple(count) for level, count in zip(("total", "current"), freed, strict=True)}
+    return {"optimizer": {"step": _pairs(*steps), "zero_grad": zero_grad}}
 
 
 def position_of(content: dict[str, Any]) -> Position:
@@ -69,13 +72,15 @@ def position_of(content: dict[str, Any]) -> Position:
         return Position(epoch=epoch, step=step, log_step=step)
     batches = fit["epoch_loop.batch_progress"]
     epochs = fit["epoch_progress"]["current"]
+    # A hook at the batch's end saved: Lightning counts the batch on the x axis of loggers once it goes on.
+    open_step = batches["current"]["processed"] > batches["current"]["completed"]
     over = epochs["processed"] >= epochs["started"] or batches.get("is_last_batch", False)
     return Position(
         epoch=epochs["processed"] if epochs["processed"] >= epochs["started"] else epochs["completed"] + int(over),
         batch=0 if over else batches["current"]["processed"],
         batches=batches["total"]["processed"],
         step=step,
-        log_step=fit.get("epoch_loop.state_dict", {}).get("_batches_that_stepped", step),
+        log_step=fit.get("epoch_loop.state_dict", {}).get("_batches_that_stepped", step) + int(open_step),
         next=Next.EPOCH if over else Next.BATCH,
     )
 
@@ -91,8 +96,27 @@ def data_of(content: dict[str, Any], position: Position) -> dict[str, Any] | Non
     return {"used": position.batch, "states": states}
 
 
-def _pair(count: int) -> dict[str, int]:
-    return {"ready": count, "completed": count}
+def scheduler_steps_of(content: dict[str, Any]) -> int:
+    """How often schedulers were stepped when the file was written."""
+    fit = content.get("loops", {}).get("fit_loop", {})
+    steps: int = fit.get("epoch_loop.scheduler_progress", {}).get("total", {}).get("completed", 0)
+    return steps
+
+
+def _tracker(begun: int, processed: int, completed: int) -> dict[str, int]:
+    return {"ready": begun, "completed": completed, "started": begun, "processed": processed}
+
+
+def _even(count: int) -> dict[str, int]:
+    return _tracker(count, count, count)
+
+
+def _each(tracker: dict[str, int]) -> dict[str, Any]:
+    return {"total": tracker, "current": dict(tracker)}
+
+
+def _pairs(total: int, current: int) -> dict[str, Any]:
+    return {"total": {"ready": total, "completed": total}, "current": {"ready": current, "completed": current}}
 
 
 def _triple(count: int) -> dict[str, int]:

@@ -84,14 +84,16 @@ class ModuleHooks:
         self.eval()  # type: ignore[attr-defined]  # mixed into torch.nn.Module
 
     def on_validation_model_train(self) -> None:
-        """Puts the module back; when not overridden, each submodule gets the mode it had."""
+        """Puts the module into training mode; when not overridden, each submodule gets the mode it had instead."""
+        self.train()  # type: ignore[attr-defined]  # mixed into torch.nn.Module
 
     def on_test_model_eval(self) -> None:
         """Puts the module into evaluation mode."""
         self.eval()  # type: ignore[attr-defined]  # mixed into torch.nn.Module
 
     def on_test_model_train(self) -> None:
-        """Puts the module back; when not overridden, each submodule gets the mode it had."""
+        """Puts the module into training mode; when not overridden, each submodule gets the mode it had instead."""
+        self.train()  # type: ignore[attr-defined]  # mixed into torch.nn.Module
 
     def on_predict_model_eval(self) -> None:
         """Puts the module into evaluation mode."""

@@ -53,6 +53,9 @@ class NoOptimizer(Optimizer):
     def __init__(self) -> None:
         super().__init__([torch.zeros(1)], {})
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """It has no groups, so nobody looks for their learning rate."""
+
     def step(self, closure: Any = None) -> Any:
         """The closure's result."""
         return None if closure is None else closure()

@@ -103,8 +103,11 @@ class _Plain:
     def __init__(self, loader: Any) -> None:
         self._loader = loader
 
-    def begin(self, epoch: int) -> Iterator[Any]:
+    def begin(self, epoch: int, *, later: bool = False) -> Iterator[Any]:
         return iter(self._loader)
+
+    def draw(self) -> None:
+        """It draws when it is read."""
 
 
 class Joint:
@@ -132,7 +135,10 @@ class Joint:
             self.taken = [0] * len(self._feeds)
             self._exhausted = [False] * len(self._feeds)
         self._resumed = False
-        iterators = [feed.begin(epoch) for feed in self._feeds]
+        # All begin before one reads, as under torch: that is the order in which they draw random numbers.
+        iterators = [feed.begin(epoch, later=True) for feed in self._feeds]
+        for feed in self._feeds:
+            feed.draw()
         return self._read(iterators, epoch)
 
     def _read(self, iterators: list[Iterator[Any]], epoch: int) -> Iterator[Any]:

@@ -64,8 +64,13 @@ class Feed:
     def __len__(self) -> int:
         return len(self.shown)
 
-    def begin(self, epoch: int) -> Iterator[Any]:
-        """Start (or take up) the iteration of ``epoch``; random numbers are drawn as torch draws them."""
+    def begin(self, epoch: int, *, later: bool = False) -> Iterator[Any]:
+        """Start (or take up) the iteration of ``epoch``; random numbers are drawn as torch draws them.
+
+        Args:
+            epoch: its number.
+            later: the order of samples is drawn by ``draw``, once the loaders beside this one have begun.
+        """
         self._set_epoch(epoch)
         resume, self._resume = self._resume, None
         if resume is not None and resume["record"] is not None:
@@ -74,8 +79,8 @@ class Feed:
             if resume is not None and resume["begun"]:
                 self._start_workers(epoch)
             self._record = {**self._generator_states(), "fresh": not self._has_workers()}
-            self.iterator = self._iterate(epoch) if self._used is None else self._iterate_after(*self._used, epoch)
-            self._used = None
+            used, self._used = self._used, None
+            self.iterator = self._iterate(epoch, later=later) if used is None else self._iterate_after(*used, epoch)
         self._begun = True
         return self.iterator
 
@@ -127,28 +132,40 @@ class Feed:
         for _ in range(used):
             next(iterator, None)
 
-    def _iterate(self, epoch: int) -> Iterator[Any]:
+    def _iterate(self, epoch: int, *, later: bool = False) -> Iterator[Any]:
         if self._seeded is not None:
             self._seeded.seed = hash((peek_seed(self._iterated.generator), epoch))
         iterator: Iterator[Any] = iter(self._iterated)
-        if self._batches is not None:
+        if self._batches is not None and not later:
             self._batches.prime()
         return iterator
+
+    def draw(self) -> None:
+        """Draw the order that ``begin(later=True)`` left; what was drawn in between is recorded."""
+        if self._batches is not None and self._batches.order is None:
+            if self._record is not None:
+                self._record["order"] = self._generator_states()
+            self._batches.prime()
 
     def _take_up(self, resume: dict[str, Any], epoch: int) -> Iterator[Any]:
         self._record = resume["record"]
         taken: int = resume["taken"]
+        iterator: Iterator[Any]
         with isolate_rng():
             self._set_generator_states(resume["record"])
             if self.stateful:
                 self.source.load_state_dict(resume["state"])
-                iterator: Iterator[Any] = iter(self.source)
-                return iterator
+                return iter(self.source)
             if self._batches is not None:
                 if not resume["record"]["fresh"]:
                     self._start_workers(epoch)
                 self._batches.start = taken
-                return self._iterate(epoch)
+                drawn_at = resume["record"].get("order")
+                iterator = self._iterate(epoch, later=drawn_at is not None)
+                if drawn_at is not None:
+                    self._set_generator_states(drawn_at)
+                    self._batches.prime()
+                return iterator
             iterator = iter(self._iterated)
             self._drop(iterator, taken)
             return iterator

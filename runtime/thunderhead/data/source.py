@@ -175,7 +175,8 @@ class EvaluationData:
 
     Attributes:
         shown: what users see: the loader, or the collection they gave.
-        limits: batches per loader.
+        limits: batches per feed: per loader, or of the whole where loaders are read together.
+        num_batches: batches per loader.
     """
 
     def __init__(self, loaders: Any, limit: float | int, limit_name: str, place: Placement) -> None:
@@ -193,6 +194,7 @@ class EvaluationData:
         self._joint = Joint(self._all, limits, self._combined)
         self.feeds: list[Any] = self._all if self._sequential else [self._joint]
         self.limits: list[float] = limits if self._sequential else [self._joint.length]
+        self.num_batches = limits
 
     def begin(self, index: int, epoch: int) -> Iterator[Any]:
         """Iterate over one loader."""

@@ -137,8 +137,9 @@ class CSVWriter:
         self.metrics.append({**metrics, "step": len(self.metrics) if step is None else step})
 
     def save(self) -> None:
-        """Write hyperparameters, and append the records; a new column rewrites the file."""
-        self._save_hparams()
+        """Write hyperparameters, if there are any, and append the records; a new column rewrites the file."""
+        if self.hparams:
+            self._save_hparams()
         if not self.metrics:
             return
         new = sorted({name for record in self.metrics for name in record} - set(self._columns))

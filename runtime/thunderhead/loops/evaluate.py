@@ -41,6 +41,8 @@ class EvaluationLoop:
         results: what the module logs meanwhile; ``None`` for predict.
         data: the loaders, once loaded.
         has_run: whether it has run outside of a sanity check in this entry point.
+        batches: batches of the newest run.
+        batches_in_epoch: batches of all runs of the running training epoch.
     """
 
     def __init__(self, trainer: Trainer, kind: str) -> None:
@@ -50,6 +52,7 @@ class EvaluationLoop:
         self.data: EvaluationData | None = None
         self.possible = False
         self.has_run = False
+        self.batches = self.batches_in_epoch = 0
         self._seen: list[int] = []
         self._ended_at = time.monotonic()
         self.predictions: list[list[Any]] = []
@@ -66,6 +69,11 @@ class EvaluationLoop:
     def forget(self) -> None:
         """The sanity check is over: nothing of it counts."""
         self._seen = []
+        self.batches = self.batches_in_epoch = 0
+
+    def count_from_here(self) -> None:
+        """A training epoch begins."""
+        self.batches_in_epoch = 0
 
     def run(self, *, sanity_batches: float | None = None) -> list[dict[str, float]]:
         """Evaluate every loader once.
@@ -103,6 +111,7 @@ class EvaluationLoop:
         t, hooks, kind, module = self._trainer, self._trainer._hooks, self.kind, self._trainer.lightning_module
         hooks.resolve()
         check_dataloader_idx(module, kind, several=len(data.feeds) > 1)
+        self.batches = 0
         if self.results is not None:
             self.results.reset()
             # Within fit the batch that came before is still the running one, until this evaluation's last.
@@ -188,6 +197,8 @@ class EvaluationLoop:
                 self.predictions[-1].append(t._to_cpu(output))
             self._log_step(results, index)
             done += 1
+        self.batches += done
+        self.batches_in_epoch += done
 
     def _log_step(self, results: Results | None, index: int) -> None:
         t = self._trainer

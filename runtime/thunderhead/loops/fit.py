@@ -84,6 +84,7 @@ class FitLoop(Progress):
         self.is_last_batch = p.next is not Next.EPOCH and self.data.is_last(p.batch)
         if t._control is not None:
             t._control.epoch(p)
+        self._count_from_here()
         if p.next is Next.EPOCH:
             hooks.call("on_train_epoch_start")
             p.next = Next.BATCH
@@ -127,7 +128,7 @@ class FitLoop(Progress):
                 batch = transfer(batch, 0)
             results.batch, results.batch_size = batch, None
             if starts and batch is not None and t._hooks.call("on_train_batch_start", batch, index) == -1 and may_skip:
-                self._skip_epoch = True
+                self._skip_epoch = self.is_last_batch = True
                 schedulers.after_batch(steps=True, last=True)
                 break
             before = p.step
@@ -141,9 +142,9 @@ class FitLoop(Progress):
             if schedulers.any:
                 schedulers.after_batch(steps=steps, last=self.is_last_batch)
             if ends:
-                self._moment = "batch end" if steps else ""
+                self.moment = "batch end" if steps else ""
                 t._hooks.call("on_train_batch_end", outputs, batch, index)
-                self._moment = ""
+                self.moment = ""
             results.batch = None
             if not results.host:
                 results.collect()
@@ -190,7 +191,7 @@ class FitLoop(Progress):
         t, p, hooks = self._trainer, self._trainer._position, self._trainer._hooks
         results = t._train_results
         all_done = self.is_last_batch or self._skip_epoch
-        self._moment = "epoch end"
+        self.moment = "epoch end"
         t._metrics.leave_batches(results, p.batches)
         t._metrics.settle(results)
         hooks.call("on_train_epoch_end")
@@ -200,7 +201,8 @@ class FitLoop(Progress):
         if all_done:
             t._schedulers.step("epoch", plateau=True)
         t._metrics.log_epoch(results, step=p.log_step - 1)
-        self._moment = ""
+        self.moment = ""
+        self.batches_before = p.batch
         p.samples = self.samples
         p.epoch += 1
         p.batch = 0

@@ -26,6 +26,9 @@ class Progress:
     Attributes:
         data: the training data, once loaded.
         is_last_batch: whether the batch being trained is the epoch's last.
+        batches_before: batches of the epoch before the running one.
+        steps_before: optimizer steps done before the running epoch.
+        schedules_before: scheduler steps done before it.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -33,8 +36,9 @@ class Progress:
         self.data: TrainingData | None = None
         self.is_last_batch = False
         self._iterator: Iterator[Any] = iter(())
+        self.batches_before = self.steps_before = self.schedules_before = 0
         self._skip_epoch = False
-        self._moment = ""
+        self.moment = ""
         self._validated = -1
 
     @property
@@ -71,11 +75,11 @@ class Progress:
         A hook may save before the loop has recorded what is done: the validation that just ended, the epoch that does.
         """
         p = self._trainer._position
-        if self._moment == "epoch end":
+        if self.moment == "epoch end":
             return replace(p, epoch=p.epoch + 1, batch=0, samples=self.samples, next=Next.EPOCH)
         if p.next is Next.VALIDATE:
             return replace(p, next=Next.BATCH, log_step=p.log_step + 1)
-        if self._moment == "batch end":
+        if self.moment == "batch end":
             due = self.validation_follows
             return replace(p, next=Next.VALIDATE if due else Next.BATCH, log_step=p.log_step + (0 if due else 1))
         return replace(p)
@@ -114,9 +118,16 @@ class Progress:
         self.is_last_batch = own.ended or self.data.is_last(p.batch)
         return own.ended
 
-    def _no_batch(self) -> dict[str, Any]:
+    def _count_from_here(self) -> None:
+        """An epoch begins: what files say of its progress is counted from now on."""
+        t = self._trainer
+        self.steps_before, self.schedules_before = t._position.step, t._schedulers.steps
+        t._validation.count_from_here()
+
+    def _no_batch(self) -> dict[str, Any] | None:
+        """What ``on_train_batch_end`` gets for a batch that is None."""
         warn_once("the training loader gave None instead of a batch, which is skipped")
-        return {}
+        return None
 
     def _done(self) -> bool:
         """Whether training as a whole is over, saying why."""

@@ -17,12 +17,14 @@ class Schedulers:
 
     Attributes:
         any: whether there is any to step; in manual optimisation the user steps them.
+        steps: how often one was stepped, over all of them and the whole run.
     """
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
         self._configs = trainer.lr_scheduler_configs if trainer.lightning_module.automatic_optimization else []
         self.any = bool(self._configs)
+        self.steps = 0
 
     def after_batch(self, *, steps: bool, last: bool) -> None:
         """Step those that watch nothing: per optimizer step, and per epoch on the last batch."""
@@ -44,6 +46,7 @@ class Schedulers:
                 if monitored is None:
                     continue
             self._trainer._hooks.call_module("lr_scheduler_step", config.scheduler, monitored)
+            self.steps += 1
 
     def _monitored(self, config: LRSchedulerConfig) -> object:
         metrics = self._trainer.callback_metrics

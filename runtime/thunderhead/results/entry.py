@@ -224,7 +224,8 @@ class MetricEntry(Entry):
     def take(self, metric: Any) -> None:
         """The metric was logged again."""
         self.metric = metric
-        self.last = metric._forward_cache
+        cache = metric._forward_cache
+        self.last = cache.detach() if isinstance(cache, Tensor) and cache.requires_grad else cache
         self.computed = None
         self.fresh = True
 

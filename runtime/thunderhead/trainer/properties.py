@@ -309,7 +309,7 @@ class TrainerProperties:
     def num_val_batches(self) -> list[float]:
         """Validation batches per loader."""
         loop = self._validate if self._fn == TrainerFn.VALIDATING else self._validation
-        return [] if loop.data is None else loop.data.limits
+        return [] if loop.data is None else loop.data.num_batches
 
     @property
     def num_sanity_val_batches(self) -> list[float]:
@@ -319,12 +319,12 @@ class TrainerProperties:
     @property
     def num_test_batches(self) -> list[float]:
         """Test batches per loader."""
-        return [] if self._test.data is None else self._test.data.limits
+        return [] if self._test.data is None else self._test.data.num_batches
 
     @property
     def num_predict_batches(self) -> list[float]:
         """Prediction batches per loader."""
-        return [] if self._predict.data is None else self._predict.data.limits
+        return [] if self._predict.data is None else self._predict.data.num_batches
 
     @property
     def device(self) -> torch.device:

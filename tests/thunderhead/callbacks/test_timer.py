@@ -70,8 +70,9 @@ def test_each_stage_is_measured() -> None:
     assert (timer.start_time(), timer.end_time(), timer.time_elapsed()) == (100.0, 114.0, 14.0)
     assert timer.time_elapsed("validate") == 2.0
     assert timer.time_elapsed("test") == 0.0
+    rule = "use one of train, sanity_check, validate, test, predict"
     for ask in (timer.start_time, timer.end_time, timer.time_elapsed, Timer({"seconds": 1}).time_remaining):
-        with pytest.raises(MisconfigurationException, match="use one of train, validate, test"):
+        with pytest.raises(MisconfigurationException, match=rule):
             ask("training")
 
 

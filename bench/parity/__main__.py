@@ -1,0 +1,36 @@
+"""``python -m bench.parity``: both trainers through the whole matrix; ends with 1 where a difference is unexplained."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.parity.cases import CASES
+from bench.parity.report import Outcome, judge, write
+
+
+def main() -> int:
+    """Run, print and keep."""
+    parser = argparse.ArgumentParser(prog="python -m bench.parity", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder for the JSON and the table")
+    parser.add_argument("--only", default="", help="cases whose name holds this text; keeps no results")
+    parser.add_argument("--show", type=int, default=0, help="print this many differences of each case")
+    options = parser.parse_args()
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, case in enumerate(case for case in CASES if options.only in case.name):
+            outcome = judge(case, Path(folder) / str(number))
+            outcomes.append(outcome)
+            print(outcome.line(), flush=True)
+            for difference in outcome.unexplained[: options.show]:
+                print(f"    {difference.path}")
+                print(f"      ours   {difference.ours!r:.600}\n      theirs {difference.theirs!r:.600}")
+    if not options.only:
+        write(outcomes, options.out)
+    return int(any(outcome.unexplained for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,12 @@
+"""The matrix: pairwise rather than the full product."""
+
+from __future__ import annotations
+
+from bench.parity.cases.callbacks import CALLBACKS, RESUMING
+from bench.parity.cases.data import DATA
+from bench.parity.cases.logging import LOGGING
+from bench.parity.cases.loop import LOOP
+from bench.parity.cases.optimisation import OPTIMISATION
+from bench.parity.scenario import Case
+
+CASES: tuple[Case, ...] = (*LOOP, *DATA, *OPTIMISATION, *LOGGING, *CALLBACKS, *RESUMING)

@@ -1,0 +1,116 @@
+"""What came out: case by case, and the reasons of what differs on purpose."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.parity.compare import Difference, differences
+from bench.parity.explained import EVERYWHERE
+from bench.parity.scenario import Case, run
+
+
+@dataclass
+class Outcome:
+    """How one case came out.
+
+    Attributes:
+        name: of the case.
+        compared: values that were compared, by part of the record.
+        unexplained: differences that nobody meant.
+        reasons: how many differences each reason explains.
+        rounding: the largest relative error among values that count as the same.
+    """
+
+    name: str
+    compared: dict[str, int] = field(default_factory=dict)
+    unexplained: list[Difference] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    rounding: float = 0.0
+    error: str = ""
+
+    def line(self) -> str:
+        """The outcome in a line."""
+        verdict = f"{len(self.unexplained)} UNEXPLAINED" if self.unexplained else "same"
+        more = f", {sum(self.reasons.values())} explained" if self.reasons else ""
+        return f"{self.name}: {verdict}{more}{f', both raise {self.error}' if self.error else ''}"
+
+
+def judge(case: Case, folder: Path) -> Outcome:
+    """Run both sides of a case and sort what differs."""
+    ours = run(case, "thunderhead", folder / "ours")
+    theirs = run(case, "lightning", folder / "theirs")
+    found, rounding = differences(ours, theirs)
+    outcome = Outcome(case.name, rounding=rounding, error=_shared(ours.error, theirs.error))
+    outcome.compared = {name: _count(value) for name, value in vars(theirs).items()}
+    for difference in found:
+        reason = explanation(difference, {**EVERYWHERE, **case.explained})
+        if reason is None:
+            outcome.unexplained.append(difference)
+        else:
+            outcome.reasons[reason] += 1
+    return outcome
+
+
+def _shared(ours: str, theirs: str) -> str:
+    """The type of the exception that both raised."""
+    kinds = {text.partition(":")[0] for text in (ours, theirs)}
+    return kinds.pop() if len(kinds) == 1 else ""
+
+
+def explanation(difference: Difference, reasons: dict[str, str]) -> str | None:
+    """Why this difference is meant, if it is."""
+    return next((reason for pattern, reason in reasons.items() if fnmatchcase(difference.path, pattern)), None)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(_count(item) for item in value.values())
+    return sum(_count(item) for item in value) if isinstance(value, list) else 1
+
+
+def write(outcomes: list[Outcome], folder: Path) -> None:
+    """Table and JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    machine = {"python": platform.python_version(), "torch": torch.__version__, "lightning": version("lightning")}
+    rows = [
+        {
+            "case": outcome.name,
+            "compared": outcome.compared,
+            "unexplained": [f"{d.path}: {d.ours!r:.200} | {d.theirs!r:.200}" for d in outcome.unexplained],
+            "explained": dict(outcome.reasons),
+            "largest_rounding": outcome.rounding,
+            "raises": outcome.error,
+        }
+        for outcome in outcomes
+    ]
+    (folder / "parity.json").write_text(json.dumps({"machine": machine, "cases": rows}, indent=1) + "\n")
+    (folder / "parity.md").write_text(table(outcomes))
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """The results as Markdown."""
+    reasons = sorted({reason for outcome in outcomes for reason in outcome.reasons})
+    numbers = {reason: number for number, reason in enumerate(reasons, start=1)}
+    lines = ["| case | hooks | losses | metrics | other values | unexplained | explained by | largest rounding |"]
+    lines.append("|---|---:|---:|---:|---:|---:|---|---:|")
+    for outcome in outcomes:
+        counts = outcome.compared
+        rest = sum(counts.values()) - counts["hooks"] - counts["losses"] - counts["metrics"]
+        why = ", ".join(str(numbers[reason]) for reason in sorted(outcome.reasons, key=numbers.__getitem__))
+        lines.append(
+            f"| {outcome.name}{f' (both raise {outcome.error})' if outcome.error else ''} | {counts['hooks']} | "
+            f"{counts['losses']} | {counts['metrics']} | {rest} | {len(outcome.unexplained)} | {why} | "
+            f"{outcome.rounding:.1e} |"
+        )
+    lines += ["", "Explained differences:", ""]
+    lines += [f"{number}. {reason}" for reason, number in numbers.items()]
+    return "\n".join(lines) + "\n"
