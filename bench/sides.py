@@ -54,6 +54,22 @@ def fit(package: str, work: Workload, loader: Iterable[Batch], *, logged: int, e
         trainer.fit(module_class(api.LightningModule, work, logged)(), loader)
 
 
+def usual(package: str, work: Workload, loader: Iterable[Batch]) -> None:
+    """One epoch over ``loader`` with a CSV logger, a ModelCheckpoint and one value logged per step: an ordinary run."""
+    api = importlib.import_module(package)
+    with _quiet_folder() as folder:
+        trainer = api.Trainer(
+            max_epochs=1,
+            accelerator="cpu",
+            devices=1,
+            default_root_dir=str(folder),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            logger=importlib.import_module(f"{package}.loggers").CSVLogger(str(folder)),
+        )
+        trainer.fit(module_class(api.LightningModule, work, 1)(), loader)
+
+
 def fabric(work: Workload, loader: Iterable[Batch]) -> None:
     """The raw loop with Fabric's model, optimizer and backward."""
     api = importlib.import_module("lightning.fabric")
@@ -62,8 +78,9 @@ def fabric(work: Workload, loader: Iterable[Batch]) -> None:
         plain = network(work)
         net, step = made.setup(plain, optimizer(work, plain.parameters()))
         for x, y in loader:
+            loss = nn.functional.mse_loss(net(x), y)
             step.zero_grad()
-            made.backward(nn.functional.mse_loss(net(x), y))
+            made.backward(loss)
             step.step()
 
 

@@ -10,7 +10,7 @@ import torch
 
 from bench.pairs import PairedBatches, Pairs
 from bench.report import Result, row
-from bench.sides import LIGHTNING, OURS, fabric, fit, has_lightning
+from bench.sides import LIGHTNING, OURS, fabric, fit, has_lightning, usual
 from bench.workloads import LARGER, TINY, RawLoop, Workload, batches
 
 Run = Callable[[PairedBatches], None]
@@ -28,11 +28,13 @@ def run(*, quick: bool) -> list[Result]:
 def _sides(work: Workload) -> dict[str, Run]:
     found: dict[str, Run] = {
         f"{OURS}: nothing logged": partial(fit, OURS, work, logged=0, everything=False),
+        f"{OURS}: logger, checkpoint, one value": partial(usual, OURS, work),
         f"{OURS}: everything on, five values": partial(fit, OURS, work, logged=5, everything=True),
     }
     if has_lightning():
         found |= {
             f"{LIGHTNING}: nothing logged": partial(fit, LIGHTNING, work, logged=0, everything=False),
+            f"{LIGHTNING}: logger, checkpoint, one value": partial(usual, LIGHTNING, work),
             f"{LIGHTNING}: everything on, five values": partial(fit, LIGHTNING, work, logged=5, everything=True),
             "lightning.fabric": partial(fabric, work),
         }

@@ -80,7 +80,11 @@ def batches(work: Workload, count: int) -> list[Batch]:
 
 
 class RawLoop:
-    """Training without any framework: what everyone would write by hand."""
+    """Training without any framework, in the order of calls that the trainers' contract has.
+
+    Gradients are cleared between forward and backward, as there. Clearing them before forward is a few microseconds
+    quicker, since memory is used again sooner; that is the order's doing, not a framework's.
+    """
 
     def __init__(self, work: Workload) -> None:
         self._null = work.null
@@ -93,13 +97,13 @@ class RawLoop:
         net, step = self._net, self._optimizer
         if self._null:
             for _ in items:
-                step.zero_grad()
                 _ = self._kept
+                step.zero_grad()
                 step.step()
             return
         for x, y in items:
-            step.zero_grad()
             loss = nn.functional.mse_loss(net(x), y)
+            step.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch's
             step.step()
 

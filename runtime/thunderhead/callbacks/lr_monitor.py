@@ -104,7 +104,7 @@ class LearningRateMonitor(Callback):
                     self._read(name, group, values)
         if not values:
             return
-        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+        trainer._metrics.show({name: torch.tensor(value) for name, value in values.items()})
         for logger in trainer.loggers:
             logger.log_metrics(dict(values), step=trainer._position.log_step)
 

@@ -54,16 +54,21 @@ def batch_size_of(batch: Any) -> tuple[int | None, bool]:
 
     A tensor without dimensions counts as one sample; ``None`` when the batch holds no tensor.
     """
-    sizes: list[int] = []
     if batch.__class__ is tuple or batch.__class__ is list:
-        # Nearly every batch is a flat pair of tensors.
+        # Nearly every batch is a flat pair of tensors; this is once per step.
+        size = None
         for item in batch:
-            if item.__class__ is Tensor and item.ndim:
-                sizes += (item.shape[0],)
-            else:
-                _collect_sizes(item, sizes)
-    else:
-        _collect_sizes(batch, sizes)
+            if item.__class__ is not Tensor or not item.ndim:
+                break
+            first = item.size(0)
+            if size is None:
+                size = first
+            elif first != size:
+                return size, True
+        else:
+            return size, False
+    sizes: list[int] = []
+    _collect_sizes(batch, sizes)
     return (sizes[0], len(set(sizes)) > 1) if sizes else (None, False)
 
 

@@ -70,6 +70,10 @@ class Metrics:
         self._kept.callback.update(views.callback)
         self._kept.bar.update(views.bar)
 
+    def show(self, values: dict[str, Tensor]) -> None:
+        """Let callbacks see these values too, without looking at what the loop has logged."""
+        self._kept.callback.update(values)
+
     def keep_steps(self, results: Results, batches: int) -> None:
         """Remember step values before another loop logs the same names; once per batch, which ``batches`` counts."""
         if results.in_batches and results.kept_at != batches:
