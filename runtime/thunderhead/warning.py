@@ -10,6 +10,25 @@ _said: set[str] = set()
 _log = logging.getLogger("thunderhead")
 
 
+def notes() -> logging.Logger:
+    """The logger of notes, audible: where nobody has set up logging, they go to stderr as they are.
+
+    Otherwise the root logger's level of WARNING would swallow every one of them, also those of ``verbose=True``.
+    """
+    if not _log.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.addFilter(_is_ours_to_show)
+        _log.addHandler(handler)
+        _log.setLevel(logging.INFO)
+    return _log
+
+
+def _is_ours_to_show(record: logging.LogRecord) -> bool:
+    # Logging may be set up later, which shows them too. Other parts of thunderhead are heard from warnings on, as ever.
+    ours = record.name == _log.name or record.levelno >= logging.WARNING
+    return ours and not logging.getLogger().handlers
+
+
 class PossibleUserWarning(UserWarning):
     """Something that is often, not always, a mistake."""
 
@@ -35,7 +54,7 @@ def warn_once(message: str, category: type[Warning] = UserWarning) -> None:
 def say(message: str) -> None:
     """Tell the user something on rank 0, through the logger ``thunderhead``."""
     if is_rank_zero():
-        _log.info(message)
+        notes().info(message)
 
 
 def say_once(message: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -12,14 +11,11 @@ from torch import Tensor
 
 from thunderhead.callbacks.callback import Callback
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
-from thunderhead.warning import say, warn
+from thunderhead.warning import notes, say, warn
 
 if TYPE_CHECKING:
     from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
-
-
-_log = logging.getLogger("thunderhead")
 
 
 class EarlyStoppingReason(Enum):
@@ -162,7 +158,7 @@ class EarlyStopping(Callback):
         if trainer.world_size == 1:
             say(reason)
         elif not self.log_rank_zero_only or trainer.is_global_zero:
-            _log.info("[rank %d] %s", trainer.global_rank, reason)
+            notes().info("[rank %d] %s", trainer.global_rank, reason)
 
     def _evaluate(self, current: Tensor) -> tuple[bool, str | None]:
         """``(stop, what to say)`` for a new value; updates patience and the best value."""

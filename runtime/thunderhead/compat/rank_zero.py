@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-from thunderhead.warning import PossibleUserWarning
-
-_log = logging.getLogger("thunderhead")
+from thunderhead.warning import PossibleUserWarning, notes
 
 
 class LightningDeprecationWarning(DeprecationWarning):
@@ -53,13 +50,13 @@ rank_zero_only = RankZeroOnly()
 @rank_zero_only
 def rank_zero_debug(*args: Any, stacklevel: int = 4, **kwargs: Any) -> None:
     """``logging.debug`` on rank 0."""
-    _log.debug(*args, stacklevel=stacklevel, **kwargs)
+    notes().debug(*args, stacklevel=stacklevel, **kwargs)
 
 
 @rank_zero_only
 def rank_zero_info(*args: Any, stacklevel: int = 4, **kwargs: Any) -> None:
     """``logging.info`` on rank 0."""
-    _log.info(*args, stacklevel=stacklevel, **kwargs)
+    notes().info(*args, stacklevel=stacklevel, **kwargs)
 
 
 @rank_zero_only
