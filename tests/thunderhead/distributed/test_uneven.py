@@ -1,0 +1,75 @@
+"""Ranks with different numbers of batches end every epoch together, whatever the loader and whatever comes between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader, IterableDataset
+from trainer_models import QUIET, Net, in_order, regression
+from trainer_ranks import run_ranks
+
+import thunderhead as th
+
+
+class Stream(IterableDataset[Any]):
+    """A source without a length."""
+
+    def __init__(self, samples: int) -> None:
+        self._samples = samples
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from regression(self._samples)
+
+
+def _loaders(rank: int) -> dict[str, Any]:
+    def sized(batches: int) -> Any:
+        return DataLoader(regression(4 * batches), batch_size=4)
+
+    def combined(mode: str) -> Any:
+        return th.CombinedLoader({"a": sized(5 + rank), "b": sized(6 + rank)}, mode)
+
+    return {
+        "sized": sized(5 + rank),
+        "stream": DataLoader(Stream(20 + 4 * rank), batch_size=4),
+        "combined, shortest": combined("min_size"),
+        "combined, longest": combined("max_size_cycle"),
+    }
+
+
+def test_epochs_end_together(tmp_path: Path) -> None:
+    for found in run_ranks(_all, 2, tmp_path):
+        # Batches per epoch, optimizer steps of two epochs, validations; with and without windows of two batches.
+        assert found == {
+            ("sized", 1): (5, 10, 4),
+            ("sized", 2): (5, 6, 4),
+            ("stream", 1): (5, 10, 4),
+            ("stream", 2): (5, 6, 4),
+            ("combined, shortest", 1): (5, 10, 4),
+            ("combined, shortest", 2): (5, 6, 4),
+            ("combined, longest", 1): (6, 12, 6),
+            ("combined, longest", 2): (6, 6, 6),
+        }
+
+
+def _all(rank: int) -> dict[tuple[str, int], tuple[int, int, int]]:
+    found = {}
+    for name in _loaders(rank):
+        for window in (1, 2):
+            seen: list[str] = []
+
+            class Watching(th.Callback):
+                def on_train_batch_end(self, *_: Any, seen: list[str] = seen) -> None:
+                    seen.append("batch")
+
+                def on_validation_end(self, *_: Any, seen: list[str] = seen) -> None:
+                    seen.append("validation")
+
+            arguments = {"num_sanity_val_steps": 0, "val_check_interval": 2, "accumulate_grad_batches": window}
+            trainer = th.Trainer(
+                **QUIET, max_epochs=2, use_distributed_sampler=False, **arguments, callbacks=[Watching()]
+            )
+            trainer.fit(Net(), _loaders(rank)[name], in_order())
+            found[name, window] = (seen.count("batch") // 2, trainer.global_step, seen.count("validation"))
+    return found
