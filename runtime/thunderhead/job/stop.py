@@ -28,6 +28,7 @@ from thunderhead.job.link import Ask
 NEVER: Final = 2**100
 _STEP_BITS: Final = 40
 _LOADER_BITS: Final = 28
+_STAY_S: Final = 5.0
 
 
 def boundary_tick(step: int) -> int:
@@ -157,6 +158,7 @@ class StopAgreement:
                     self._changed.wait_for(lambda: self._decision is None or self._closed)
                 self._round += 1
                 if ask is Ask.STOP:
+                    self._stay()
                     return
         except Exception as error:  # noqa: BLE001 - raised in the training thread, which waits for it
             with self._changed:
@@ -198,7 +200,21 @@ class StopAgreement:
                     "the newest committed checkpoint stands"
                 )
             time.sleep(min(self._poll_s, 0.01))
-        return max(int(store.get(key)) for key in keys)
+        agreed = max(int(store.get(key)) for key in keys)
+        store.set(f"{self._round}/read/{self._rank}", "")
+        return agreed
+
+    def _stay(self) -> None:
+        """Rank 0's process may serve the store, and ends after a stop: not before all have read the decision.
+
+        Who closes this waits for it. A rank that died meanwhile costs the time that is given here, nothing else.
+        """
+        if self._store is None or self._rank != 0:
+            return
+        keys = [f"{self._round - 1}/read/{rank}" for rank in range(self._world_size)]
+        give_up = self._clock() + _STAY_S
+        while not self._store.check(keys) and self._clock() < give_up:
+            time.sleep(min(self._poll_s, 0.01))
 
     def _promise(self) -> int:
         while True:

@@ -24,8 +24,8 @@ _fits = itertools.count()
 class SIGTERMException(SystemExit):
     """The process was asked to end by SIGTERM; all ranks raise it after the same step."""
 
-    def __init__(self) -> None:
-        super().__init__(128 + signal.SIGTERM)
+    def __init__(self, code: int = 128 + signal.SIGTERM) -> None:
+        super().__init__(code)
 
 
 class Control:

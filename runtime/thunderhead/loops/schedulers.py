@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from thunderhead.core.optimization import LRSchedulerConfig
@@ -20,10 +21,10 @@ class Schedulers:
         steps: how often one was stepped, over all of them and the whole run.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer, configs: Sequence[LRSchedulerConfig] = ()) -> None:
         self._trainer = trainer
-        self._configs = trainer.lr_scheduler_configs if trainer.lightning_module.automatic_optimization else []
-        self.any = bool(self._configs)
+        self._configs = configs
+        self.any = bool(configs)
         self.steps = 0
 
     def after_batch(self, *, steps: bool, last: bool) -> None:

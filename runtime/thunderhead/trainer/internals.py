@@ -221,7 +221,7 @@ class TrainerInternals(TrainerProperties):
         count = self._count_manual_step if not module.automatic_optimization else _count_nothing
         self._wrapped_optimizers = [LightningOptimizer(optimizer, trainer, count) for optimizer in self.optimizers]
         self.strategy.attend_optimizers(self.optimizers, in_job=self._in_job)
-        self._schedulers = Schedulers(trainer)
+        self._schedulers = Schedulers(trainer, self.lr_scheduler_configs if module.automatic_optimization else ())
         self._clips = is_overridden("configure_gradient_clipping", module) or is_overridden("clip_gradients", module)
 
     def _count_manual_step(self) -> None:

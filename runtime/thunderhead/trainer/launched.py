@@ -57,6 +57,7 @@ def _outcome(trainer: Trainer, result: Any) -> dict[str, Any]:
         "result": result,
         "weights": detached(trainer.lightning_module.state_dict()),
         "position": trainer._position,
+        "scheduler_steps": trainer._schedulers.steps,
         "metrics": trainer._metrics.state_dict(),
         "state": asdict(trainer.state),
         "should_stop": trainer.should_stop,
@@ -73,6 +74,7 @@ def _take_over(trainer: Trainer, outcome: dict[str, Any]) -> None:
         module.configure_model()
     module.load_state_dict(outcome["weights"])
     trainer._position = outcome["position"]
+    trainer._schedulers.steps = outcome["scheduler_steps"]
     trainer._metrics.load_state_dict(outcome["metrics"])
     for name, value in outcome["state"].items():
         setattr(trainer.state, name, value)

@@ -21,6 +21,7 @@ from thunderhead.loops.control import Control
 from thunderhead.loops.evaluate import EvaluationLoop
 from thunderhead.loops.fit import FitLoop
 from thunderhead.loops.position import Position
+from thunderhead.loops.schedulers import Schedulers
 from thunderhead.precision import Precision
 from thunderhead.results.metrics import Metrics
 from thunderhead.results.sink import Sink
@@ -187,6 +188,7 @@ class Trainer(Configuration, TrainerInternals):
         self._metrics = Metrics(self)
         host = self.strategy.root_device.type == "cpu"
         self._train_results = Results(training=True, host=host)
+        self._schedulers = Schedulers(self)
         self.fit_loop = FitLoop(self)
         self._validation = EvaluationLoop(self, "validation")
         self._validate = EvaluationLoop(self, "validation")

@@ -165,3 +165,35 @@ def test_closing_frees_a_waiting_rank() -> None:
     control.close()
     waiting.join(10)
     assert not waiting.is_alive()
+
+
+def test_who_serves_the_store_stays_until_all_have_read_the_decision() -> None:
+    class Slow(DictStore):
+        """The promises of rank 0 reach rank 1 late."""
+
+        def __init__(self, other: DictStore) -> None:
+            super().__init__()
+            self.set, self.get, self.compare_set = other.set, other.get, other.compare_set  # type: ignore[method-assign]
+            self.all, self.shown = other, threading.Event()
+
+        def check(self, keys: list[str], /) -> bool:
+            return self.all.check(keys) and (len(keys) == 1 or self.shown.wait(60))
+
+    store = DictStore()
+    late = Slow(store)
+    controls = [
+        StopAgreement(store=found, rank=rank, world_size=2, poll_s=0.001) for rank, found in enumerate((store, late))
+    ]
+    for control in controls:
+        control.start()
+    controls[0].request(Ask.STOP)
+    assert controls[0].resolve(boundary_tick(0)) is Ask.STOP
+    closing = threading.Thread(target=controls[0].close)
+    closing.start()
+    closing.join(0.2)
+    assert closing.is_alive(), "rank 0 left while rank 1 had not read the decision"
+    late.shown.set()
+    closing.join(60)
+    assert not closing.is_alive()
+    assert controls[1].resolve(boundary_tick(0)) is Ask.STOP
+    controls[1].close()
