@@ -12,6 +12,7 @@ from torch.optim import LBFGS, Optimizer
 
 from thunderhead.data.transfer import map_tensors
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
+from thunderhead.warning import say_once
 
 _ALIASES: Final[dict[Any, str]] = {
     16: "16-mixed",
@@ -257,6 +258,7 @@ def make_precision(name: str, device: str) -> Precision:
     if name == "32-true":
         return Precision()
     if name == "16-mixed" and device == "cpu":
+        say_once("precision='16-mixed' on the CPU: autocast knows only bf16 there, so 'bf16-mixed' is used")
         name = "bf16-mixed"
     if name.endswith("-mixed"):
         return MixedPrecision(name, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from trainer_models import QUIET, Net, in_order, shuffled
 
 import thunderhead as th
+from thunderhead import warning
 from thunderhead.precision import MixedPrecision, canonical_precision
 
 
@@ -53,6 +55,17 @@ def test_formats(precision: str, seen: tuple[Any, ...]) -> None:
     trainer.fit(Typed(normalise=False), shuffled(), in_order())
     assert set(watching.seen) == {seen}
     assert torch.get_default_dtype() == F32
+
+
+def test_another_format_than_asked_for_is_said(caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
+    """Half precision on the CPU is bf16's, and the user hears of it, once."""
+    monkeypatch.setattr(warning, "_said", set())
+    with caplog.at_level(logging.INFO, "thunderhead"):
+        for precision in ("bf16-mixed", 16, "16-mixed"):
+            assert th.Trainer(**QUIET, precision=precision).precision == "bf16-mixed"
+    assert [record.getMessage() for record in caplog.records] == [
+        "precision='16-mixed' on the CPU: autocast knows only bf16 there, so 'bf16-mixed' is used"
+    ]
 
 
 @pytest.mark.parametrize(

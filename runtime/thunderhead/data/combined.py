@@ -17,6 +17,7 @@ class CombinedLoader(Iterable[Any]):
 
     Args:
         iterables: a loader, or lists, tuples and dicts of loaders, nested as you like; batches have the same structure.
+            One that holds nothing but numbers and strings, or nothing at all, is a loader itself.
         mode: ``min_size`` ends with the shortest; ``max_size_cycle`` with the longest, starting shorter ones again;
             ``max_size`` with the longest, giving None for those that are done; ``sequential`` reads one after another.
 
@@ -45,7 +46,7 @@ class CombinedLoader(Iterable[Any]):
     @property
     def single(self) -> bool:
         """One loader, not in a collection."""
-        return not isinstance(self._iterables, (list, tuple, dict))
+        return _is_loader(self._iterables)
 
     @property
     def sampler(self) -> Any:
@@ -199,21 +200,25 @@ def _length(loader: Any) -> float:
         return math.inf
 
 
+def _is_loader(data: Any) -> bool:
+    """No collection of loaders: a list, tuple or dict of plain values is read as it is, each value a batch."""
+    if not isinstance(data, (list, tuple, dict)):
+        return True
+    return all(isinstance(value, (int, float, str)) for value in (data.values() if isinstance(data, dict) else data))
+
+
 def _leaves(data: Any) -> Iterator[Any]:
-    if isinstance(data, dict):
-        for value in data.values():
-            yield from _leaves(value)
-    elif isinstance(data, (list, tuple)):
-        for value in data:
-            yield from _leaves(value)
-    else:
+    if _is_loader(data):
         yield data
+    else:
+        for value in data.values() if isinstance(data, dict) else data:
+            yield from _leaves(value)
 
 
 def _fill(data: Any, leaves: Iterator[Any]) -> Any:
+    if _is_loader(data):
+        return next(leaves)
     if isinstance(data, dict):
         return {key: _fill(value, leaves) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        parts = [_fill(value, leaves) for value in data]
-        return type(data)(*parts) if hasattr(data, "_fields") else type(data)(parts)
-    return next(leaves)
+    parts = [_fill(value, leaves) for value in data]
+    return type(data)(*parts) if hasattr(data, "_fields") else type(data)(parts)

@@ -7,7 +7,7 @@
         prepare_data                                     prepare_data
         setup("fit")                                     setup(stage)
         configure_model                                  configure_model
-        [checkpoint] modules, datamodule, callbacks      [checkpoint] weights
+        [checkpoint] module, datamodule, callbacks       [checkpoint] module, datamodule, callbacks
         to the device, wrap, configure_optimizers        to the device
         on_fit_start
         hyperparameters to the loggers

@@ -42,6 +42,22 @@ class Items:
         return len(self.items)
 
 
+@pytest.mark.parametrize(
+    ("iterables", "read"),
+    [
+        ([1, 2], [1, 2]),
+        (["a", 2.5], ["a", 2.5]),
+        ([[1, 2], [3]], [[1, 3], [2, 3]]),
+        ({"a": [1, 2], "b": Items(3)}, [{"a": 1, "b": 3}, {"a": 2, "b": 3}]),
+        ([], []),
+    ],
+    ids=["numbers", "mixed", "several", "in a dict", "nothing"],
+)
+def test_lists_of_plain_values_are_loaders(iterables: Any, read: list[Any]) -> None:
+    """What holds only numbers and strings is no collection of loaders, as in Lightning."""
+    assert batches(CombinedLoader(iterables, "max_size_cycle")) == read
+
+
 def test_structures_are_kept() -> None:
     loader = CombinedLoader({"x": Items(1, 2), "y": [Items(3, 4), Items(5, 6)]}, "min_size")
     assert batches(loader) == [{"x": 1, "y": [3, 5]}, {"x": 2, "y": [4, 6]}]

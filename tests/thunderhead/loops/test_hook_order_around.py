@@ -57,7 +57,7 @@ class Kept(Callback):
 
 @pytest.mark.parametrize("fn", ["fit", "validate", "test", "predict"])
 def test_a_checkpoint_is_put_back_after_the_model_is_configured(tmp_path: Path, fn: str) -> None:
-    """Module, datamodule, then for fit the callbacks: each hook before the state."""
+    """Module, datamodule, then the callbacks, for each entry point: each hook before the state."""
 
     def made(log: list[str]) -> th.Trainer:
         return th.Trainer(**QUIET, max_epochs=2, callbacks=[recording(Kept, "cb", CALLBACK_HOOKS, log)()])
@@ -69,10 +69,8 @@ def test_a_checkpoint_is_put_back_after_the_model_is_configured(tmp_path: Path, 
     getattr(made(log), fn)(without_transfer(log), datamodule=recorded_data(log), ckpt_path=tmp_path / "a.ckpt")
     start = log.index("m.configure_model") + 1
     restored = ["m.on_load_checkpoint", "m.load_state_dict", "dm.load_state_dict"]
-    if fn == "fit":
-        expected = [*restored, "cb.on_load_checkpoint", "cb.load_state_dict", "m.configure_optimizers"]
-    else:
-        expected = [*restored, "m.zero_grad"]
+    restored += ["cb.on_load_checkpoint", "cb.load_state_dict"]
+    expected = [*restored, "m.configure_optimizers" if fn == "fit" else "m.zero_grad"]
     assert log[start : start + len(expected)] == expected
 
 
