@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,18 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _KILL_PASSES = 20  # a process may fork between the listing and its death; each pass finds the children of the last
+_LOOK_S = 0.05  # between two looks at a process where the kernel does not tell of its end
 
 
 @dataclass(slots=True)
 class PodProcess:
-    """A running agent; leader of a session that all its descendants share."""
+    """A running agent; leader of a session that all its descendants share.
 
-    process: asyncio.subprocess.Process
+    Only :meth:`wait` reaps the agent. Until then its id, which is the session's, cannot be given to another process,
+    so signals reach nobody else; afterwards none is sent. (asyncio's and subprocess's ways to signal reap.)
+    """
+
+    process: subprocess.Popen[bytes]
 
     @classmethod
     async def start(cls, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> PodProcess:
@@ -29,11 +35,12 @@ class PodProcess:
         Should this process die, the kernel asks the agent to stop (Linux), so nothing trains on unattended.
         """
         with log.open("ab") as output:
-            process = await asyncio.create_subprocess_exec(
-                *argv,
+            # In this very thread: the kernel's signal comes at the end of the thread that forked.
+            process = subprocess.Popen(  # noqa: ASYNC220 - blocks until exec, as asyncio's own start does
+                argv,
                 env=dict(env),
                 cwd=cwd,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -48,31 +55,52 @@ class PodProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """As a container runtime tells it: 128 + signal for a death by signal; None while it runs."""
+        """As a container runtime tells it: 128 + signal for a death by signal; None until :meth:`wait` saw its end."""
         code = self.process.returncode
         return code if code is None or code >= 0 else 128 - code
 
     def terminate(self) -> None:
         """SIGTERM to the agent alone, as a kubelet does to pid 1."""
         if self.process.returncode is None:
-            self.process.send_signal(signal.SIGTERM)
+            os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL to every process of the pod."""
+        """SIGKILL to every process of the pod; nothing once it has ended."""
+        if self.process.returncode is not None:
+            return
         for _ in range(_KILL_PASSES):
             members = session_members(self.pid)
             for pid in members:
-                _kill(pid)
+                kill_member(pid, self.pid)
             if not members:
                 return
 
     async def wait(self) -> int:
         """Wait for the agent's end, then end what it left behind; the exit code."""
-        await self.process.wait()
-        self.kill()
+        if self.process.returncode is None:
+            await _end_of(self.process)
+            self.kill()  # before the agent is reaped, while the session's id is its own
+            self.process.wait()
         code = self.exit_code
         assert code is not None
         return code
+
+
+async def _end_of(process: subprocess.Popen[bytes]) -> None:
+    """Return when the process has ended, on Linux without reaping it."""
+    if not sys.platform.startswith("linux"):
+        while process.poll() is None:  # noqa: ASYNC110 - nothing here could set an event
+            await asyncio.sleep(_LOOK_S)
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    descriptor = os.pidfd_open(process.pid)
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def session_members(session: int) -> list[int]:
@@ -106,11 +134,23 @@ def _group_members(group: int) -> list[int]:
     return [-group]  # kill() reads a negative id as a process group
 
 
-def _kill(pid: int) -> None:
+def kill_member(pid: int, session: int) -> None:
+    """SIGKILL to a process, if it still is one of the session."""
     try:
-        os.kill(pid, signal.SIGKILL)
+        if not sys.platform.startswith("linux"):
+            os.kill(pid, signal.SIGKILL)
+            return
+        descriptor = os.pidfd_open(pid)
     except ProcessLookupError:  # died meanwhile: what we wanted
         return
+    try:
+        # Looked up again: since the listing it may have died and its id be another's. The descriptor's cannot change.
+        if _state_and_session(Path("/proc") / str(pid))[1] == session:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(descriptor)
 
 
 def _die_with_parent() -> Callable[[], None] | None:

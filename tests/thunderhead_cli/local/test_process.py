@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from thunderhead_cli.local.process import PodProcess, session_members
+from thunderhead_cli.local.process import PodProcess, kill_member, session_members
 
 # Starts a grandchild that ignores SIGTERM; says so through the FIFO "up"; waits.
 TREE = """
@@ -55,6 +55,43 @@ async def test_what_the_agent_leaves_behind_ends_with_it(tmp_path: Path) -> None
 async def test_exit_code_is_the_agents(tmp_path: Path, code: int) -> None:
     pod = await start(tmp_path, f"raise SystemExit({code})")
     assert await pod.wait() == code
+
+
+# Leaves a child behind and ends by itself.
+LEAVES = """
+import subprocess, sys
+subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+raise SystemExit(7)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs an end that can be seen without reaping")
+async def test_a_signal_that_comes_too_late_loses_neither_exit_code_nor_clean_up(tmp_path: Path) -> None:
+    pod = await start(tmp_path, LEAVES)
+    await asyncio.to_thread(os.waitid, os.P_PID, pod.pid, os.WEXITED | os.WNOWAIT)
+    assert len(session_members(pod.pid)) == 1
+    pod.terminate()
+    assert await pod.wait() == 7
+    assert session_members(pod.pid) == []
+
+
+async def test_a_pod_that_has_ended_kills_nobody_who_got_its_id(tmp_path: Path) -> None:
+    pod, bystander = await start(tmp_path, "pass"), await start(tmp_path, "import signal; signal.pause()")
+    await pod.wait()
+    pod.process.pid = bystander.pid  # as the system may give it again
+    pod.kill()
+    pod.terminate()
+    assert bystander.process.poll() is None
+    bystander.kill()
+    assert await bystander.wait() == 128 + signal.SIGKILL
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sessions can be listed on Linux only")
+async def test_a_process_of_another_session_is_not_killed(tmp_path: Path) -> None:
+    bystander = await start(tmp_path, "import signal; signal.pause()")
+    kill_member(bystander.pid, os.getsid(0))
+    bystander.terminate()
+    assert await bystander.wait() == 128 + signal.SIGTERM
 
 
 async def test_output_goes_to_the_log(tmp_path: Path) -> None:
