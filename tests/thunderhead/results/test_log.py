@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -336,3 +337,14 @@ def test_predict_has_no_metrics() -> None:
 
     with pytest.raises(th.MisconfigurationException, match="cannot be used inside predict_step"):
         th.Trainer(**QUIET).predict(Logging())
+
+
+def test_several_values_take_the_arguments_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """log_dict has log's arguments under the same names and in the same order, so they can be passed by position."""
+    one, several = (list(inspect.signature(of).parameters.values()) for of in (Module.log, Module.log_dict))
+    assert [p for p in one[3:] if p.name != "metric_attribute"] == several[2:]
+    taken: list[dict[str, Any]] = []
+    monkeypatch.setattr(Module, "log", lambda self, name, value, **given: taken.append({name: value, **given}))
+    given = {parameter.name: object() for parameter in several[2:]}
+    Module().log_dict({"x": 1.0, "y": 2.0}, *given.values())  # type: ignore[arg-type]  # told apart by identity
+    assert taken == [{"x": 1.0, **given}, {"y": 2.0, **given}]
