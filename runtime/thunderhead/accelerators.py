@@ -6,6 +6,7 @@ Asking for devices never initialises CUDA, so that processes can still be forked
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -145,6 +146,7 @@ class MPSAccelerator(Accelerator):
 
 _KINDS: dict[str, type[Accelerator]] = {"cpu": CPUAccelerator, "cuda": CUDAAccelerator, "mps": MPSAccelerator}
 _NAMES = ("auto", "cpu", "gpu", "cuda", "mps")
+_NUMBER = re.compile(r"-?[0-9]+")
 
 
 def choose_accelerator(asked: Any) -> Accelerator:
@@ -193,12 +195,12 @@ def parse_indices(devices: Any) -> int | list[int]:
     found: Any = devices
     if isinstance(devices, str):
         parts = [part.strip() for part in devices.split(",")]
-        if not all(part.lstrip("-").isdigit() for part in parts if part) or not any(parts):
+        if not all(_NUMBER.fullmatch(part) for part in parts if part) or not any(parts):
             raise MisconfigurationException(
                 f"devices={devices!r}: write a number, indices such as '0,2', '-1' for all, or 'auto'"
             )
         found = [int(part) for part in parts if part] if "," in devices else int(devices)
-    if isinstance(found, Sequence) and not isinstance(found, str):
+    if isinstance(found, Sequence) and not isinstance(found, (str, bytes)):
         return _checked(devices, list(found))
     if isinstance(found, bool) or not isinstance(found, int) or found < -1:
         raise MisconfigurationException(

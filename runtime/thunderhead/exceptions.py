@@ -23,3 +23,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence fragment naming the closest known spelling, or nothing when none is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def refuse_class(given: object, where: str) -> None:
+    """A class is no instance of itself, though nothing would notice before its first method is called.
+
+    Raises:
+        MisconfigurationException: ``given`` is a class.
+    """
+    if isinstance(given, type):
+        name = given.__qualname__.rpartition(".")[2]
+        raise MisconfigurationException(f"{where} got the class {name}; pass an instance: {name}()")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from thunderhead.callbacks.callback import Callback, Checkpoint
-from thunderhead.exceptions import MisconfigurationException
+from thunderhead.exceptions import MisconfigurationException, refuse_class
 from thunderhead.trainer.arguments import one_of
 from thunderhead.warning import say
 
@@ -33,7 +33,11 @@ def set_determinism(deterministic: bool | str | None, benchmark: bool | None) ->
 
 
 def collect_loggers(given: dict[str, Any], trainer: Trainer) -> list[Any]:
-    """Loggers as a list; a CSV logger by default."""
+    """Loggers as a list; a CSV logger by default.
+
+    Raises:
+        MisconfigurationException: one of them is no logger.
+    """
     logger = given["logger"]
     if logger is False or (logger is None and trainer.barebones):
         return []
@@ -41,7 +45,16 @@ def collect_loggers(given: dict[str, Any], trainer: Trainer) -> list[Any]:
         from thunderhead.loggers.csv_logger import CSVLogger
 
         return [CSVLogger(trainer.default_root_dir)]
-    return list(logger) if isinstance(logger, Iterable) else [logger]
+    several = list(logger) if isinstance(logger, Iterable) and not isinstance(logger, (str, type)) else [logger]
+    for one in several:
+        refuse_class(one, "Trainer(logger=...)")
+        # Not by its class: loggers of Lightning and of others work as they are.
+        if not callable(getattr(one, "log_metrics", None)):
+            raise MisconfigurationException(
+                f"logger={one!r} is no logger; pass an instance: thunderhead.loggers.CSVLogger(directory), "
+                "TensorBoardLogger(directory) or a Logger of your own, or True or False"
+            )
+    return several
 
 
 def has_timer(given: dict[str, Any]) -> bool:
@@ -73,13 +86,14 @@ def callbacks_of_packages() -> list[Any]:
 
 def _given_callbacks(given: dict[str, Any]) -> list[Any]:
     asked = given["callbacks"]
-    return [] if asked is None else [asked] if isinstance(asked, Callback) else list(asked)
+    return [] if asked is None else list(asked) if isinstance(asked, Iterable) else [asked]
 
 
 def collect_callbacks(given: dict[str, Any], trainer: Trainer) -> list[Callback]:
     """The given callbacks and those that arguments ask for, in the order in which they are called."""
     callbacks = [*_given_callbacks(given), *callbacks_of_packages()]
     for callback in callbacks:
+        refuse_class(callback, "Trainer(callbacks=...)")
         if not isinstance(callback, Callback):
             raise MisconfigurationException(
                 f"callbacks={callback!r} is no Callback; derive it from thunderhead.Callback"

@@ -21,6 +21,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,7 +32,7 @@ from thunderhead.core.datamodule import LightningDataModule
 from thunderhead.core.hparams import drop_unpicklable, merged
 from thunderhead.core.module import LightningModule
 from thunderhead.distributed.process_launch import ProcessLauncher
-from thunderhead.exceptions import MisconfigurationException
+from thunderhead.exceptions import MisconfigurationException, refuse_class
 from thunderhead.job import attached
 from thunderhead.job.board import Phase
 from thunderhead.job.errors import Stopped, Superseded
@@ -69,6 +71,12 @@ def run(
 ) -> Any:
     """Run one entry point; whatever happens, callbacks and loggers hear of the end."""
     module = _module_for(trainer, fn, model)
+    for given in (*loaders.values(), datamodule):
+        refuse_class(given, f"Trainer.{fn}")
+    if datamodule is not None and not isinstance(datamodule, LightningDataModule):
+        raise MisconfigurationException(
+            f"Trainer.{fn} got datamodule={datamodule!r}; pass an instance of a class derived from LightningDataModule"
+        )
     if datamodule is not None and any(loader is not None for loader in loaders.values()):
         raise MisconfigurationException(f"Trainer.{fn} got loaders and a datamodule; pass only one of them")
     launcher = trainer.strategy.launcher
@@ -100,14 +108,18 @@ def run(
             if trainer.datamodule is not None:
                 trainer.datamodule.on_exception(error)
         for logger in trainer.loggers:
-            logger.finalize("failed")
-        try:
-            trainer.strategy.teardown()
-        except Exception as second:  # noqa: BLE001 - told with the first, which it must not hide
-            error.add_note(f"Afterwards {type(second).__name__} was raised: {second}")
+            _clean_up(error, partial(logger.finalize, "failed"))
+        _clean_up(error, trainer.strategy.teardown)
         trainer.state.stage = trainer._stage = None
         trainer._sink.results = None
         raise
+
+
+def _clean_up(error: BaseException, act: Callable[[], object]) -> None:
+    try:
+        act()
+    except Exception as second:  # noqa: BLE001 - told with the first, which it must not hide
+        error.add_note(f"Afterwards {type(second).__name__} was raised: {second}")
 
 
 def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -> Any:
@@ -189,6 +201,7 @@ def _module_for(trainer: Trainer, fn: str, model: Any) -> LightningModule:
         return trainer._module
     # What torch.compile returns holds the module it compiled.
     unwrapped = getattr(model, "_orig_mod", model)
+    refuse_class(unwrapped, f"Trainer.{fn}")
     if not isinstance(unwrapped, LightningModule):
         raise TypeError(f"Trainer.{fn} got a {type(model).__qualname__}; pass a LightningModule")
     return unwrapped

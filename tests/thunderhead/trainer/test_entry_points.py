@@ -275,6 +275,20 @@ def test_an_end_by_exception(error: type[BaseException], fn: str, hook: str) -> 
     assert (ending.ended, made.interrupted, made.state.finished) == (["failed", "success"], False, True)
 
 
+def test_a_logger_that_fails_afterwards_does_not_hide_why() -> None:
+    class Full(Ending):
+        def finalize(self, status: str) -> None:
+            raise OSError("the disk is full")
+
+    class Failing(Whole):
+        def on_fit_start(self) -> None:
+            raise ValueError("here")
+
+    with pytest.raises(ValueError, match="here") as caught:
+        th.Trainer(**{**QUIET, "logger": Full()}, max_epochs=1).fit(Failing(), numbers(1))
+    assert caught.value.__notes__ == ["Afterwards OSError was raised: the disk is full"]
+
+
 def test_what_a_run_is_doing() -> None:
     """Function, stage and status at each moment, and the properties that tell the stage."""
     seen: list[Any] = []

@@ -221,3 +221,28 @@ def test_modules_and_data_that_do_not_fit() -> None:
         trainer().fit(Line(), numbers(1), datamodule=Data())
     with pytest.raises(MisconfigurationException, match="Line has no test_step"):
         trainer().test(Line(), numbers(1))
+
+
+class Data(th.LightningDataModule):
+    """Ten numbers."""
+
+    def train_dataloader(self) -> Any:
+        """Numbers."""
+        return numbers(*TEN)
+
+
+@pytest.mark.parametrize(
+    ("fn", "given", "message"),
+    [
+        ("fit", {"model": Line()}, r"Trainer.fit got the class Data; pass an instance: Data\(\)"),
+        ("test", {"model": Line()}, r"Trainer.test got the class Data"),
+        ("fit", {"model": Line, "datamodule": None}, r"Trainer.fit got the class Line; pass an instance: Line\(\)"),
+        ("fit", {"model": Line(), "datamodule": None, "train_dataloaders": Data}, r"Trainer.fit got the class Data"),
+        ("fit", {"model": Line(), "datamodule": "data"}, r"datamodule='data'; pass an instance of a class derived"),
+    ],
+)
+def test_a_class_in_place_of_an_instance(fn: str, given: dict[str, Any], message: str) -> None:
+    made = trainer()
+    with pytest.raises(MisconfigurationException, match=message):
+        getattr(made, fn)(**{"datamodule": Data, **given})
+    assert made.state.status == "initializing"
