@@ -63,10 +63,13 @@ class CheckpointNames:
 
         return re.sub(r"\{([^{}:]*)(:[^{}]*)?\}", fill, template)
 
-    def _free_path(self, candidates: dict[str, Tensor], *, allowed: str, name: str | None = None) -> str:
+    def _free_path(
+        self, candidates: dict[str, Tensor], *, allowed: str, name: str | None = None, taken: str = ""
+    ) -> str:
+        """A path at which nothing lies; ``allowed`` may be overwritten, ``taken`` is about to be written."""
         path = self.format_checkpoint_name(candidates, name)
         version = self.STARTING_VERSION
-        while self._enable_version_counter and place_of(path).exists(path) and path != allowed:
+        while self._enable_version_counter and path != allowed and (path == taken or place_of(path).exists(path)):
             path = self.format_checkpoint_name(candidates, name, ver=version)
             version += 1
         return path

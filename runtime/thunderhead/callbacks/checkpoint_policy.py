@@ -106,7 +106,7 @@ class Situation:
 
 
 def decide(moment: Moment, triggers: Triggers, now: Situation) -> Decision:
-    """What to do at ``moment``. The same on every rank, where ``time_is_up`` is rank 0's."""
+    """What to do at ``moment``. The same on every rank, where ``time_is_up`` and ``metric_missing`` are rank 0's."""
     if moment is Moment.BATCH:
         every = triggers.every_n_train_steps
         if not ((every > 0 and now.step % every == 0) or now.time_is_up):

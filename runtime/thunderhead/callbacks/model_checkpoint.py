@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import proxy
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from thunderhead.callbacks.callback import Checkpoint
 from thunderhead.callbacks.checkpoint_names import CheckpointNames
+from thunderhead.callbacks.checkpoint_plan import Best, Plan, planned
 from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation, check_arguments, decide, triggers_of
 from thunderhead.checkpoint import file
 from thunderhead.checkpoint.alone import write_alone
@@ -173,7 +175,8 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A run in which nothing was due still leaves its last state, if that was asked for."""
         if self.save_last and not self._last_checkpoint_saved and not self._is_off(trainer):
-            self._save_last(trainer, self._candidates(trainer))
+            plan = planned(trainer, lambda: Plan(Decision.SAVE, last=self._last_path(self._candidates(trainer))))
+            self._carry_out(trainer, plan)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save what there is, if that was asked for."""
@@ -202,17 +205,14 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
             deferred=self._deferred,
             time_is_up=time_is_up,
             validation_follows=moment is Moment.BATCH and trainer.fit_loop.validation_follows,
-            metric_missing=self.monitor is not None and self.monitor not in trainer.callback_metrics,
             at_epoch_end=self._saves_at_epoch_end(trainer),
         )
-        decision = decide(moment, self._triggers, now)
-        self._deferred = decision is Decision.LATER or (self._deferred and moment is not Moment.VALIDATION)
-        candidates = self._candidates(trainer) if decision is Decision.SAVE else {}
-        if decision is Decision.SAVE and self.save_top_k != 0:
-            self._save_top_k(trainer, candidates)
-        saved = self._last_global_step_saved == trainer.global_step
-        if decision is Decision.SAVE and (saved or self.save_last == "link" or moment is Moment.BATCH):
-            self._save_last(trainer, candidates)
+        # The same on every rank so far. What a rank alone can know, metrics and files, only rank 0 is asked.
+        plan = Plan(decide(moment, self._triggers, now))
+        if plan.decision is Decision.SAVE and (self.save_top_k != 0 or self.save_last):
+            plan = planned(trainer, lambda: self._plan(trainer, moment, now))
+        self._deferred = plan.decision is Decision.LATER or (self._deferred and moment is not Moment.VALIDATION)
+        self._carry_out(trainer, plan)
 
     def _saves_at_epoch_end(self, trainer: Trainer) -> bool:
         if self._save_on_train_epoch_end is not None:
@@ -223,30 +223,27 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
 
     # --- saving --------------------------------------------------------------------------------------------------
 
-    def _save_top_k(self, trainer: Trainer, candidates: dict[str, Tensor]) -> None:
-        """Rank 0 decides and names the file; then all save."""
-        if self.monitor is not None and self.monitor not in candidates:
-            self._missing(trainer, candidates)
-            return
-        plan = trainer.strategy.broadcast(self._plan(trainer, candidates) if trainer.is_global_zero else None)
-        if plan is None:
-            return
-        path, score, remove = plan
-        if self.monitor is None:
-            previous, self.best_model_path = self.best_model_path, path
-            remove = previous if self.save_top_k == 1 else ""
-        else:
-            self._rank(path, score, remove)
-        self._save(trainer, path)
-        if remove and self._may_remove(trainer, remove, path) and trainer.is_global_zero:
-            trainer.strategy.remove_checkpoint(remove)
+    def _plan(self, trainer: Trainer, moment: Moment, now: Situation) -> Plan:
+        """Rank 0's decision: whether, and which files are written and removed."""
+        candidates = self._candidates(trainer)
+        missing = self.monitor is not None and self.monitor not in candidates
+        decision = decide(moment, self._triggers, replace(now, metric_missing=missing))
+        if decision is not Decision.SAVE:
+            return Plan(decision)
+        wanted = self.save_top_k != 0
+        best = self._plan_best(trainer, candidates) if wanted and not missing else None
+        saved = best is not None or now.saved_step == now.step
+        last = None
+        if self.save_last and (saved or self.save_last == "link" or moment is Moment.BATCH):
+            last = self._last_path(candidates, taken=best.path if best else "")
+        return Plan(decision, best, last, self._missing(candidates) if wanted and missing else "")
 
-    def _plan(self, trainer: Trainer, candidates: dict[str, Tensor]) -> tuple[str, Tensor | None, str] | None:
-        """``(path, score, path to remove)``, or None when it is not among the best."""
+    def _plan_best(self, trainer: Trainer, candidates: dict[str, Tensor]) -> Best | None:
+        """None when it is not among the best."""
         if self.monitor is None:
             # The newest alone is kept under its own name; all of them need names of their own.
-            allowed = self.best_model_path if self.save_top_k == 1 else ""
-            return self._free_path(candidates, allowed=allowed), None, ""
+            previous = self.best_model_path if self.save_top_k == 1 else ""
+            return Best(self._free_path(candidates, allowed=previous), None, previous)
         score = candidates[self.monitor]
         if torch.isnan(score):
             score = torch.tensor(torch.inf if self.mode == "min" else -torch.inf)
@@ -256,10 +253,29 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
                 say(f"step {trainer.global_step}: {self.monitor}={score:.5f} is not in the top {self.save_top_k}")
             return None
         remove = self.kth_best_model_path if full else ""
-        return self._free_path(candidates, allowed=remove), score, remove
+        return Best(self._free_path(candidates, allowed=remove), score, remove)
 
-    def _rank(self, path: str, score: Tensor | None, remove: str) -> None:
-        assert score is not None
+    def _carry_out(self, trainer: Trainer, plan: Plan) -> None:
+        """On every rank."""
+        if plan.missing:
+            if trainer._validation.has_run:
+                raise MisconfigurationException(plan.missing)
+            warn(plan.missing)
+        if plan.best is not None:
+            self._save_best(trainer, plan.best)
+        if plan.last is not None:
+            self._save_last(trainer, plan.last)
+
+    def _save_best(self, trainer: Trainer, best: Best) -> None:
+        if best.score is None:
+            self.best_model_path = best.path
+        else:
+            self._rank(best.path, best.score, best.remove)
+        self._save(trainer, best.path)
+        if best.remove and self._may_remove(trainer, best.remove, best.path) and trainer.is_global_zero:
+            trainer.strategy.remove_checkpoint(best.remove)
+
+    def _rank(self, path: str, score: Tensor, remove: str) -> None:
         self.best_k_models.pop(remove, None)
         self.current_score = score
         self.best_k_models[path] = score
@@ -286,15 +302,11 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
             for logger in trainer.loggers:
                 logger.after_save_checkpoint(proxy(self))
 
-    def _save_last(self, trainer: Trainer, candidates: dict[str, Tensor]) -> None:
-        if not self.save_last:
-            return
-        path = trainer.strategy.broadcast(self._last_path(candidates))
+    def _save_last(self, trainer: Trainer, path: str) -> None:
         previous, self.last_model_path = self.last_model_path, path
         if self._links(path) and self._last_checkpoint_saved:
             if trainer.is_global_zero:
                 _link(self._last_checkpoint_saved, path)
-            trainer.strategy.barrier("link")
         else:
             newest = self._last_checkpoint_saved
             self._save(trainer, path)
@@ -314,8 +326,9 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         if previous and self._may_remove(trainer, previous, path):
             trainer.strategy.remove_checkpoint(previous)
 
-    def _last_path(self, candidates: dict[str, Tensor]) -> str:
-        return self._free_path(candidates, allowed=self.last_model_path, name=self.CHECKPOINT_NAME_LAST)
+    def _last_path(self, candidates: dict[str, Tensor], *, taken: str = "") -> str:
+        name = self.CHECKPOINT_NAME_LAST
+        return self._free_path(candidates, allowed=self.last_model_path, name=name, taken=taken)
 
     def _links(self, path: str) -> bool:
         return self.save_last == "link" and self.save_top_k != 0 and not is_url(path)
@@ -329,15 +342,12 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         assert self.dirpath is not None
         return lies_in(previous, self.dirpath)
 
-    def _missing(self, trainer: Trainer, candidates: Mapping[str, Tensor]) -> None:
-        message = (
+    def _missing(self, candidates: Mapping[str, Tensor]) -> str:
+        return (
             f"ModelCheckpoint(monitor={self.monitor!r}) finds no such "
             f"metric.{did_you_mean(str(self.monitor), candidates)} "
             f"There are {sorted(candidates)}; log it with self.log"
         )
-        if trainer._validation.has_run:
-            raise MisconfigurationException(message)
-        warn(message)
 
     # --- state ---------------------------------------------------------------------------------------------------
 
