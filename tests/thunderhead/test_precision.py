@@ -184,3 +184,21 @@ def test_lbfgs_cannot_be_scaled() -> None:
     plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
     with pytest.raises(th.MisconfigurationException, match="LBFGS with precision=16-mixed"):
         th.Trainer(**QUIET, plugins=plugin, max_epochs=1).fit(Second(), shuffled())
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_fused_steps_unscale_themselves_so_nothing_can_be_clipped_before(algorithm: str) -> None:
+    class Fused(Net):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.AdamW(self.parameters(), fused=True)
+
+    def fit(precision: str, **options: Any) -> int:
+        scaler = torch.amp.GradScaler("cpu") if precision == "16-mixed" else None
+        trainer = th.Trainer(**QUIET, plugins=MixedPrecision(precision, "cpu", scaler), max_steps=1, **options)
+        trainer.fit(Fused(normalise=False, scheduler="none"), shuffled())
+        return trainer.global_step
+
+    clipping = {"gradient_clip_val": 0.5, "gradient_clip_algorithm": algorithm}
+    with pytest.raises(RuntimeError, match=r"AdamW\(fused=True\) unscales gradients as it steps.*use fused=False"):
+        fit("16-mixed", **clipping)
+    assert fit("16-mixed") == fit("16-mixed", gradient_clip_val=0) == fit("bf16-mixed", **clipping) == 1

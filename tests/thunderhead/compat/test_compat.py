@@ -20,6 +20,8 @@ from thunderhead import compat
 from thunderhead.checkpoint.content import FORMAT_VERSION
 from thunderhead.compat import names
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.job.errors import InvalidConfiguration
+from thunderhead_agent.build import build
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -145,6 +147,11 @@ def test_a_class_we_lack() -> None:
         ("lightning.pytorch.accelerators.XLAAccelerator", "cpu or cuda"),
         ("lightning.pytorch.loggers.CometLogger", "TensorBoardLogger"),
         ("lightning.pytorch.loggers.LitLogger", "TensorBoardLogger"),
+        ("lightning.fabric.strategies.XLAStrategy", "cpu or cuda"),
+        ("lightning.fabric.strategies.XLAFSDPStrategy", "cpu or cuda"),
+        ("lightning.fabric.strategies.FSDPStrategy", "fully_shard"),
+        ("lightning.pytorch.plugins.DeepSpeedPrecision", "bf16-mixed"),
+        ("lightning.pytorch.plugins.FSDPPrecision", "bf16-mixed"),
         ("lightning.Fabric", "LightningModule"),
         ("lightning.pytorch.profilers.SimpleProfiler", "torch.profiler"),
         ("lightning.pytorch.plugins.environments.SLURMEnvironment", "leave it out"),
@@ -154,6 +161,23 @@ def test_the_alternative_is_named(name: str, instead: str) -> None:
     module, _, last = name.rpartition(".")
     assert names.home(module, last) is None
     assert instead in names.reason(last)
+
+
+@pytest.mark.usefixtures("_installed")
+@pytest.mark.parametrize(
+    ("class_path", "instead"),
+    [
+        ("lightning.pytorch.loggers.CometLogger", "use TensorBoardLogger or CSVLogger"),
+        ("pytorch_lightning.loggers.LitLogger", "use TensorBoardLogger or CSVLogger"),
+        ("lightning.pytorch.strategies.FSDPStrategy", "it wraps FSDP1; shard with torch.distributed.fsdp.fully_shard"),
+        ("lightning.pytorch.strategies.DeepSpeedStrategy", "shard with torch.distributed.fsdp.fully_shard"),
+        ("lightning.fabric.strategies.XLAStrategy", "XLA is not supported; train on cpu or cuda"),
+    ],
+)
+@pytest.mark.parametrize("init_args", [{}, {"project": "digits"}])
+def test_a_job_file_is_told_the_alternative(class_path: str, instead: str, init_args: dict[str, Any]) -> None:
+    with pytest.raises(InvalidConfiguration, match=rf"{class_path} is not available in Thunderhead: {instead}"):
+        build({"class_path": class_path, "init_args": init_args}, "spec.trainer.logger[0]")
 
 
 @pytest.mark.usefixtures("_installed")
