@@ -16,6 +16,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -110,6 +111,7 @@ class LocalFiles:
     def write(self, path: str, save: Save) -> None:
         """Write beside it and rename, so that a reader never sees half a file and a crash leaves the old one."""
         target = Path(local(path))
+        _refuse_what_is_no_file(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         try:
@@ -156,6 +158,18 @@ class LocalFiles:
         os.makedirs(local(directory), exist_ok=True)
         if not os.access(local(directory), os.W_OK | os.X_OK):
             raise PermissionError(f"directory {directory!r} cannot be written to")
+
+
+_KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+
+
+def _refuse_what_is_no_file(target: Path) -> None:
+    """Renaming over a device, as root may, would take it from everyone on the machine."""
+    if not target.exists() or target.is_file():
+        return
+    kind = _KINDS.get(stat.S_IFMT(target.stat().st_mode), "a device")
+    refusal = IsADirectoryError if target.is_dir() else OSError
+    raise refusal(f"{str(target)!r} is {kind}, and only a regular file can be replaced; give another path")
 
 
 LOCAL = LocalFiles()

@@ -224,3 +224,22 @@ def test_forms_of_paths(tmp_path: Path) -> None:
     assert not lies_in("/a/bc", "/a/b")
     assert same("a", os.path.abspath("a"))
     assert not same("s3://a/b", "s3://a/c")
+
+
+@pytest.mark.parametrize(("kind", "called"), [("fifo", "a pipe"), ("directory", "a directory"), ("link", "a pipe")])
+def test_only_a_regular_file_is_replaced(tmp_path: Path, kind: str, called: str) -> None:
+    """Renaming a file over a device or a pipe would delete it for everyone else on the machine."""
+    target = tmp_path / "target"
+    if kind == "directory":
+        target.mkdir()
+    else:
+        os.mkfifo(tmp_path / "pipe" if kind == "link" else target)
+    if kind == "link":
+        target.symlink_to(tmp_path / "pipe")
+    before, there = os.lstat(target), sorted(os.listdir(tmp_path))
+    wrote: list[Any] = []
+    with pytest.raises(OSError, match=f"target' is {called}.*only a regular file can be replaced.*another path"):
+        place_of(str(target)).write(str(target), wrote.append)
+    after = os.lstat(target)
+    assert (wrote, sorted(os.listdir(tmp_path))) == ([], there)
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
