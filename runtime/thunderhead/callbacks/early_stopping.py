@@ -11,6 +11,7 @@ from torch import Tensor
 
 from thunderhead.callbacks.callback import Callback
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
+from thunderhead.trainer.arguments import switch, whole_number
 from thunderhead.warning import notes, say, warn
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class EarlyStopping(Callback):
         stopping_reason_message: the same for people.
 
     Raises:
-        MisconfigurationException: there is no such mode.
+        MisconfigurationException: there is no such mode, or a count or switch is none.
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class EarlyStopping(Callback):
             raise MisconfigurationException(f"EarlyStopping(mode={mode!r}) is neither 'min' nor 'max'")
         self.monitor = monitor
         self.min_delta = abs(min_delta)
-        self.patience = patience
-        self.verbose = verbose
+        self.patience = whole_number("EarlyStopping: patience", patience, least=0)
+        self.verbose = switch("EarlyStopping: verbose", verbose)
         self.mode = mode
-        self.strict = strict
-        self.check_finite = check_finite
+        self.strict = switch("EarlyStopping: strict", strict)
+        self.check_finite = switch("EarlyStopping: check_finite", check_finite)
         self.stopping_threshold = stopping_threshold
         self.divergence_threshold = divergence_threshold
         self.log_rank_zero_only = log_rank_zero_only
@@ -137,10 +138,13 @@ class EarlyStopping(Callback):
         metrics = trainer.callback_metrics
         current = metrics.get(self.monitor)
         if current is None:
-            message = (
-                f"EarlyStopping watches {self.monitor!r}, which was not logged.{did_you_mean(self.monitor, metrics)} "
-                f"There are {sorted(metrics)}"
-            )
+            hint = did_you_mean(self.monitor, metrics)
+            if "val" in self.monitor.lower() and not trainer._validation.possible:
+                hint = (
+                    " No validation runs in this fit: it needs a validation_step, validation data and "
+                    "limit_val_batches other than 0; or watch a metric of training."
+                )
+            message = f"EarlyStopping watches {self.monitor!r}, which was not logged.{hint} There are {sorted(metrics)}"
             if self.strict:
                 raise RuntimeError(message)
             warn(message, RuntimeWarning)

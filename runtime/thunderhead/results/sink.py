@@ -114,6 +114,10 @@ class Sink:
 
     def _register(self, name: str, value: Any, call: tuple[Any, ...]) -> Entry:
         """Check the arguments of a call that differs from the last one, and find or make its entry."""
+        if not isinstance(name, str):
+            raise MisconfigurationException(
+                f"self.log({name!r}, ...): a name is a string; write self.log('name', value)"
+            )
         on_step, on_epoch = resolve_levels(self.hook, call[2], call[3])
         if self.results is None:
             raise MisconfigurationException(

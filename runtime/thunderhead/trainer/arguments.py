@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from thunderhead.exceptions import MisconfigurationException, UnknownArgument, did_you_mean
+from thunderhead.warning import warn_once
 
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 _COUNT = re.compile(r"\s*(\d+)\s*batch(?:es)?\s*")
@@ -34,6 +35,8 @@ def keyword_arguments(init: Callable[..., None]) -> Callable[..., None]:
         for name in given:
             if name not in known:
                 raise UnknownArgument(f"Trainer has no argument {name!r}{_instead(name, known)}")
+        for message in unknown_variables(os.environ, known):
+            warn_once(message)
         init(self, **{**from_environment(os.environ, known), **given})
 
     return checked
@@ -57,6 +60,17 @@ def from_environment(environ: Mapping[str, str], known: list[str]) -> dict[str, 
         except (ValueError, SyntaxError):
             found[name] = text
     return found
+
+
+def unknown_variables(environ: Mapping[str, str], known: list[str]) -> list[str]:
+    """What to say of each ``PL_TRAINER_`` variable that names no argument; not an error, others may read it."""
+    names = [f"PL_TRAINER_{name.upper()}" for name in known]
+    return [
+        f"{variable}={environ[variable]!r} names no argument of Trainer and has no effect."
+        f"{did_you_mean(variable, names)}"
+        for variable in sorted(environ)
+        if variable.startswith("PL_TRAINER_") and variable not in names
+    ]
 
 
 def batch_limit(name: str, value: Any) -> float | int:
@@ -150,6 +164,19 @@ def whole_number(name: str, value: Any, *, least: int, optional: bool = False) -
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise MisconfigurationException(f"{name}={value!r} must be an integer of at least {least}")
     return value
+
+
+def switch(name: str, value: Any, *, optional: bool = False) -> Any:
+    """True or False (or None); 1 and 0, as the environment may have them, mean the same.
+
+    Raises:
+        MisconfigurationException: anything else.
+    """
+    if value is None and optional:
+        return None
+    if not isinstance(value, int) or value not in (0, 1):
+        raise MisconfigurationException(f"{name}={value!r} must be True or False{' or None' if optional else ''}")
+    return bool(value)
 
 
 def one_of(name: str, value: Any, known: tuple[Any, ...]) -> Any:

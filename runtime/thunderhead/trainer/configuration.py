@@ -13,6 +13,18 @@ from thunderhead.trainer.assembly import has_timer
 class Configuration:
     """Attributes of a trainer that are its arguments, checked and brought to one form."""
 
+    def _switches(self, given: dict[str, Any]) -> None:
+        for name in ("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "benchmark"):
+            given[name] = args.switch(name, given[name], optional=True)
+        for name in ("detect_anomaly", "inference_mode", "barebones", "use_distributed_sampler", "sync_batchnorm"):
+            given[name] = args.switch(name, given[name])
+        given["enable_autolog_hparams"] = args.switch("enable_autolog_hparams", given["enable_autolog_hparams"])
+        self.detect_anomaly: bool = given["detect_anomaly"]
+        self.inference_mode: bool = given["inference_mode"]
+        self.barebones: bool = given["barebones"]
+        self.use_distributed_sampler: bool = given["use_distributed_sampler"]
+        self.enable_autolog_hparams: bool = given["enable_autolog_hparams"]
+
     def _barebones(self, given: dict[str, Any]) -> None:
         if not given["barebones"]:
             return

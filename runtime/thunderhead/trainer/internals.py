@@ -107,6 +107,8 @@ class TrainerInternals(TrainerProperties):
         owners = (self.lightning_module, self.datamodule)
         allow_empty = any(getattr(owner, _ALLOW_EMPTY, False) for owner in owners)
         data.agree(self.strategy, allow_empty=allow_empty)
+        if data.num_batches == 0 and self.limit_train_batches != 0:
+            warn("the training loader is empty, so nothing is trained; check its dataset, drop_last and batch_size")
         self._training_data_epoch = self.current_epoch
         self._set_validation_interval(data)
         return data

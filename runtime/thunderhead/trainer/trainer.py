@@ -141,23 +141,19 @@ class Trainer(Configuration, TrainerInternals):
         enable_autolog_hparams: bool = True,
     ) -> None:
         given = dict(locals())
+        self._switches(given)
         self._barebones(given)
         self._fast_dev_run(given)
         self._limits(given)
         self._optimisation(given)
-        self.detect_anomaly = detect_anomaly
-        self.inference_mode = inference_mode
-        self.barebones = barebones
-        self.use_distributed_sampler = use_distributed_sampler
-        self.enable_autolog_hparams = enable_autolog_hparams
         self._default_root_dir = os.fspath(default_root_dir) if default_root_dir is not None else os.getcwd()
-        set_determinism(deterministic, benchmark)
+        set_determinism(deterministic, given["benchmark"])
         chosen = read_plugins(plugins)
         self.strategy = choose_strategy(given, chosen)
         self.precision_plugin: Precision = choose_precision(precision, chosen, self.strategy)
         self.strategy.precision_plugin = self.precision_plugin
         self.strategy.checkpoint_io = choose_checkpoint_io(chosen, self.strategy)
-        self._layer_sync = choose_layer_sync(sync_batchnorm, chosen)
+        self._layer_sync = choose_layer_sync(given["sync_batchnorm"], chosen)
         self._parts()
         self.loggers = collect_loggers(given, self)
         self._callbacks = collect_callbacks(given, self)

@@ -190,3 +190,36 @@ def test_state_goes_on(tmp_path: Path) -> None:
 def test_defaults() -> None:
     callback = EarlyStopping("metric")
     assert (callback.patience, callback.min_delta, callback.strict, callback.check_finite) == (3, 0.0, True, True)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "message"),
+    [
+        ("val_loss", r"'val_loss', which was not logged. No validation runs"),
+        ("tran_loss", r"Did you mean 'train_loss'"),
+    ],
+)
+def test_a_metric_of_a_validation_that_does_not_run(monitor: str, message: str) -> None:
+    class Logging(Net):
+        def on_train_epoch_end(self) -> None:
+            self.log("train_loss", 1.0)
+
+    made = th.Trainer(**QUIET, max_epochs=1, limit_val_batches=0, callbacks=[EarlyStopping(monitor)])
+    with pytest.raises(RuntimeError, match=message) as caught:
+        made.fit(Logging(scheduler="none"), shuffled(batch_size=20), in_order())
+    assert ("Did you mean" in str(caught.value)) == (monitor != "val_loss")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patience": "3"}, "patience='3' must be an integer of at least 0"),
+        ({"patience": True}, "patience=True must be an integer"),
+        ({"verbose": "no"}, "verbose='no' must be True or False"),
+        ({"strict": None}, "strict=None must be True or False"),
+        ({"check_finite": "yes"}, "check_finite='yes' must be True or False"),
+    ],
+)
+def test_counts_and_switches(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(th.MisconfigurationException, match=message):
+        EarlyStopping("metric", **options)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from trainer_logging import Module, Records, fit
-from trainer_models import QUIET
+from trainer_models import QUIET, Net, in_order, shuffled
 
 import thunderhead as th
 
@@ -183,3 +183,12 @@ def test_other_arguments_for_the_same_name_are_refused() -> None:
 def test_arguments_that_cannot_be(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(th.MisconfigurationException, match=message):
         fit(Module(lambda module, value: module.log(name, value, **options)))
+
+
+def test_a_name_is_a_string() -> None:
+    class Swapped(Net):
+        def on_train_epoch_end(self) -> None:
+            self.log(1, "x")  # type: ignore[arg-type]  # on purpose
+
+    with pytest.raises(th.MisconfigurationException, match=r"self.log\(1, ...\): a name is a string"):
+        th.Trainer(**QUIET, max_epochs=1).fit(Swapped(), shuffled(batch_size=20), in_order())

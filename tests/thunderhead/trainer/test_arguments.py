@@ -111,6 +111,11 @@ def test_validation_intervals() -> None:
         ({"devices": []}, r"devices=\[\] leaves no device"),
         ({"devices": "0"}, r"devices='0' leaves no device"),
         ({"callbacks": [object()]}, r"is no Callback"),
+        ({"enable_progress_bar": "no"}, r"enable_progress_bar='no' must be True or False or None"),
+        ({"enable_checkpointing": 2}, r"enable_checkpointing=2 must be True or False or None"),
+        ({"inference_mode": None}, r"inference_mode=None must be True or False$"),
+        ({"sync_batchnorm": "false"}, r"sync_batchnorm='false' must be True or False"),
+        ({"benchmark": "fast"}, r"benchmark='fast' must be True or False"),
         ({"callbacks": object()}, r"is no Callback"),
         ({"callbacks": th.callbacks.ModelSummary}, r"got the class ModelSummary; pass an instance: ModelSummary\(\)"),
         ({"logger": "tensorboard"}, r"logger='tensorboard' is no logger; pass an instance: .*TensorBoardLogger"),
@@ -154,6 +159,19 @@ def test_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = th.Trainer(**QUIET)
     assert (trainer.max_epochs, trainer.precision, trainer.limit_val_batches) == (7, "bf16-mixed", 0.5)
     assert th.Trainer(**QUIET, max_epochs=2).max_epochs == 2
+
+
+def test_a_variable_that_names_no_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_TRAINER_MAX_EPOCS", "3")
+    with pytest.warns(UserWarning, match=r"PL_TRAINER_MAX_EPOCS='3' .* Did you mean 'PL_TRAINER_MAX_EPOCHS'"):
+        th.Trainer(**QUIET)
+
+
+@pytest.mark.parametrize(("value", "bars"), [("0", 0), ("False", 0), ("1", 1)])
+def test_switches_from_the_environment(monkeypatch: pytest.MonkeyPatch, value: str, bars: int) -> None:
+    monkeypatch.setenv("PL_TRAINER_ENABLE_PROGRESS_BAR", value)
+    made = th.Trainer(**{name: given for name, given in QUIET.items() if name != "enable_progress_bar"})
+    assert len(made.callbacks) == bars
 
 
 @pytest.mark.parametrize(

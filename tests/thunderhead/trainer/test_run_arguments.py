@@ -246,3 +246,9 @@ def test_a_class_in_place_of_an_instance(fn: str, given: dict[str, Any], message
     with pytest.raises(MisconfigurationException, match=message):
         getattr(made, fn)(**{"datamodule": Data, **given})
     assert made.state.status == "initializing"
+
+
+def test_an_empty_loader_is_told_of() -> None:
+    with pytest.warns(UserWarning, match="the training loader is empty, so nothing is trained"):
+        trainer().fit(Line(), torch.utils.data.DataLoader([], batch_size=2))
+    trainer(limit_train_batches=0).fit(Line(), torch.utils.data.DataLoader([], batch_size=2))

@@ -116,6 +116,7 @@ def test_should_stop_waits_for_the_minimum(arguments: dict[str, Any], batches: i
     assert len(run(StopAfterThree(), max_epochs=3, **arguments)[0].fed) == batches
 
 
+@pytest.mark.filterwarnings("ignore:the training loader is empty")
 def test_what_stops_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
     """The end once; that a minimum holds it back once, however many batches follow."""
     said = {
