@@ -187,9 +187,9 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         if trainer.is_global_zero:
             candidates = self._candidates(trainer)
             path = self.format_checkpoint_name(candidates)
-            write_alone(trainer, path, weights_only=self.save_weights_only)
-            self._last_checkpoint_saved = path
-            self._save_last_alone(trainer, candidates)
+            self._save(trainer, path, alone=True)
+            if self.save_last:
+                self._save_last(trainer, self._last_path(candidates), alone=True)
             say(f"{type(exception).__name__}: saved {path}")
 
     def _is_off(self, trainer: Trainer) -> bool:
@@ -294,36 +294,27 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
     def _better(self, one: Tensor, other: Tensor) -> bool:
         return bool(one < other) if self.mode == "min" else bool(one > other)
 
-    def _save(self, trainer: Trainer, path: str) -> None:
-        trainer.save_checkpoint(path, self.save_weights_only)
+    def _save(self, trainer: Trainer, path: str, *, alone: bool = False) -> None:
+        if alone:
+            write_alone(trainer, path, weights_only=self.save_weights_only)
+        else:
+            trainer.save_checkpoint(path, self.save_weights_only)
         self._last_global_step_saved = trainer.global_step
         self._last_checkpoint_saved = path
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.after_save_checkpoint(proxy(self))
 
-    def _save_last(self, trainer: Trainer, path: str) -> None:
+    def _save_last(self, trainer: Trainer, path: str, *, alone: bool = False) -> None:
         previous, self.last_model_path = self.last_model_path, path
         if self._links(path) and self._last_checkpoint_saved:
             if trainer.is_global_zero:
                 _link(self._last_checkpoint_saved, path)
         else:
             newest = self._last_checkpoint_saved
-            self._save(trainer, path)
+            self._save(trainer, path, alone=alone)
             self._last_checkpoint_saved = newest or path
         if previous and self._may_remove(trainer, previous, path) and trainer.is_global_zero:
-            trainer.strategy.remove_checkpoint(previous)
-
-    def _save_last_alone(self, trainer: Trainer, candidates: dict[str, Tensor]) -> None:
-        if not self.save_last:
-            return
-        path = self._last_path(candidates)
-        previous, self.last_model_path = self.last_model_path, path
-        if self._links(path):
-            _link(self._last_checkpoint_saved, path)
-        else:
-            write_alone(trainer, path, weights_only=self.save_weights_only)
-        if previous and self._may_remove(trainer, previous, path):
             trainer.strategy.remove_checkpoint(previous)
 
     def _last_path(self, candidates: dict[str, Tensor], *, taken: str = "") -> str:

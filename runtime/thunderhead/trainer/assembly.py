@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,7 +34,7 @@ def set_determinism(deterministic: bool | str | None, benchmark: bool | None) ->
 
 
 def collect_loggers(given: dict[str, Any], trainer: Trainer) -> list[Any]:
-    """Loggers as a list; a CSV logger by default.
+    """Loggers as a list; by default one for TensorBoard where that is installed, else a CSV logger.
 
     Raises:
         MisconfigurationException: one of them is no logger.
@@ -42,9 +43,7 @@ def collect_loggers(given: dict[str, Any], trainer: Trainer) -> list[Any]:
     if logger is False or (logger is None and trainer.barebones):
         return []
     if logger is None or logger is True:
-        from thunderhead.loggers.csv_logger import CSVLogger
-
-        return [CSVLogger(trainer.default_root_dir)]
+        return [_default_logger(trainer.default_root_dir)]
     several = list(logger) if isinstance(logger, Iterable) and not isinstance(logger, (str, type)) else [logger]
     for one in several:
         refuse_class(one, "Trainer(logger=...)")
@@ -55,6 +54,16 @@ def collect_loggers(given: dict[str, Any], trainer: Trainer) -> list[Any]:
                 "TensorBoardLogger(directory) or a Logger of your own, or True or False"
             )
     return several
+
+
+def _default_logger(root: str) -> Any:
+    if find_spec("tensorboard") is None:
+        from thunderhead.loggers.csv_logger import CSVLogger
+
+        return CSVLogger(root)
+    from thunderhead.loggers.tensorboard import TensorBoardLogger
+
+    return TensorBoardLogger(root)
 
 
 def has_timer(given: dict[str, Any]) -> bool:

@@ -55,7 +55,7 @@ class Trainer(Configuration, TrainerInternals):
             unless a launcher has done so; then it is only checked.
         num_nodes: number of nodes; follows the environment, only checked.
         precision: 32-true, 64-true, bf16-mixed, 16-mixed, bf16-true or 16-true.
-        logger: True for a CSV logger, False for none, a logger or several.
+        logger: True for TensorBoard where it is installed, else for a CSV logger; False for none, a logger or several.
         callbacks: one or several; packages may add some (entry points of ``thunderhead.callbacks_factory``).
         fast_dev_run: run this many batches of everything, without logs or checkpoints; True for 1.
         max_epochs: epochs to train; -1 for no limit, 1000 if nothing else limits the run.

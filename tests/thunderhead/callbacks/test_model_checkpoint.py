@@ -16,6 +16,7 @@ from trainer_models import QUIET, regression
 
 import thunderhead as th
 from thunderhead.callbacks import ModelCheckpoint
+from thunderhead.loggers import CSVLogger
 
 SCORES = [5.0, 3.0, 4.0, math.nan, 2.0, 6.0]
 
@@ -221,6 +222,32 @@ def test_save_on_exception(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no more data"):
         trainer.fit(Failing())
     assert [path.name for path in tmp_path.iterdir()] == ["epoch=1-step=4.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("save_last", "saved"), [(None, ["step.ckpt"]), ("link", ["step.ckpt"]), (True, ["step.ckpt", "last.ckpt"])]
+)
+def test_loggers_hear_of_files_saved_on_exception(tmp_path: Path, save_last: Any, saved: list[str]) -> None:
+    """A logger that uploads files must have each of them before it is told that the run failed."""
+    heard: list[str] = []
+
+    class Notes(CSVLogger):
+        def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
+            newest = {path.name for path in (tmp_path / "files").iterdir()} - set(heard)
+            heard.extend(newest)
+
+        def finalize(self, status: str) -> None:
+            heard.append(status)
+
+    class Failing(Scored):
+        def on_train_epoch_end(self) -> None:
+            raise OSError("no more data")
+
+    callback = ModelCheckpoint(tmp_path / "files", filename="step", save_on_exception=True, save_last=save_last)
+    options = {**QUIET, "enable_checkpointing": None, "max_epochs": 1, "logger": Notes(tmp_path / "logs")}
+    with pytest.raises(OSError, match="no more data"):
+        th.Trainer(**options, callbacks=[callback]).fit(Failing())
+    assert heard == [*saved, "failed"]
 
 
 def test_a_metric_that_never_comes(tmp_path: Path) -> None:

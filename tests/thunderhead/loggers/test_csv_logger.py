@@ -99,9 +99,10 @@ def test_only_rank_0_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_in_a_run(tmp_path: Path) -> None:
-    """The default logger of a Trainer: every step's loss, and an epoch's end after it."""
+def test_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default logger without TensorBoard: every step's loss, and an epoch's end after it."""
     arguments = {**QUIET, "logger": True, "log_every_n_steps": 1, "max_epochs": 2, "default_root_dir": tmp_path}
+    monkeypatch.setattr("thunderhead.trainer.assembly.find_spec", lambda name: None)
     trainer = th.Trainer(**arguments)
     trainer.fit(Net(), shuffled(), in_order())
     found = rows(trainer.logger)

@@ -208,7 +208,11 @@ def test_a_run_that_fails_keeps_what_was_logged(tmp_path: Path) -> None:
     assert {"epoch": "1", "fed_step": "6.0", "step": "5"} in records(logger)
 
 
-def test_by_default_it_is_a_csv_logger_under_the_root(tmp_path: Path) -> None:
-    trainer = fit(Logging(), True, default_root_dir=tmp_path)
+@pytest.mark.parametrize("given", [None, True])
+def test_without_tensorboard_it_is_the_default_under_the_root(
+    tmp_path: Path, given: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("thunderhead.trainer.assembly.find_spec", lambda name: None)
+    trainer = fit(Logging(), given, default_root_dir=tmp_path)
     assert isinstance(trainer.logger, CSVLogger)
     assert trainer.logger.log_dir == str(tmp_path / "lightning_logs" / "version_0")

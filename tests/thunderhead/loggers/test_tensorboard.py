@@ -167,3 +167,11 @@ def test_what_to_do_without_tensorboard(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="install thunderhead\\[loggers\\], or use CSVLogger"):
         TensorBoardLogger(tmp_path)
+
+
+@pytest.mark.parametrize("given", [{}, {"logger": None}, {"logger": True}])
+def test_it_is_the_default_where_tensorboard_is_installed(tmp_path: Path, given: dict[str, Any]) -> None:
+    quiet = {name: value for name, value in QUIET.items() if name != "logger"}
+    trainer = th.Trainer(**{**quiet, "max_epochs": 1, "default_root_dir": tmp_path, **given})
+    assert isinstance(trainer.logger, TensorBoardLogger)
+    assert trainer.log_dir == str(tmp_path / "lightning_logs" / "version_0")
