@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 
 from bench.parity.cases import CASES
+from bench.parity.crossing import crossings
+from bench.parity.crossing import table as crossing_table
 from bench.parity.report import Outcome, judge, write
 
 
@@ -27,9 +29,13 @@ def main() -> int:
             for difference in outcome.unexplained[: options.show]:
                 print(f"    {difference.path}")
                 print(f"      ours   {difference.ours!r:.600}\n      theirs {difference.theirs!r:.600}")
-    if not options.only:
+        if options.only:
+            return int(any(outcome.unexplained for outcome in outcomes))
         write(outcomes, options.out)
-    return int(any(outcome.unexplained for outcome in outcomes))
+        crossed = crossings(Path(folder) / "crossing")
+    print("\n".join(crossing.line() for crossing in crossed))
+    (options.out / "parity-files.md").write_text(crossing_table(crossed))
+    return int(any(outcome.unexplained for outcome in outcomes) or not all(crossing.same for crossing in crossed))
 
 
 if __name__ == "__main__":
