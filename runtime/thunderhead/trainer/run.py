@@ -96,6 +96,7 @@ def run(
         return _run(trainer, fn, ckpt_path, weights_only)
     except (Stopped, Superseded):
         # Nothing went wrong: the job goes on elsewhere or later. Callbacks that act on failures are not told.
+        _put_layers_back(trainer)
         _finish(trainer, fn, "aborted", TrainerStatus.INTERRUPTED)
         raise
     except BaseException as error:
@@ -110,6 +111,7 @@ def run(
         for logger in trainer.loggers:
             _clean_up(error, partial(logger.finalize, "failed"))
         _clean_up(error, trainer.strategy.teardown)
+        _clean_up(error, partial(_put_layers_back, trainer))
         trainer.state.stage = trainer._stage = None
         trainer._sink.results = None
         raise
@@ -179,9 +181,14 @@ def _fit(trainer: Trainer, loaded: dict[str, Any] | None, restored: Restored | N
             control.close()
     trainer._sink.results = None
     trainer.strategy.teardown()
-    if trainer._layer_sync is not None and trainer.world_size > 1:
-        trainer._layer_sync.revert(module)
+    _put_layers_back(trainer)
     hooks.call("on_fit_end")
+
+
+def _put_layers_back(trainer: Trainer) -> None:
+    """However a fit ended, the module has the layers it came with."""
+    if trainer._layer_sync is not None and trainer.world_size > 1 and trainer._fn == "fit":
+        trainer._layer_sync.revert(trainer.lightning_module)
 
 
 def _evaluate(trainer: Trainer, fn: str) -> Any:
