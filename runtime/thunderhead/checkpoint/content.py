@@ -26,6 +26,7 @@ from thunderhead.loops.position import Position
 from thunderhead.warning import warn
 
 if TYPE_CHECKING:
+    from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
 
 # The version of Lightning whose format this is; its migrations look at it.
@@ -70,7 +71,11 @@ def dump(
         precision = trainer.precision_plugin.state_dict()
         if precision:
             content[_key_of(trainer.precision_plugin)] = precision
-        content[OWN_KEY] = {"position": position.state_dict(), "data": trainer._training_data_state(position)}
+        content[OWN_KEY] = {
+            "position": position.state_dict(),
+            "data": trainer._training_data_state(position),
+            "results": _logged_so_far(trainer, position),
+        }
     if hyperparameters:
         _add_hyperparameters(content, module, "hyper_parameters", "hparams_name", "hparams_type")
         if datamodule is not None:
@@ -141,7 +146,23 @@ def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
         return position_of(content)
     position = Position()
     position.load_state_dict(own["position"])
+    if own.get("results") and trainer.world_size == 1:
+        trainer._train_results.load_state_dict(own["results"], logged_metrics_of(trainer.lightning_module))
     return position
+
+
+def _logged_so_far(trainer: Trainer, position: Position) -> list[dict[str, Any]]:
+    """What the epoch's reduced values are made of, inside an epoch of one rank.
+
+    A file holds one rank's; given to several, it would count for each of them.
+    """
+    inside = position.batch > 0 and trainer.world_size == 1
+    return trainer._train_results.state_dict() if inside else []
+
+
+def logged_metrics_of(module: LightningModule) -> dict[str, Any]:
+    """The Metric objects among the module's attributes, by name."""
+    return {name: child for name, child in module.named_modules() if hasattr(child, "_forward_cache")}
 
 
 def training_data_of(content: dict[str, Any], position: Position) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
-from thunderhead.checkpoint.content import OWN_KEY, dump
+from thunderhead.checkpoint.content import OWN_KEY, dump, logged_metrics_of
 from thunderhead.checkpoint.staging import detached
 from thunderhead.job.board import Phase, Word
 from thunderhead.job.errors import InvalidConfiguration, Stopped
@@ -270,10 +270,7 @@ def restore_local(trainer: Trainer, restored: Restored) -> None:
     if local["threads"] != torch.get_num_threads():
         warn(f"using {local['threads']} threads, as the run being resumed did, instead of {torch.get_num_threads()}")
         torch.set_num_threads(local["threads"])
-    metrics = {
-        name: child for name, child in trainer.lightning_module.named_modules() if hasattr(child, "_forward_cache")
-    }
-    trainer._train_results.load_state_dict(local["results"], metrics)
+    trainer._train_results.load_state_dict(local["results"], logged_metrics_of(trainer.lightning_module))
     trainer._metrics.load_state_dict(local["metrics"])
     trainer._resume_validation_data = local["validation_data"]
     trainer._resumed_rng = lambda: restore_rng(local["rng"])
