@@ -122,6 +122,12 @@ def read(path: str, *, weights_only: bool | None = None, map_location: Any = "cp
             f"checkpoint {path!r} holds objects of {error.name}, which is not installed; call "
             "thunderhead.compat.install() first, or set THUNDERHEAD_COMPAT=1, and they become Thunderhead's"
         ) from error
+    except Exception as error:
+        # What torch and pickle say of such files ranges from KeyError to an error of the archive, without the name.
+        error.add_note(
+            f"while reading checkpoint {path!r}; if the file is empty, cut short or no checkpoint at all, pass another"
+        )
+        raise
     return migrate(loaded, path)
 
 

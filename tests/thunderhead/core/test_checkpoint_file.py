@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import StepLR
 from trainer_line import Line, fit, numbers, trainer
 
 import thunderhead as th
+from thunderhead.checkpoint import file
 from thunderhead.exceptions import MisconfigurationException
 
 ALWAYS = {"epoch", "global_step", "pytorch-lightning_version", "state_dict", "loops"}
@@ -282,3 +283,14 @@ def test_evaluation_takes_the_weights_only(tmp_path: Path) -> None:
 
     found = trainer().test(Looking(), numbers(1), ckpt_path=tmp_path / "a.ckpt", verbose=False)
     assert found == [{"weight": first.weight.item()}]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"epoch: 3, no checkpoint", None], ids=["empty", "text", "cut"])
+def test_what_is_no_checkpoint_is_named(tmp_path: Path, damaged: bytes | None) -> None:
+    path = tmp_path / "a.ckpt"
+    torch.save({"state_dict": {"weight": torch.zeros(1000)}}, path)
+    path.write_bytes(path.read_bytes()[:2000] if damaged is None else damaged)
+    with pytest.raises(Exception) as raised:  # noqa: PT011  # torch's choice, which is not ours to test
+        file.read(str(path))
+    said = [str(raised.value), *getattr(raised.value, "__notes__", [])]
+    assert str(path) in "\n".join(said)
