@@ -69,11 +69,7 @@ class ScriptLauncher:
     """
 
     def __init__(self, place: Place, environ: Mapping[str, str] = os.environ, *, grace_s: float = 10.0) -> None:
-        if place.num_nodes > 1 and not environ.get("MASTER_ADDR"):
-            raise MisconfigurationException(
-                f"num_nodes={place.num_nodes} without MASTER_ADDR and NODE_RANK in the environment; set them on every "
-                "node, or start with torchrun"
-            )
+        check_meeting_point(place, environ)
         self._place = place
         self._environ = environ
         self._grace_s = grace_s
@@ -185,3 +181,16 @@ def _die_with_parent() -> Callable[[], None] | None:
             os._exit(1)
 
     return ask
+
+
+def check_meeting_point(place: Place, environ: Mapping[str, str]) -> None:
+    """Ranks of several nodes must know where to meet before any of them starts.
+
+    Raises:
+        MisconfigurationException: several nodes, and nowhere to meet.
+    """
+    if place.num_nodes > 1 and not environ.get("MASTER_ADDR"):
+        raise MisconfigurationException(
+            f"num_nodes={place.num_nodes} without MASTER_ADDR and NODE_RANK in the environment; set them on every "
+            "node, or start with torchrun"
+        )

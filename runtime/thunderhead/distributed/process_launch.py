@@ -33,7 +33,7 @@ from typing import Any
 import torch
 
 from thunderhead.distributed.environment import Place, free_port
-from thunderhead.distributed.launch import environment_of
+from thunderhead.distributed.launch import check_meeting_point, environment_of
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.rng import capture_rng, restore_rng
 
@@ -80,11 +80,7 @@ class ProcessLauncher:
     def __init__(
         self, place: Place, method: str, environ: Mapping[str, str] = os.environ, *, grace_s: float = 10.0
     ) -> None:
-        if place.num_nodes > 1 and not environ.get("MASTER_ADDR"):
-            raise MisconfigurationException(
-                f"num_nodes={place.num_nodes} without MASTER_ADDR and NODE_RANK in the environment; set them on every "
-                "node, or start with torchrun"
-            )
+        check_meeting_point(place, environ)
         self._place = place
         self._environ = environ
         self._grace_s = grace_s
