@@ -17,7 +17,7 @@ import yaml
 
 from thunderhead.checkpoint.places import place_of
 from thunderhead.core.hparams import AttributeDict
-from thunderhead.exceptions import MisconfigurationException
+from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.warning import warn
 
 Result = TypeVar("Result")
@@ -103,8 +103,24 @@ def constructor_arguments(
     parameters = {p.name for p in found if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
     argument = content.get(name)
     saved.update(overrides)
-    given = {argument: saved, **overrides} if argument in parameters else dict(saved)
+    if argument in parameters:
+        given = {argument: saved, **overrides}
+    else:
+        given = dict(saved)
+        if not takes_all:
+            _warn_of_dropped(cls, overrides, parameters)
     return given if takes_all else {key: value for key, value in given.items() if key in parameters}
+
+
+def _warn_of_dropped(cls: type, overrides: dict[str, Any], parameters: set[str]) -> None:
+    """Not an error: scripts pass all their options, as in ``load_from_checkpoint(path, **vars(options))``."""
+    for name in overrides:
+        if name not in parameters:
+            warn(
+                f"{cls.__name__}.load_from_checkpoint({name}={overrides[name]!r}) has no effect: "
+                f"{cls.__name__}.__init__ has no argument {name!r}.{did_you_mean(name, parameters)}",
+                stacklevel=6,
+            )
 
 
 def read_hyperparameters(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -315,7 +315,7 @@ class LightningModule(
             hparams_file: ``.yaml`` or ``.csv`` file to take hyperparameters from instead.
             strict: whether the file must hold exactly this module's keys; by default ``strict_loading``.
             weights_only: refuse a file that holds more than tensors and plain data (the default).
-            **kwargs: constructor arguments, stronger than the saved ones.
+            **kwargs: constructor arguments, stronger than the saved ones; others have no effect but a warning.
 
         Raises:
             FileNotFoundError: there is no such file.

@@ -193,8 +193,35 @@ def test_arguments_that_the_class_does_not_take_are_left_out(written: Path) -> N
             super().__init__()
             self.rate = rate
 
-    module = Smaller.load_from_checkpoint(written, unknown=3)
+    module = Smaller.load_from_checkpoint(written)
     assert (module.rate, module.weight.item()) == (0.25, -3)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("rte", r"'rte'\. Did you mean 'rate'\?$"), ("zzz", r"'zzz'\.$"), ("depth", r"'depth'\.$")]
+)
+def test_overrides_without_effect_are_warned_of(written: Path, name: str, hint: str) -> None:
+    """Also where a hyperparameter of the file has that name: nothing would take it."""
+
+    class Smaller(Line):
+        def __init__(self, rate: float = 1.0) -> None:
+            super().__init__()
+            self.rate = rate
+
+    rule = rf"^Smaller\.load_from_checkpoint\({name}=3\) has no effect: Smaller\.__init__ has no argument {hint}"
+    with pytest.warns(UserWarning, match=rule) as caught:
+        assert Smaller.load_from_checkpoint(written, **{name: 3}, rate=2.0).rate == 2.0
+    assert [(len(caught), one.filename) for one in caught] == [(1, __file__)]
+
+
+def test_overrides_inside_of_one_object_have_their_effect(tmp_path: Path) -> None:
+    class Config(Line):
+        def __init__(self, options: dict[str, Any]) -> None:
+            super().__init__()
+            self.save_hyperparameters(options)
+
+    fit(Config({"rate": 0.5}), 1).save_checkpoint(tmp_path / "a.ckpt")
+    assert Config.load_from_checkpoint(tmp_path / "a.ckpt", rate=2, more=3).hparams == {"rate": 2, "more": 3}
 
 
 def test_keyword_arguments_are_no_argument_of_that_name(tmp_path: Path) -> None:
@@ -288,6 +315,8 @@ def test_datamodules(tmp_path: Path) -> None:
     made.fit(module, datamodule=Data(3, start=5))
     assert module.fed == [5, 6, 7]
     made.save_checkpoint(tmp_path / "a.ckpt")
+    with pytest.warns(UserWarning, match=r"Data\.__init__ has no argument 'strt'\. Did you mean 'start'\?"):
+        Data.load_from_checkpoint(tmp_path / "a.ckpt", strt=6)
     again = Data.load_from_checkpoint(tmp_path / "a.ckpt", start=6)
     assert (again.hparams, again.seen) == ({"size": 3, "start": 6}, 1)
     with pytest.raises(TypeError, match="call it on the class"):
