@@ -13,31 +13,57 @@ EVERYWHERE: Final[dict[str, str]] = {
 }
 
 AFTER_VALIDATION: Final[dict[str, str]] = dict.fromkeys(
-    ("hooks/*", "logged/*", "checkpoints/*/callbacks/*", "checkpoints/*/loops/*", "attributes/ModelCheckpoint.*"),
-    "what is due by step and by validation at once is saved after validation, with its metrics",
+    ("hooks/*", "logged/*"), "what is due by step and by validation at once is saved after validation, with its metrics"
 )
+AFTER_VALIDATION_KEPT: Final[dict[str, str]] = AFTER_VALIDATION | {
+    "checkpoints/*/loops/*": "what is due by step and by validation at once is saved after validation, with its metrics"
+}
 EACH_VALIDATION: Final[dict[str, str]] = dict.fromkeys(
-    ("hooks/*", "logged/*", "checkpoints/*", "files/*", "attributes/ModelCheckpoint.*"),
+    ("hooks/*", "logged/*", "checkpoints/*/_batches_that_stepped", "checkpoints/*/epoch_progress/*/processed"),
     "val_check_interval=1 is validation after each batch, so a save follows each; Lightning takes the 1 for 1.0 there",
 )
 ONE_PER_STEP: Final[dict[str, str]] = dict.fromkeys(
-    ("logged/*", "csv/*", "attributes/LearningRateMonitor.*"),
+    ("logged/*", "csv/*", "attributes/LearningRateMonitor.lrs/*"),
     "LearningRateMonitor writes one record per optimizer step under accumulation, Lightning the same one per batch",
 )
-RELOADED: Final[dict[str, str]] = {
-    "*": "a reloaded training loader is iterated once, in Lightning twice; the draw in between changes the shuffle",
-}
-EVERY_NAME: Final[dict[str, str]] = {
-    "*": "save_top_k=-1 keeps every file; Lightning overwrites one whose name is the same",
-}
+RELOADED: Final[dict[str, str]] = dict.fromkeys(
+    (
+        "losses/[0-9]*",
+        "weights/*/values/*",
+        "metrics/*/callback_metrics/*_loss*/1",
+        "metrics/*/logged_metrics/*_loss*/1",
+        "metrics/*/progress_bar_metrics/*_loss*",
+        "logged/*/metrics/*_loss*",
+        "csv/*/*_loss*",
+        "checkpoints/*/state_dict/*/values/*",
+        "checkpoints/*/optimizer_states/*/values/*",
+    ),
+    "a reloaded training loader is iterated once, in Lightning twice; the draw in between changes the shuffle",
+)
+EVERY_NAME: Final[dict[str, str]] = dict.fromkeys(
+    (
+        "files/*",
+        "attributes/ModelCheckpoint.best_model_path",
+        "checkpoints/*/model-v[123].ckpt",
+        "checkpoints/*/model.ckpt/epoch",
+        "checkpoints/*/model.ckpt/global_step",
+        "checkpoints/*/model.ckpt/loops/fit_loop/*/total/*",
+        "checkpoints/*/model.ckpt/loops/fit_loop/epoch_progress/current/*",
+        "checkpoints/*/model.ckpt/loops/fit_loop/*/_batches_that_stepped",
+        "checkpoints/*/model.ckpt/state_dict/*",
+        "checkpoints/*/model.ckpt/optimizer_states/*/values/*",
+    ),
+    "save_top_k=-1 keeps every file; Lightning overwrites one whose name is the same",
+)
 RESUMED: Final[dict[str, str]] = {
     "metrics/*/is_last_batch": "is_last_batch is False until an epoch's first batch; Lightning still shows the last "
     "epoch's",
     "metrics/*/current_epoch": "current_epoch is right from on_fit_start of a resumed run, in Lightning after the "
     "sanity check",
 }
-EARLIER: Final[dict[str, str]] = dict.fromkeys(
-    ("hooks/*", "metrics/*", "attributes/*", "error"), "refused earlier, with a MisconfigurationException"
+EARLIER: Final[dict[str, str]] = {"error": "refused earlier, with a MisconfigurationException"}
+BEFORE_TRAINING: Final[dict[str, str]] = dict.fromkeys(
+    ("hooks/*", "metrics/length", "attributes/num_training_batches", "error"), EARLIER["error"]
 )
 CLOSURES: Final[dict[str, str]] = {
     "*/optimizer/zero_grad/*": "gradients freed are counted once per step, however often a closure is evaluated; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib.metadata import version
@@ -15,6 +16,7 @@ import torch
 
 from bench.parity.compare import Difference, differences
 from bench.parity.explained import EVERYWHERE
+from bench.parity.record import Record
 from bench.parity.scenario import Case, run
 
 
@@ -27,19 +29,30 @@ class Outcome:
         compared: values that were compared, by part of the record.
         unexplained: differences that nobody meant.
         reasons: how many differences each reason explains.
+        patterns: those that explained a difference, of the case or of ``EVERYWHERE``.
+        stale: patterns of the case that explain nothing; they would hide what comes later.
         rounding: the largest relative error among values that count as the same.
+        error: type of the exception that ended both sides' runs.
     """
 
     name: str
     compared: dict[str, int] = field(default_factory=dict)
     unexplained: list[Difference] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
+    patterns: set[str] = field(default_factory=set)
+    stale: list[str] = field(default_factory=list)
     rounding: float = 0.0
     error: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether every difference has a reason, and every reason a difference."""
+        return not self.unexplained and not self.stale
 
     def line(self) -> str:
         """The outcome in a line."""
         verdict = f"{len(self.unexplained)} UNEXPLAINED" if self.unexplained else "same"
+        verdict += f", STALE EXPLANATION of {' and '.join(self.stale)}" if self.stale else ""
         more = f", {sum(self.reasons.values())} explained" if self.reasons else ""
         return f"{self.name}: {verdict}{more}{f', both raise {self.error}' if self.error else ''}"
 
@@ -48,16 +61,29 @@ def judge(case: Case, folder: Path) -> Outcome:
     """Run both sides of a case and sort what differs."""
     ours = run(case, "thunderhead", folder / "ours")
     theirs = run(case, "lightning", folder / "theirs")
+    return compared(case, ours, theirs)
+
+
+def compared(case: Case, ours: Record, theirs: Record) -> Outcome:
+    """What differs between two records of a case, sorted by reason."""
     found, rounding = differences(ours, theirs)
     outcome = Outcome(case.name, rounding=rounding, error=_shared(ours.error, theirs.error))
     outcome.compared = {name: _count(value) for name, value in vars(theirs).items()}
+    reasons = {**EVERYWHERE, **case.explained}
     for difference in found:
-        reason = explanation(difference, {**EVERYWHERE, **case.explained})
-        if reason is None:
+        pattern = explanation(difference, reasons)
+        if pattern is None:
             outcome.unexplained.append(difference)
         else:
-            outcome.reasons[reason] += 1
+            outcome.reasons[reasons[pattern]] += 1
+            outcome.patterns.add(pattern)
+    outcome.stale = [pattern for pattern in case.explained if pattern not in outcome.patterns]
     return outcome
+
+
+def idle(outcomes: list[Outcome]) -> list[str]:
+    """Patterns of ``EVERYWHERE`` that no case of a whole run needed."""
+    return [pattern for pattern in EVERYWHERE if not any(pattern in outcome.patterns for outcome in outcomes)]
 
 
 def _shared(ours: str, theirs: str) -> str:
@@ -66,9 +92,9 @@ def _shared(ours: str, theirs: str) -> str:
     return kinds.pop() if len(kinds) == 1 else ""
 
 
-def explanation(difference: Difference, reasons: dict[str, str]) -> str | None:
-    """Why this difference is meant, if it is."""
-    return next((reason for pattern, reason in reasons.items() if fnmatchcase(difference.path, pattern)), None)
+def explanation(difference: Difference, reasons: Mapping[str, str]) -> str | None:
+    """The first pattern that says why this difference is meant, if one does."""
+    return next((pattern for pattern in reasons if fnmatchcase(difference.path, pattern)), None)
 
 
 def _count(value: Any) -> int:

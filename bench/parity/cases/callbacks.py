@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bench.parity.explained import AFTER_VALIDATION, EVERY_NAME, ONE_PER_STEP, RESUMED
+from bench.parity.explained import AFTER_VALIDATION, AFTER_VALIDATION_KEPT, EVERY_NAME, ONE_PER_STEP, RESUMED
 from bench.parity.scenario import Case, Session
 
 
@@ -78,9 +78,9 @@ CHECKPOINTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 _MEANT = {
     "a fixed name": EVERY_NAME,
-    "every 3 steps": AFTER_VALIDATION,
+    "every 3 steps": AFTER_VALIDATION_KEPT,
     "every 3 steps, newest": AFTER_VALIDATION,
-    "every 2 steps, last": AFTER_VALIDATION,
+    "every 2 steps, last": AFTER_VALIDATION_KEPT,
 }
 
 STOPPING: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from bench.parity.explained import EARLIER, RELOADED
+from bench.parity.explained import BEFORE_TRAINING, RELOADED
 from bench.parity.scenario import Case, Session, loss_of, samples
 
 
@@ -126,7 +126,7 @@ DATA = (
             name=f"train CombinedLoader {mode}",
             loaders=_combined(mode),
             methods={"training_step": _combined_step},
-            explained=EARLIER if mode == "sequential" else {},
+            explained=BEFORE_TRAINING if mode == "sequential" else {},
         )
         for mode in ("plain", "max_size_cycle", "min_size", "max_size", "sequential")
     ),
