@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_attempts import Attempt, Start
+from agent_attempts import Attempt, Start, newest_bits
 
 from thunderhead.job.errors import InvalidConfiguration
 from thunderhead_agent.plan import WorkerPlan
@@ -131,14 +130,6 @@ def job(start: Start) -> Any:
     return begin
 
 
-def newest_bits(directory: Path, store: str) -> dict[str, str]:
-    """Content of the newest commit's shards; the names hold nonces, the contents do not."""
-    newest = max((directory / store).glob("team/digits/*/shards/*/*"), key=lambda path: int(path.name))
-    return {
-        path.name.split("-", 1)[1]: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(newest.iterdir())
-    }
-
-
 def test_stopped_and_killed_attempts_end_in_the_bits_of_an_undisturbed_run(job: Any, start: Start) -> None:
     undisturbed = job(1, store="straight")
     assert undisturbed.wait() == [ExitCode.DONE], undisturbed.logs()
@@ -164,7 +155,7 @@ def test_stopped_and_killed_attempts_end_in_the_bits_of_an_undisturbed_run(job: 
     record = finished.nodes[0].record
     assert (record.outcome, record.last_step) == (Outcome.DONE, 36)
     assert record.first_step == 15
-    assert newest_bits(start.directory, "store") == newest_bits(start.directory, "straight")
+    assert newest_bits(start.directory / "store") == newest_bits(start.directory / "straight")
 
 
 @pytest.mark.parametrize(

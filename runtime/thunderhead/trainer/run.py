@@ -167,12 +167,12 @@ def _fit(trainer: Trainer, loaded: dict[str, Any] | None, restored: Restored | N
         restore_local(trainer, restored)
     torch.set_grad_enabled(True)
     module.zero_grad()
-    _sanity_check(trainer, resumed_inside=restored is not None or trainer._position.next is not Next.EPOCH)
     if trainer._control is None:
         trainer._control = control_of_ranks(trainer)
     control = trainer._control
     try:
         with torch.autograd.set_detect_anomaly(trainer.detect_anomaly), sigterm_stops(trainer):
+            _sanity_check(trainer, resumed_inside=restored is not None or trainer._position.next is not Next.EPOCH)
             trainer.fit_loop.run()
         if control is not None:
             control.finish(content.copy_position(trainer._position, next=Next.NOTHING))

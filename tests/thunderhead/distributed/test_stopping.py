@@ -51,8 +51,9 @@ class Story(th.Callback):
         self._note(trainer, "validation")
 
     def on_validation_batch_end(self, trainer: Any, *_: Any) -> None:
-        if self._moment == "in validation":
-            self._note(trainer, "in validation")
+        where = "in sanity check" if trainer.sanity_checking else "in validation"
+        if self._moment == where:
+            self._note(trainer, where)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         self._note(trainer, "validated")
@@ -91,6 +92,7 @@ def _terminate_twice(trainer: Any) -> None:
 
 
 SIGTERMS: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    "sanity check": ("in sanity check", _terminate, {"max_epochs": 100_000, "num_sanity_val_steps": 2}),
     "step": ("batch 3", _terminate, {"max_epochs": 100_000}),
     "twice": ("batch 3", _terminate_twice, {"max_epochs": 100_000}),
     "last batch of an epoch": ("batch 8", _terminate, {"max_epochs": 100_000}),
