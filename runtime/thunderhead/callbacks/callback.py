@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 if TYPE_CHECKING:
+    from thunderhead.checkpoint.writable import Destination
     from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
 
@@ -186,3 +187,7 @@ class Callback:
 
 class Checkpoint(Callback):
     """Base of callbacks that save; the trainer calls them after all others."""
+
+    def _destination(self, trainer: Trainer) -> Destination | None:
+        """Where a fit will write files, if it will; asked before it begins."""
+        return None

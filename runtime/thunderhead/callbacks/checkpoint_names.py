@@ -11,6 +11,7 @@ import yaml
 from torch import Tensor
 
 from thunderhead.checkpoint.places import place_of
+from thunderhead.checkpoint.writable import Destination
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -29,6 +30,7 @@ class CheckpointNames:
     filename: str | None
     auto_insert_metric_name: bool
     best_k_models: dict[str, Tensor]
+    _chosen: bool
     _enable_version_counter: bool
 
     def format_checkpoint_name(
@@ -89,6 +91,18 @@ class CheckpointNames:
             version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
             return os.path.join(logger.save_dir or trainer.default_root_dir, str(logger.name), version, "checkpoints")
         return os.path.join(trainer.default_root_dir, "checkpoints")
+
+    def _directory(self, trainer: Trainer) -> Destination:
+        """The directory of ``_resolve_directory``, as far as it is known before loggers have begun."""
+        kind, logger = type(self).__name__, trainer.loggers[0] if trainer.loggers else None
+        save_dir = getattr(logger, "save_dir", None)
+        if self._chosen:
+            argument = f"{kind}(dirpath={self.dirpath!r})"
+        elif save_dir:
+            argument = getattr(logger, "_decided_by", None) or f"{type(logger).__name__}(save_dir={save_dir!r})"
+        else:
+            argument = trainer._root_argument
+        return Destination(self.dirpath or save_dir or trainer.default_root_dir, argument, "checkpoints")
 
     def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
         directory = self._resolve_directory(trainer)

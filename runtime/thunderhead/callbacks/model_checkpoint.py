@@ -21,6 +21,7 @@ from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation,
 from thunderhead.checkpoint import file
 from thunderhead.checkpoint.alone import write_alone
 from thunderhead.checkpoint.places import is_url, lies_in, normal, place_of, same
+from thunderhead.checkpoint.writable import Destination
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.job import attached
 from thunderhead.job.link import Ask
@@ -141,11 +142,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         assert self.dirpath is not None
         if stage != "fit" or not trainer.is_global_zero or trainer.fast_dev_run:
             return
-        place = place_of(self.dirpath)
-        if is_url(self.dirpath):
-            # Whoever may not write there should not learn it after the first epoch.
-            place.check(self.dirpath)
-        if self.save_top_k != 0 and place.names(self.dirpath):
+        if self.save_top_k != 0 and place_of(self.dirpath).names(self.dirpath):
             warn(f"checkpoint directory {self.dirpath} exists and is not empty")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -221,6 +218,10 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
             return False
         return not sum(trainer.num_val_batches) or trainer._validates_once_per_epoch
 
+    def _destination(self, trainer: Trainer) -> Destination | None:
+        writes = self.save_top_k != 0 or self.save_last or self.save_on_exception
+        return self._directory(trainer) if writes else None
+
     # --- saving --------------------------------------------------------------------------------------------------
 
     def _plan(self, trainer: Trainer, moment: Moment, now: Situation) -> Plan:
@@ -295,10 +296,11 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         return bool(one < other) if self.mode == "min" else bool(one > other)
 
     def _save(self, trainer: Trainer, path: str, *, alone: bool = False) -> None:
-        if alone:
-            write_alone(trainer, path, weights_only=self.save_weights_only)
-        else:
-            trainer.save_checkpoint(path, self.save_weights_only)
+        with self._directory(trainer).naming():
+            if alone:
+                write_alone(trainer, path, weights_only=self.save_weights_only)
+            else:
+                trainer.save_checkpoint(path, self.save_weights_only)
         self._last_global_step_saved = trainer.global_step
         self._last_checkpoint_saved = path
         if trainer.is_global_zero:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from thunderhead.callbacks.callback import Checkpoint
 from thunderhead.checkpoint.alone import write_alone
 from thunderhead.checkpoint.places import place_of
+from thunderhead.checkpoint.writable import Destination
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.trainer.arguments import directory
 from thunderhead.warning import say
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class OnExceptionCheckpoint(Checkpoint):
     def __init__(self, dirpath: str | os.PathLike[str], filename: str = "on_exception") -> None:
         if not filename:
             raise MisconfigurationException("OnExceptionCheckpoint(filename='') has no name to write to")
-        self.dirpath = os.fspath(dirpath)
+        self.dirpath = directory("OnExceptionCheckpoint: dirpath", dirpath)
         self.filename = filename
         self._training = False
 
@@ -59,7 +61,8 @@ class OnExceptionCheckpoint(Checkpoint):
             return
         self._training = False
         if trainer.is_global_zero:
-            write_alone(trainer, self.ckpt_path)
+            with self._destination(trainer).naming():
+                write_alone(trainer, self.ckpt_path)
             say(f"{type(exception).__name__}: saved {self.ckpt_path}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -67,6 +70,9 @@ class OnExceptionCheckpoint(Checkpoint):
         self._training = False
         if stage == "fit" and trainer.is_global_zero and not trainer.fast_dev_run:
             trainer.strategy.remove_checkpoint(self.ckpt_path)
+
+    def _destination(self, trainer: Trainer) -> Destination:
+        return Destination(self.dirpath, f"{type(self).__name__}(dirpath={self.dirpath!r})", "checkpoints")
 
     def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
         return {self.ckpt_path} if place_of(self.ckpt_path).exists(self.ckpt_path) else set()

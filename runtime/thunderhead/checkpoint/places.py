@@ -19,10 +19,12 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 Save = Callable[[Any], None]
+
+_PROBE_BYTES: Final = 4096  # a block: a full disk takes an empty file, but nothing in it
 
 
 class Place(Protocol):
@@ -120,9 +122,11 @@ class LocalFiles:
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(temporary, target)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(target)  # of a write the system says what, but not where
             raise
 
     def read(self, path: str) -> IO[bytes]:
@@ -154,10 +158,20 @@ class LocalFiles:
             target.unlink(missing_ok=True)
 
     def check(self, directory: str) -> None:
-        """The directory can be made, and is ours to write in."""
-        os.makedirs(local(directory), exist_ok=True)
-        if not os.access(local(directory), os.W_OK | os.X_OK):
-            raise PermissionError(f"directory {directory!r} cannot be written to")
+        """Write a block into the nearest directory that exists, and delete it: permissions alone do not tell it all."""
+        existing = Path(os.path.abspath(local(directory)))
+        while not os.path.lexists(existing) and existing != existing.parent:
+            existing = existing.parent
+        probe = existing / f".thunderhead-check.{secrets.token_hex(4)}"
+        try:
+            with open(probe, "xb", buffering=0) as stream:
+                try:
+                    stream.write(bytes(_PROBE_BYTES))
+                finally:
+                    os.unlink(probe)
+        except OSError as error:
+            error.filename = str(existing)  # the system says nothing of a write, and a name that nobody knows otherwise
+            raise
 
 
 _KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}

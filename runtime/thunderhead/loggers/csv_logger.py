@@ -10,7 +10,9 @@ from typing import Any
 import yaml
 
 from thunderhead.checkpoint.places import is_url, local, place_of
+from thunderhead.checkpoint.writable import Destination
 from thunderhead.loggers.logger import Logger, next_version, plain_hyperparameters, rank_zero_only
+from thunderhead.trainer.arguments import directory
 
 
 class CSVLogger(Logger):
@@ -34,7 +36,7 @@ class CSVLogger(Logger):
         prefix: str = "",
         flush_logs_every_n_steps: int = 100,
     ) -> None:
-        self._save_dir = os.fspath(save_dir)
+        self._save_dir = directory("CSVLogger: save_dir", save_dir)
         self._name = name or ""
         self._version = version
         self._prefix = prefix
@@ -74,7 +76,8 @@ class CSVLogger(Logger):
     def experiment(self) -> CSVWriter:
         """What writes the files; None on other ranks."""
         if self._experiment is None:
-            self._experiment = CSVWriter(self.log_dir)
+            with self._destination().naming():
+                self._experiment = CSVWriter(self.log_dir)
         return self._experiment
 
     @rank_zero_only
@@ -85,7 +88,7 @@ class CSVLogger(Logger):
         writer = self.experiment
         writer.log_metrics(metrics, step)
         if len(writer.metrics) >= self._flush_every:
-            writer.save()
+            self.save()
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -95,7 +98,18 @@ class CSVLogger(Logger):
     @rank_zero_only
     def save(self) -> None:
         """Write everything held back."""
-        self.experiment.save()
+        writer = self.experiment
+        with self._destination().naming():
+            writer.save()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write everything held back; a run that failed before it began leaves nothing behind."""
+        if self._experiment is not None:
+            self.save()
+
+    def _destination(self) -> Destination:
+        return self._files_below(self.root_dir)
 
 
 class CSVWriter:

@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any
 
 from thunderhead.checkpoint.places import place_of
+from thunderhead.checkpoint.writable import Destination
 from thunderhead.warning import is_rank_zero
 
 
@@ -24,6 +25,9 @@ def rank_zero_only(function: Callable[..., Any]) -> Callable[..., Any]:
 
 class Logger(ABC):
     """Receives metrics and hyperparameters. Methods are called on every rank; most write on rank 0 only."""
+
+    # The argument that decides where its files go, where the Trainer chose it and not its save_dir.
+    _decided_by: str | None = None
 
     @property
     @abstractmethod
@@ -75,6 +79,14 @@ class Logger(ABC):
 
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:  # noqa: B027 - optional for implementers
         """A checkpoint was saved."""
+
+    def _destination(self) -> Destination | None:
+        """Where it will write files, if it does; a run asks before it begins."""
+        return None
+
+    def _files_below(self, directory: str) -> Destination:
+        argument = self._decided_by or f"{type(self).__name__}(save_dir={self.save_dir!r})"
+        return Destination(directory, argument, "logs")
 
 
 def next_version(root: str) -> int:

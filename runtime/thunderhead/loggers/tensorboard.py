@@ -13,10 +13,12 @@ import yaml
 from torch import Tensor
 
 from thunderhead.checkpoint.places import place_of
+from thunderhead.checkpoint.writable import Destination
 from thunderhead.data.transfer import move_to_device
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.loggers.logger import Logger, next_version, plain_hyperparameters, rank_zero_only
 from thunderhead.rng import isolate_rng
+from thunderhead.trainer.arguments import directory
 from thunderhead.warning import warn
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ class TensorBoardLogger(Logger):
                     f"TensorBoardLogger has no argument {option!r}.{did_you_mean(option, known)} Beside its own it "
                     f"takes SummaryWriter's {', '.join(_WRITER_OPTIONS)}"
                 )
-        self._save_dir = os.fspath(save_dir)
+        self._save_dir = directory("TensorBoardLogger: save_dir", save_dir)
         self._name = name or ""
         self._version = version
         self._log_graph = log_graph
@@ -128,7 +130,8 @@ class TensorBoardLogger(Logger):
         if self._experiment is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._experiment = SummaryWriter(log_dir=self.log_dir, **self._options)
+            with self._destination().naming():
+                self._experiment = SummaryWriter(log_dir=self.log_dir, **self._options)
         return self._experiment
 
     @rank_zero_only
@@ -195,7 +198,8 @@ class TensorBoardLogger(Logger):
         path = os.path.join(self.log_dir, self.NAME_HPARAMS_FILE)
         if self._experiment is not None and not place_of(path).exists(path):
             text = yaml.safe_dump(self.hparams, sort_keys=True)
-            place_of(path).write(path, lambda stream: stream.write(text.encode()))
+            with self._destination().naming():
+                place_of(path).write(path, lambda stream: stream.write(text.encode()))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -204,6 +208,9 @@ class TensorBoardLogger(Logger):
             self.save()
             self._experiment.flush()
             self._experiment.close()
+
+    def _destination(self) -> Destination:
+        return self._files_below(os.path.expanduser(os.path.expandvars(self.root_dir)))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_experiment": None}

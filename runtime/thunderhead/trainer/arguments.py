@@ -179,6 +179,18 @@ def switch(name: str, value: Any, *, optional: bool = False) -> Any:
     return bool(value)
 
 
+def directory(name: str, value: Any) -> str:
+    """A path or URL as text.
+
+    Raises:
+        TypeError: neither text nor a path.
+    """
+    found = os.fspath(value) if isinstance(value, (str, os.PathLike)) else value
+    if not isinstance(found, str):
+        raise TypeError(f"{name}={value!r} must be a directory or URL, as str or pathlib.Path")
+    return found
+
+
 def one_of(name: str, value: Any, known: tuple[Any, ...]) -> Any:
     """One of the known values.
 

@@ -43,7 +43,7 @@ def collect_loggers(given: dict[str, Any], trainer: Trainer) -> list[Any]:
     if logger is False or (logger is None and trainer.barebones):
         return []
     if logger is None or logger is True:
-        return [_default_logger(trainer.default_root_dir)]
+        return [_default_logger(trainer.default_root_dir, trainer._root_argument)]
     several = list(logger) if isinstance(logger, Iterable) and not isinstance(logger, (str, type)) else [logger]
     for one in several:
         refuse_class(one, "Trainer(logger=...)")
@@ -56,14 +56,12 @@ def collect_loggers(given: dict[str, Any], trainer: Trainer) -> list[Any]:
     return several
 
 
-def _default_logger(root: str) -> Any:
-    if find_spec("tensorboard") is None:
-        from thunderhead.loggers.csv_logger import CSVLogger
+def _default_logger(root: str, decided_by: str) -> Any:
+    from thunderhead.loggers import CSVLogger, TensorBoardLogger
 
-        return CSVLogger(root)
-    from thunderhead.loggers.tensorboard import TensorBoardLogger
-
-    return TensorBoardLogger(root)
+    logger = (CSVLogger if find_spec("tensorboard") is None else TensorBoardLogger)(root)
+    logger._decided_by = decided_by
+    return logger
 
 
 def has_timer(given: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from thunderhead.exceptions import MisconfigurationException
@@ -87,6 +88,15 @@ class Configuration:
             max_epochs, min_epochs, self.max_steps, self.min_steps, timed=self.max_time is not None or has_timer(given)
         )
         self._limited_by_default = max_epochs is None and self.max_epochs != -1
+
+    def _roots(self, given: dict[str, Any]) -> None:
+        root = given["default_root_dir"]
+        self._default_root_dir = os.getcwd() if root is None else args.directory("default_root_dir", root)
+        self._root_argument = (
+            "the working directory, since Trainer(default_root_dir=...) is not given"
+            if root is None
+            else f"Trainer(default_root_dir={self._default_root_dir!r})"
+        )
 
     def _optimisation(self, given: dict[str, Any]) -> None:
         self.accumulate_grad_batches = args.whole_number(

@@ -43,6 +43,7 @@ from thunderhead.loops.job import JobControl, content_of, restore_local
 from thunderhead.loops.position import Next
 from thunderhead.rng import isolate_rng
 from thunderhead.trainer.assembly import attach_module_callbacks
+from thunderhead.trainer.destinations import check_destinations
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.trainer.launched import run_in_children
 from thunderhead.trainer.state import RunningStage, TrainerFn, TrainerStatus
@@ -134,6 +135,7 @@ def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -
     else:
         check_evaluation_loop(module, _KINDS[fn], fn)
     trainer.strategy.setup_environment()
+    check_destinations(trainer, fn)
     _prepare_data(trainer)
     _setup(trainer, fn)
     hooks.call_module("configure_model")

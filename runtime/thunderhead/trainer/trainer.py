@@ -146,7 +146,7 @@ class Trainer(Configuration, TrainerInternals):
         self._fast_dev_run(given)
         self._limits(given)
         self._optimisation(given)
-        self._default_root_dir = os.fspath(default_root_dir) if default_root_dir is not None else os.getcwd()
+        self._roots(given)
         set_determinism(deterministic, given["benchmark"])
         chosen = read_plugins(plugins)
         self.strategy = choose_strategy(given, chosen)

@@ -255,12 +255,6 @@ def test_a_metric_that_never_comes(tmp_path: Path) -> None:
         fit(tmp_path, {"monitor": "scor"}, max_epochs=1)
 
 
-def test_a_save_that_fails_is_not_swallowed(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a directory")
-    with pytest.raises(OSError, match=r"Not a directory|File exists"):
-        fit(tmp_path / "file" / "c", {}, max_epochs=1)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
