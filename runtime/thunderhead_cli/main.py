@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from thunderhead_api.treaty import ExitCode
+from thunderhead_api.walk import did_you_mean
 from thunderhead_cli.jobfile import JobFile, JobFileError, problems_of, read_job_file
 from thunderhead_cli.local.logs import Logs
 
@@ -28,6 +29,14 @@ FileOption = Annotated[
 def main() -> None:
     """Entry point of both commands."""
     app()
+
+
+def _logs(word: str) -> Logs:
+    # Not left to typer, whose message for an enumeration begins with another library's words.
+    if word not in list(Logs):
+        hint = did_you_mean(word, [logs.value for logs in Logs])
+        raise typer.BadParameter(f"{word!r} is none of {', '.join(Logs)}" + (f"; {hint}" if hint else ""))
+    return Logs(word)
 
 
 def _say_version(asked: bool) -> None:
@@ -66,7 +75,15 @@ def run(
         ),
     ] = None,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Directory of all runs.")] = Path("runs"),
-    logs: Annotated[Logs, typer.Option(help="Whose output is shown while the job runs.")] = Logs.RANK0,
+    logs: Annotated[
+        Logs,
+        typer.Option(
+            parser=_logs,
+            metavar=f"[{'|'.join(Logs)}]",
+            autocompletion=lambda: list(Logs),
+            help="Whose output is shown while the job runs.",
+        ),
+    ] = Logs.RANK0,
     progress_seconds: Annotated[
         float, typer.Option(metavar="SECONDS", help="Between two progress lines where there is no terminal.")
     ] = 5.0,
@@ -129,7 +146,7 @@ def verify_checkpoints(
     from thunderhead.store.verify import main as verify  # with it comes what reads S3: only for those who ask
 
     words = [uri, *(["--endpoint", endpoint] if endpoint else []), *(["--region", region] if region else [])]
-    raise typer.Exit(verify([*words, *(["--json"] if as_json else [])]))
+    raise typer.Exit(verify([*words, *(["--json"] if as_json else [])], prog="thunderhead verify-checkpoints"))
 
 
 def valid_job(path: Path) -> JobFile:

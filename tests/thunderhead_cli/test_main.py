@@ -85,7 +85,21 @@ def test_verify_checkpoints_tells_an_empty_place_from_a_whole_one(tmp_path: Path
 def test_verify_checkpoints_refuses_what_is_no_place(tmp_path: Path) -> None:
     result = RUNNER.invoke(app, ["verify-checkpoints", "here"])
     assert result.exit_code == 1
+    assert result.stderr.startswith("thunderhead verify-checkpoints: checkpoint URI 'here' is not one that we can open")
     assert "s3://bucket/prefix" in result.stderr
+    result = RUNNER.invoke(app, ["verify-checkpoints", str(tmp_path)])
+    assert f"did you mean 'file://{tmp_path}'?" in result.stderr
+
+
+def test_verify_checkpoints_without_credentials_says_where_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    result = RUNNER.invoke(app, ["verify-checkpoints", "s3://bucket/prefix", "--endpoint", "http://127.0.0.1:1"])
+    assert result.exit_code == 1
+    assert "; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (in a job: " in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -100,6 +114,31 @@ def test_run_refuses_options_that_do_not_fit(tmp_path: Path, options: list[str],
     result = RUNNER.invoke(app, ["run", "-f", str(EXAMPLE), "--runs", str(tmp_path), *options])
     assert result.exit_code == 78
     assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("rank1", "Invalid value for '--logs': 'rank1' is none of rank0, all, none; did you mean 'rank0'?"),
+        ("everything", "Invalid value for '--logs': 'everything' is none of rank0, all, none"),
+    ],
+)
+def test_run_refuses_logs_of_nobody(tmp_path: Path, word: str, said: str) -> None:
+    result = RUNNER.invoke(app, ["run", "-f", str(EXAMPLE), "--runs", str(tmp_path), "--logs", word])
+    assert result.exit_code == 2
+    assert result.stderr.rstrip().endswith(said)
+
+
+@pytest.mark.parametrize("below", ["", "sub"])
+def test_run_refuses_a_directory_that_takes_no_files(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+    runs = tmp_path / "file" / below
+    result = RUNNER.invoke(app, ["run", "-f", str(EXAMPLE), "--runs", str(runs)])
+    assert result.exit_code == 78
+    assert result.stderr == (
+        f"{runs}/digits: the run's files cannot be written: Not a directory; "
+        "choose a directory that takes files with --runs\n"
+    )
 
 
 def test_run_refuses_a_job_without_its_code(tmp_path: Path) -> None:

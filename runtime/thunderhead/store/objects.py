@@ -142,6 +142,7 @@ def open_store(uri: str, *, endpoint: str | None = None, region: str | None = No
         from thunderhead.store.s3 import S3Store
 
         return S3Store(parts.netloc, parts.path.strip("/"), endpoint=endpoint, region=region)
+    hint = f"; did you mean 'file://{uri}'?" if uri.startswith("/") else ""
     raise InvalidConfiguration(
-        f"checkpoint URI {uri!r} is not one that we can open; write s3://bucket/prefix, or file:///absolute/path"
+        f"checkpoint URI {uri!r} is not one that we can open; write s3://bucket/prefix, or file:///absolute/path{hint}"
     )

@@ -28,23 +28,27 @@ _TRY_AGAIN: Final = {
     *("ConditionalRequestConflict", "OperationAborted", "409"),
     *("BadDigest", "XAmzContentChecksumMismatch", "IncompleteBody"),
 }
+# Also those who have no job read these: a script that writes to a bucket, and whoever verifies checkpoints by hand.
+_REGION_REMEDY: Final = "name the bucket's region by AWS_DEFAULT_REGION or --region (in a job: checkpoint.s3.region)"
 _REMEDIES: Final[Mapping[str, str]] = {
     "AccessDenied": "grant these credentials s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket there",
     "403": "grant these credentials s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket there",
     "SignatureDoesNotMatch": "the secret access key is wrong; correct the credentials",
     "InvalidAccessKeyId": "the server does not know this access key; correct the credentials",
     "ExpiredToken": "the session token has expired; use credentials that renew themselves",
-    "NoSuchBucket": "create the bucket, or correct checkpoint.uri",
-    "InvalidBucketName": "correct the bucket in checkpoint.uri",
-    "PermanentRedirect": "set checkpoint.s3.region to the bucket's region",
-    "AuthorizationHeaderMalformed": "set checkpoint.s3.region to the bucket's region",
-    "RequestTimeTooSkewed": "correct the clock of this node",
+    "NoSuchBucket": "create the bucket, or correct its name (in a job: checkpoint.uri)",
+    "InvalidBucketName": "correct the bucket's name (in a job: checkpoint.uri)",
+    "PermanentRedirect": _REGION_REMEDY,
+    "AuthorizationHeaderMalformed": _REGION_REMEDY,
+    "RequestTimeTooSkewed": "correct the clock of this machine",
     "NotImplemented": "use a server that supports conditional writes and multipart uploads",
 }
 _CREDENTIALS_REMEDY: Final = (
-    "set checkpoint.s3.credentialsSecretName (or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), "
-    "or give the pod's service account an identity"
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (in a job: checkpoint.s3.credentialsSecretName, "
+    "or an identity of the pod's service account)"
 )
+
+_OTHER_REMEDY: Final = "correct bucket, endpoint, region or credentials (in a job: checkpoint.uri and checkpoint.s3)"
 
 
 class OutOfRange(StoreError):
@@ -67,7 +71,7 @@ def meaning_of(error: Exception, subject: str) -> Exception:
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError | TokenRetrievalError):
         return StorageRefused(f"{subject}: {error}; {_CREDENTIALS_REMEDY}")
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return StorageRefused(f"{subject}: {error}; give the pod the server's CA by AWS_CA_BUNDLE")
+        return StorageRefused(f"{subject}: {error}; name the file with the server's CA by AWS_CA_BUNDLE")
     # No answer, or one that broke off.
     if isinstance(error, ConnectionError | HTTPClientError | OSError) or "IncompleteRead" in type(error).__name__:
         return Unavailable(f"{subject}: {error}")
@@ -89,7 +93,7 @@ def _meaning_of_answer(error: ClientError, subject: str) -> Exception:
         return OutOfRange(message)
     if code in _TRY_AGAIN or status == 429 or (status >= 500 and status != 501):
         return Unavailable(message)
-    refusal = f"{message}; {_REMEDIES.get(code, 'correct checkpoint.uri, checkpoint.s3 or the credentials')}"
+    refusal = f"{message}; {_REMEDIES.get(code, _OTHER_REMEDY)}"
     if status in (400, 501) and ("checksum" in text.lower() or code == "NotImplemented"):
         return ChecksumUnsupported(refusal)
     return StorageRefused(refusal)

@@ -122,9 +122,9 @@ def _verify_commit(store: ObjectStore, commit: Commit) -> CommitReport:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m thunderhead.store.verify", description="Verify job checkpoints.")
+def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m thunderhead.store.verify") -> int:
+    """The command; returns its exit status. ``prog`` is what the user typed."""
+    parser = argparse.ArgumentParser(prog=prog, description="Verify job checkpoints.")
     parser.add_argument("uri", help="s3://bucket[/prefix] or file:///path: a manifest, a job, or whatever holds jobs")
     parser.add_argument("--endpoint", help="URL of an S3-compatible server")
     parser.add_argument("--region", help="S3 region")

@@ -19,6 +19,7 @@ from thunderhead_cli.local.agents import is_healthy
 from thunderhead_cli.local.launch import AGENT, LOOPBACK, Launch, node_name, plan_launch
 from thunderhead_cli.local.logs import LOG_NAME
 from thunderhead_cli.local.process import PodProcess
+from thunderhead_cli.local.rundir import writing
 
 
 class PodStore(Protocol):
@@ -148,7 +149,8 @@ class Kubelet:
             self.store.report(name, uid, podstatus.cannot_start("CreateContainerConfigError", missing))
             return
         self.store.bind(name, uid, node_name(node_rank))
-        lay_out(directory, launch)
+        with writing(directory):
+            lay_out(directory, launch)
         process = await PodProcess.start(launch.argv, env=launch.env, cwd=launch.cwd, log=directory / LOG_NAME)
         pod = Pod(name, uid, attempt, node_rank, launch, process, since=self.now())
         pod.watch = asyncio.create_task(self._watch(pod), name=f"watch of {name}")

@@ -36,6 +36,10 @@ class LogFollower:
             return []
         return [line for path in logs for line in self._lines(path) if self._is_shown(line)]
 
+    def is_shown(self, rank: int) -> bool:
+        """Whether the user reads what this rank writes."""
+        return self.shown is Logs.ALL or (self.shown is Logs.RANK0 and rank == 0)
+
     def _lines(self, path: Path) -> list[str]:
         start = self._read.get(path, 0)
         try:

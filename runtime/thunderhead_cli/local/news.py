@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from thunderhead_api.messages import Culprit
-from thunderhead_api.status import Condition, LedgerEntry, TrainingJobStatus
+from collections.abc import Callable
+
+from thunderhead_api.conditions import find_condition, is_true
+from thunderhead_api.status import Condition, Ending, LedgerEntry, TrainingJobStatus
 from thunderhead_api.treaty import Cause, ConditionType
 
-_TOLD = {
-    ConditionType.COMPLETE: "complete",
-    ConditionType.FAILED: "failed",
-    ConditionType.SUSPENDED: "stopped",
-    ConditionType.BLOCKED: "blocked",
-}
+# Complete and Failed are told by the table that follows.
+_TOLD = {ConditionType.SUSPENDED: "stopped", ConditionType.BLOCKED: "blocked"}
 
 
-def news(before: TrainingJobStatus, after: TrainingJobStatus) -> list[str]:
-    """One sentence for everything a user wants to know that happened in between, oldest first."""
+def news(
+    before: TrainingJobStatus, after: TrainingJobStatus, *, is_shown: Callable[[int], bool] = lambda _: False
+) -> list[str]:
+    """One sentence for everything a user wants to know that happened in between, oldest first.
+
+    Args:
+        before: what was told last.
+        after: what is to be told.
+        is_shown: whether the user has read what this rank wrote, and so its traceback.
+    """
     told = [_entry(entry) for entry in after.ledger if _key(entry) not in {_key(old) for old in before.ledger}]
     told = [line for line in told if line]
     if after.ending is not None and before.ending is None and after.ending.cause is not Cause.COMPLETED:
-        told.append(f"attempt {after.attempt} is being ended: {after.ending.cause}{_culprit(after.ending.culprit)}")
+        told.append(f"attempt {after.attempt} is being ended: {_why(after.ending)}")
     if after.attempt > before.attempt:
         told.append(f"attempt {after.attempt} starts")
     recovery = after.last_recovery
     if recovery is not None and recovery.seconds is not None and recovery != before.last_recovery:
         lost = "" if recovery.steps_lost is None else f", {recovery.steps_lost} steps lost"
         told.append(f"training again {recovery.seconds:.1f} s after {recovery.cause}{lost}")
-    return told + _conditions(before.conditions, after.conditions)
+    told += _conditions(before.conditions, after.conditions)
+    return told + _details(before, after, is_shown)
 
 
 def _entry(entry: LedgerEntry) -> str:
@@ -34,20 +41,21 @@ def _entry(entry: LedgerEntry) -> str:
         return ""
     budget = "free" if entry.free else "charged to the restart budget"
     at = "" if entry.last_step is None else f" at step {entry.last_step}"
-    return f"attempt {entry.attempt} ended{at}: {entry.cause}{_culprit(entry.culprit)}; {budget}"
+    return f"attempt {entry.attempt} ended{at}: {_why(entry)}; {budget}"
 
 
-def _culprit(culprit: Culprit | None) -> str:
+def _why(end: LedgerEntry | Ending) -> str:
+    culprit = end.culprit
     if culprit is None:
-        return ""
+        return end.cause
     parts = [
         f"rank {culprit.rank}" if culprit.rank is not None else None,
         f"pod {culprit.pod}" if culprit.pod else None,
         culprit.signal or (f"exit code {culprit.exit_code}" if culprit.exit_code is not None else None),
-        culprit.reason,
+        culprit.reason if culprit.reason != end.cause else None,
     ]
     said = ", ".join(part for part in parts if part)
-    return f" ({said})" if said else ""
+    return f"{end.cause} ({said})" if said else end.cause
 
 
 def _conditions(before: list[Condition], after: list[Condition]) -> list[str]:
@@ -55,11 +63,18 @@ def _conditions(before: list[Condition], after: list[Condition]) -> list[str]:
     return [
         _condition(condition)
         for condition in after
-        if condition.status == "True"
-        and condition.type in set(_TOLD)
-        and old.get(condition.type) != "True"
-        and condition.type != ConditionType.COMPLETE
+        if condition.status == "True" and old.get(condition.type) != "True" and condition.type in _TOLD
     ]
+
+
+def _details(before: TrainingJobStatus, after: TrainingJobStatus, is_shown: Callable[[int], bool]) -> list[str]:
+    """Of a failure what is more than its headline, which the final table has: the traceback, unless it was read."""
+    failed = find_condition(after.conditions, ConditionType.FAILED)
+    if failed is None or failed.status != "True" or is_true(before.conditions, ConditionType.FAILED):
+        return []
+    culprit = after.ledger[-1].culprit if after.ledger else None
+    read = culprit is not None and culprit.rank is not None and is_shown(culprit.rank)
+    return [] if read or "\n" not in failed.message else [f"failed: {failed.reason}: {failed.message}"]
 
 
 def _condition(condition: Condition) -> str:

@@ -60,11 +60,32 @@ class RunDir:
         return job
 
     def save(self, job: Mapping[str, Any]) -> None:
-        """Replace the saved job object; a reader sees the old one or the new one, never a half."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        draft = self.job_file.with_suffix(".draft")
-        draft.write_text(json.dumps(job, indent=1))
-        os.replace(draft, self.job_file)
+        """Replace the saved job object; a reader sees the old one or the new one, never a half.
+
+        Raises:
+            RunDirError: it cannot be written.
+        """
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            draft = self.job_file.with_suffix(".draft")
+            draft.write_text(json.dumps(job, indent=1))
+            os.replace(draft, self.job_file)
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """What cannot be written in a directory of runs, in words.
+
+    Raises:
+        RunDirError: instead of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunDirError(
+            f"{directory}: the run's files cannot be written: {error.strerror or error}; "
+            "choose a directory that takes files with --runs"
+        ) from error
 
 
 def choose_run(runs: Path, job_name: str, *, fresh: bool) -> RunDir:
@@ -89,11 +110,13 @@ def exclusive(runs: Path, job_name: str) -> Iterator[None]:
     """Hold the job's directory against a second command on this machine; the kernel lets go when we die.
 
     Raises:
-        RunDirError: another command holds it.
+        RunDirError: another command holds it, or it cannot be made.
     """
     directory = runs / job_name
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("a+") as lock:
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        file = (directory / ".lock").open("a+")
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -106,7 +106,7 @@ class Session:
         self._saved_version = job["metadata"]["resourceVersion"]
         self.run.save(job)
         status = self.cluster.status
-        for sentence in news(self._told, status):
+        for sentence in news(self._told, status, is_shown=self.logs.is_shown):
             self.line.say(sentence)
         self._told = status
 

@@ -74,7 +74,7 @@ def _ledger(name: str, entries: list[LedgerEntry]) -> Table:
             str(entry.attempt) if entry.round == 0 else f"{entry.attempt}.{entry.round}",
             entry.cause.value,
             "" if ended_well else "free" if entry.free else "charged",
-            _culprit(entry.culprit),
+            _culprit(entry.culprit, entry.cause),
             _or_blank(entry.first_step),
             _or_blank(entry.last_step),
             "" if entry.seconds_lost is None else f"{entry.seconds_lost:.1f}",
@@ -104,11 +104,12 @@ def _figures(status: TrainingJobStatus, checkpoint_uri: str, pods_dir: str) -> T
     return table
 
 
-def _culprit(culprit: Culprit | None) -> str:
+def _culprit(culprit: Culprit | None, cause: Cause) -> str:
     if culprit is None:
         return ""
     what = culprit.signal or ("" if culprit.exit_code is None else f"exit {culprit.exit_code}")
-    parts = ["" if culprit.rank is None else f"rank {culprit.rank}", culprit.pod or "", what, culprit.reason or ""]
+    parts = ["" if culprit.rank is None else f"rank {culprit.rank}", culprit.pod or "", what]
+    parts.append("" if culprit.reason in (None, cause) else culprit.reason)
     return ", ".join(part for part in parts if part)
 
 

@@ -58,9 +58,21 @@ def answer(status: int, code: str, message: str = "") -> ClientError:
         (answer(403, "RequestTimeTooSkewed"), StorageRefused, "clock"),
         (answer(400, "ExpiredToken"), StorageRefused, "expired"),
         (answer(404, "NoSuchBucket"), StorageRefused, "create the bucket"),
-        (answer(301, "PermanentRedirect"), StorageRefused, "checkpoint.s3.region"),
-        (answer(400, "Whatever"), StorageRefused, "correct checkpoint.uri"),
-        (NoCredentialsError(), StorageRefused, "credentialsSecretName"),
+        (
+            answer(301, "PermanentRedirect"),
+            StorageRefused,
+            r"AWS_DEFAULT_REGION or --region (in a job: checkpoint.s3.region)",
+        ),
+        (
+            answer(400, "Whatever"),
+            StorageRefused,
+            "correct bucket, endpoint, region or credentials (in a job: checkpoint.uri",
+        ),
+        (
+            NoCredentialsError(),
+            StorageRefused,
+            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (in a job: checkpoint.s3.credentialsSecretName",
+        ),
         (ParamValidationError(report="Invalid bucket name"), StorageRefused, "Invalid bucket name"),
         (SSLError(endpoint_url="u", error="CERTIFICATE_VERIFY_FAILED"), StorageRefused, "AWS_CA_BUNDLE"),
         (SSLError(endpoint_url="u", error="EOF"), Unavailable, ""),
@@ -150,7 +162,10 @@ def test_a_missing_bucket_is_refused_whatever_one_asks(s3_endpoint: str) -> None
         lambda: list(store.scan()),
         lambda: store.uploads(""),
     ):
-        with pytest.raises(StorageRefused, match=r"s3://no-such-bucket.*create the bucket, or correct checkpoint\.uri"):
+        with pytest.raises(
+            StorageRefused,
+            match=r"s3://no-such-bucket.*create the bucket, or correct its name \(in a job: checkpoint\.uri",
+        ):
             action()
 
 
@@ -161,7 +176,9 @@ def test_without_credentials_it_is_refused_and_says_where_to_put_them(
         monkeypatch.delenv(name)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, os.devnull)
-    with pytest.raises(StorageRefused, match=r"checkpoint\.s3\.credentialsSecretName"):
+    with pytest.raises(
+        StorageRefused, match=r"set AWS_ACCESS_KEY_ID .*in a job: checkpoint\.s3\.credentialsSecretName"
+    ):
         S3Store("checkpoints", endpoint=s3_endpoint).put("k", b"x")
 
 

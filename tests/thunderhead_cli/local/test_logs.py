@@ -25,6 +25,13 @@ def test_lines_that_are_shown(tmp_path: Path, shown: Logs, lines: list[str]) -> 
     assert LogFollower(shown).new_lines([log, tmp_path / "not-there"]) == lines
 
 
+@pytest.mark.parametrize(
+    ("shown", "ranks"), [(Logs.RANK0, [True, False]), (Logs.ALL, [True, True]), (Logs.NONE, [False, False])]
+)
+def test_whose_lines_are_shown(shown: Logs, ranks: list[bool]) -> None:
+    assert [LogFollower(shown).is_shown(rank) for rank in (0, 1)] == ranks
+
+
 def test_each_line_once_and_never_half(tmp_path: Path) -> None:
     log, follower = tmp_path / "agent.log", LogFollower(Logs.RANK0)
     log.write_text(TEXT)

@@ -20,9 +20,9 @@ def entry(cause: Cause, *, free: bool = False) -> LedgerEntry:
     )
 
 
-def condition(type_: str, status: str = "True") -> Condition:
+def condition(type_: str, status: str = "True", message: str = "because") -> Condition:
     return Condition(
-        type=type_, status=status, observed_generation=1, last_transition_time=T, reason="Why", message="because"
+        type=type_, status=status, observed_generation=1, last_transition_time=T, reason="Why", message=message
     )
 
 
@@ -50,13 +50,32 @@ def condition(type_: str, status: str = "True") -> Condition:
         ),
         ({"last_recovery": Recovery(cause=Cause.POD_DELETED, detected_at=T)}, []),
         ({"conditions": [condition("Blocked")]}, ["blocked: Why: because"]),
-        ({"conditions": [condition("Failed")]}, ["failed: Why: because"]),
+        # The table at the end has it; of its traceback nobody else speaks.
+        ({"conditions": [condition("Failed")]}, []),
+        ({"conditions": [condition("Failed", message="boom\n  File x")]}, ["failed: Why: boom\n  File x"]),
         ({"conditions": [condition("Suspended")]}, ["stopped: no pod runs any more"]),
         ({"conditions": [condition("Running"), condition("Blocked", "False"), condition("Complete")]}, []),
     ],
 )
 def test_news(change: dict[str, object], said: list[str]) -> None:
     assert news(BEFORE, BEFORE.model_copy(update=change)) == said
+
+
+@pytest.mark.parametrize(("shown", "told"), [(2, 0), (0, 1)])
+def test_a_traceback_that_the_user_has_read_is_not_told_again(shown: int, told: int) -> None:
+    after = BEFORE.model_copy(
+        update={"ledger": [entry(Cause.PROCESS_FAILED)], "conditions": [condition("Failed", message="a\nb")]}
+    )
+    assert [line for line in news(BEFORE, after, is_shown=lambda rank: rank == shown) if "failed: " in line] == [
+        "failed: Why: a\nb"
+    ] * told
+
+
+def test_a_reason_that_is_the_cause_is_not_told_twice() -> None:
+    said = Culprit(rank=0, pod="digits-1-0", reason=Cause.INVALID_CONFIGURATION)
+    ended = entry(Cause.INVALID_CONFIGURATION, free=True).model_copy(update={"culprit": said, "last_step": None})
+    after = BEFORE.model_copy(update={"ledger": [ended]})
+    assert news(BEFORE, after) == ["attempt 1 ended: InvalidConfiguration (rank 0, pod digits-1-0); free"]
 
 
 def test_nothing_is_told_twice() -> None:
