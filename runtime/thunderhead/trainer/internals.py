@@ -33,7 +33,7 @@ from thunderhead.results.sink import Sink
 from thunderhead.results.store import Results
 from thunderhead.trainer.hook_table import HookTable, is_overridden
 from thunderhead.trainer.properties import TrainerProperties
-from thunderhead.warning import say, say_once, warn, warn_once
+from thunderhead.warning import PossibleUserWarning, say, say_once, warn, warn_once
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -61,6 +61,7 @@ class TrainerInternals(TrainerProperties):
     accumulate_grad_batches: int
     check_val_every_n_epoch: int | None
     detect_anomaly: bool
+    fast_dev_run: int | bool
     gradient_clip_algorithm: str | None
     gradient_clip_val: float | None
     inference_mode: bool
@@ -111,7 +112,18 @@ class TrainerInternals(TrainerProperties):
             warn("the training loader is empty, so nothing is trained; check its dataset, drop_last and batch_size")
         self._training_data_epoch = self.current_epoch
         self._set_validation_interval(data)
+        self._warn_of_rare_records(data)
         return data
+
+    def _warn_of_rare_records(self, data: TrainingData) -> None:
+        every = self.log_every_n_steps
+        steps = math.inf if math.isinf(data.num_batches) else math.ceil(data.num_batches / self.accumulate_grad_batches)
+        if self.loggers and not self.fast_dev_run and 0 < steps < every:
+            warn_once(
+                f"an epoch has {steps} training steps, fewer than log_every_n_steps={every}: loggers get no step "
+                f"values in most epochs; to see some of each, pass Trainer(log_every_n_steps={steps}) or less",
+                PossibleUserWarning,
+            )
 
     def _set_validation_interval(self, data: TrainingData) -> None:
         """How many batches lie between validations, now that the number of batches is known."""

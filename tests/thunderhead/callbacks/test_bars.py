@@ -159,9 +159,8 @@ def test_v_num_and_overridden_metrics(tmp_path: Any) -> None:
             return {**shown, "mine": "yes"}
 
     stream = Terminal()
-    trainer(Own(stream=stream, clock=ticking()), max_epochs=1, logger=CSVLogger(tmp_path, version=7)).fit(
-        Shown(), shuffled()
-    )
+    options: dict[str, Any] = {"max_epochs": 1, "log_every_n_steps": 1, "logger": CSVLogger(tmp_path, version=7)}
+    trainer(Own(stream=stream, clock=ticking()), **options).fit(Shown(), shuffled())
     assert ", v_num=7, shown=0.25, mine=yes]" in text(stream)[-1]
 
 

@@ -84,7 +84,7 @@ def test_names_count_on(bucket: str) -> None:
 
 def test_everything_goes_to_default_root_dir(bucket: str) -> None:
     root = f"{bucket}/home"
-    made, _ = fit(default_root_dir=root, logger=True)
+    made, _ = fit(default_root_dir=root, logger=True, log_every_n_steps=1)
     made.save_checkpoint(f"{root}/by hand.ckpt")
     assert names(root) == ["by hand.ckpt", "lightning_logs"]
     found = names(f"{root}/lightning_logs/version_0")

@@ -144,10 +144,8 @@ def test_callbacks_see_the_rate() -> None:
             self.rate = trainer.callback_metrics["lr-AdamW"].item()
 
     reader = Reader()
-    trainer = th.Trainer(
-        **{**QUIET, "max_epochs": 1, "logger": Records()}, callbacks=[LearningRateMonitor("epoch"), reader]
-    )
-    trainer.fit(Net(), shuffled())
+    options = {**QUIET, "max_epochs": 1, "logger": Records(), "log_every_n_steps": 1}
+    th.Trainer(**options, callbacks=[LearningRateMonitor("epoch"), reader]).fit(Net(), shuffled())
     assert reader.rate == pytest.approx(0.05)
 
 

@@ -168,7 +168,7 @@ def test_weights_only(tmp_path: Path) -> None:
 
 
 def test_the_directory_is_the_loggers_then_the_trainers(tmp_path: Path) -> None:
-    quiet = {**QUIET, "enable_checkpointing": None, "max_epochs": 1}
+    quiet = {**QUIET, "enable_checkpointing": None, "max_epochs": 1, "log_every_n_steps": 1}
     one = th.Trainer(**{**quiet, "logger": th.loggers.CSVLogger(tmp_path, "runs")})
     one.fit(Scored())
     assert one.checkpoint_callback.dirpath == str(tmp_path / "runs" / "version_0" / "checkpoints")
@@ -246,7 +246,7 @@ def test_loggers_hear_of_files_saved_on_exception(tmp_path: Path, save_last: Any
     callback = ModelCheckpoint(tmp_path / "files", filename="step", save_on_exception=True, save_last=save_last)
     options = {**QUIET, "enable_checkpointing": None, "max_epochs": 1, "logger": Notes(tmp_path / "logs")}
     with pytest.raises(OSError, match="no more data"):
-        th.Trainer(**options, callbacks=[callback]).fit(Failing())
+        th.Trainer(**options, log_every_n_steps=1, callbacks=[callback]).fit(Failing())
     assert heard == [*saved, "failed"]
 
 

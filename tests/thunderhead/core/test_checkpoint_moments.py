@@ -142,5 +142,5 @@ class Unlearning(Net):
 def test_no_optimizer_has_no_rate(tmp_path: Path) -> None:
     monitor = LearningRateMonitor()
     arguments = {**QUIET, "logger": CSVLogger(tmp_path), "callbacks": [monitor], "max_epochs": 1}
-    th.Trainer(**arguments).fit(Unlearning(), loader())
+    th.Trainer(**arguments, log_every_n_steps=1).fit(Unlearning(), loader())
     assert monitor.lrs == {}

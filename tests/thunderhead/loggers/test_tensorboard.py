@@ -123,7 +123,7 @@ def test_the_graph(tmp_path: Path) -> None:
             return super().forward(inputs)
 
     logger = TensorBoardLogger(tmp_path, log_graph=True)
-    options = {**QUIET, "max_epochs": 1, "num_sanity_val_steps": 0}
+    options = {**QUIET, "max_epochs": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
     traced, plain = Example(torch.ones(2, 4)), Example(None)
     plain.load_state_dict(traced.state_dict())
     for module, chosen in ((traced, logger), (plain, False)):

@@ -196,7 +196,8 @@ def test_an_exception_anywhere(error: type[BaseException], fn: str, hook: str) -
 
     setattr(Fails, hook, fail)
     callbacks = [*recorded_callbacks(log), Fails()]
-    trainer = th.Trainer(**{**QUIET, "logger": Noting(log)}, max_epochs=1, callbacks=callbacks)
+    options = {**QUIET, "logger": Noting(log), "max_epochs": 1, "log_every_n_steps": 1}
+    trainer = th.Trainer(**options, callbacks=callbacks)
     with pytest.raises(error):
         getattr(trainer, fn)(without_transfer(log), datamodule=recorded_data(log))
     assert log[log.index("failed") :] == ["failed", "cb.on_exception", "dm.on_exception", "logger.finalize failed"]

@@ -57,7 +57,11 @@ ONE_EPOCH = [*BEGINNING, *EPOCH, *batch() * 2, *LAST, *VALIDATION, *EPOCH_END, *
         {"reload_dataloaders_every_n_epochs": 2},
         {"use_distributed_sampler": False},
         {"sync_batchnorm": True},
-        {"enable_checkpointing": None, "logger": True, "enable_progress_bar": None, "enable_model_summary": None},
+        {
+            **dict.fromkeys(("enable_checkpointing", "enable_progress_bar", "enable_model_summary")),
+            "logger": True,
+            "log_every_n_steps": 1,
+        },
     ],
 )
 def test_what_leaves_the_order_alone(arguments: dict[str, Any]) -> None:

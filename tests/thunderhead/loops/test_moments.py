@@ -53,7 +53,7 @@ def loader(count: int = 40, **options: Any) -> DataLoader[Any]:
     return DataLoader(regression(count), batch_size=4, **options)
 
 
-@pytest.mark.parametrize(("every", "min_steps", "steps"), [(50, None, [2]), (4, 5, list(range(2, 10))), (0, None, [])])
+@pytest.mark.parametrize(("every", "min_steps", "steps"), [(10, None, [2]), (4, 5, list(range(2, 10))), (0, None, [])])
 def test_a_step_in_which_the_end_was_asked_for_is_logged(every: int, min_steps: int | None, steps: list[int]) -> None:
     logger = Steps()
     arguments = {**QUIET, "logger": logger, "max_epochs": 1, "log_every_n_steps": every, "min_steps": min_steps}

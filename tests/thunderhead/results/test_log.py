@@ -161,6 +161,7 @@ def test_what_the_module_logs_at_the_epochs_end_is_seen_by_callbacks_that_watch(
     assert stopping.best_score == 0
 
 
+@pytest.mark.filterwarnings("ignore:an epoch has 3 training steps")
 def test_the_logging_interval_counts_steps() -> None:
     module = Module(lambda module, value: module.log("a", value))
     assert [step for step, _ in fit(module, max_epochs=3, log_every_n_steps=4, limit_val_batches=0)[1]] == [3, 7]
@@ -169,6 +170,7 @@ def test_the_logging_interval_counts_steps() -> None:
     assert [(step, values["a"]) for step, values in accumulated] == [(0, 2.0), (1, 3.0), (2, 2.0), (3, 3.0)]
 
 
+@pytest.mark.filterwarnings("ignore:an epoch has 3 training steps")
 def test_the_step_that_stops_is_recorded_whatever_its_number() -> None:
     class Stopping(Module):
         def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -182,6 +184,7 @@ def test_the_step_that_stops_is_recorded_whatever_its_number() -> None:
     assert records(log_every_n_steps=0) == []
 
 
+@pytest.mark.filterwarnings("ignore:an epoch has 3 training steps")
 def test_the_interval_is_about_training_only() -> None:
     def log(module: Module, value: float) -> None:
         module.log("v", value, on_step=True, on_epoch=False)

@@ -264,7 +264,7 @@ def test_an_end_by_exception(error: type[BaseException], fn: str, hook: str) -> 
         raise raised
 
     told, ending, data = Told(), Ending(), Data()
-    made = th.Trainer(**{**QUIET, "logger": ending}, max_epochs=1, callbacks=[told])
+    made = th.Trainer(**{**QUIET, "logger": ending}, max_epochs=1, log_every_n_steps=1, callbacks=[told])
     with pytest.raises(error) as caught:
         getattr(made, fn)(type("Failing", (Whole,), {hook: failing})(), datamodule=data)
     assert caught.value is raised

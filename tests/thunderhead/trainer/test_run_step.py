@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from trainer_line import Line, run, trainer
+from trainer_line import Line, numbers, run, trainer
 
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.loggers import CSVLogger
 from thunderhead.precision import make_precision
+from thunderhead.warning import PossibleUserWarning
 
 
 def test_accumulation_steps_on_the_last_batch_too() -> None:
@@ -24,6 +28,37 @@ def test_accumulation_steps_on_the_last_batch_too() -> None:
     first = [0, 0, 0, -10 / 4, -10 / 4, -10 / 4 - 11 / 4]
     assert weights == [*first, *(first[-1] + value for value in first)]
     assert made.global_step == 4
+
+
+RARE = (
+    "an epoch has {0} training steps, fewer than log_every_n_steps={1}: loggers get no step values in most epochs; to "
+    "see some of each, pass Trainer(log_every_n_steps={0}) or less"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"log_every_n_steps": 11}, (10, 11)),
+        ({"limit_train_batches": 7}, (7, 50)),
+        ({"log_every_n_steps": 4, "accumulate_grad_batches": 3, "limit_train_batches": 7}, (3, 4)),
+        ({"log_every_n_steps": 10}, None),
+        ({"log_every_n_steps": 4, "accumulate_grad_batches": 3}, None),
+        ({"log_every_n_steps": 0}, None),
+        ({"logger": False}, None),
+        ({"fast_dev_run": True}, None),
+        ({"train": iter([]), "limit_train_batches": 0}, None),
+        ({"train": (batch for batch in numbers(1, 2)), "max_steps": 2}, None),
+    ],
+)
+def test_an_interval_of_records_that_is_longer_than_an_epoch(
+    arguments: dict[str, Any], said: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(**{"logger": CSVLogger(tmp_path), "limit_val_batches": 0, **arguments})
+    assert [str(one.message) for one in caught] == ([] if said is None else [RARE.format(*said)])
+    assert all(one.category is PossibleUserWarning for one in caught)
 
 
 class Gradients(Line):
