@@ -66,10 +66,10 @@ def run(file: JobFile, options: Options) -> int:
         local = localise(file, directory, checkpoint_uri=options.checkpoint_uri)
         console = Console(highlight=False)
         _introduce(console, local, directory)
-        status = asyncio.run(_drive(local, directory, faults, options))
-        uri = local.job["spec"]["checkpoint"]["uri"]
-        print_summary(console, summary(name, status, checkpoint_uri=uri, pods_dir=str(directory.path / "pods")))
-    return exit_code(status)
+        status, killed = asyncio.run(_drive(local, directory, faults, options))
+        uri, pods = local.job["spec"]["checkpoint"]["uri"], str(directory.path / "pods")
+        print_summary(console, summary(name, status, checkpoint_uri=uri, pods_dir=pods, killed=killed))
+    return exit_code(status, killed=killed)
 
 
 def _introduce(console: Console, local: LocalJob, directory: RunDir) -> None:
@@ -80,7 +80,10 @@ def _introduce(console: Console, local: LocalJob, directory: RunDir) -> None:
         console.print(note, soft_wrap=True)
 
 
-async def _drive(local: LocalJob, directory: RunDir, faults: list[KillPod], options: Options) -> TrainingJobStatus:
+async def _drive(
+    local: LocalJob, directory: RunDir, faults: list[KillPod], options: Options
+) -> tuple[TrainingJobStatus, bool]:
+    """The job's last status, and whether the user had it killed."""
     line = ProgressLine(
         sys.stdout,
         is_terminal=sys.stdout.isatty(),
@@ -92,7 +95,8 @@ async def _drive(local: LocalJob, directory: RunDir, faults: list[KillPod], opti
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, session.ask_to_stop)
-    return await session.run_to_end()
+    status = await session.run_to_end()
+    return status, session.killed
 
 
 def assemble(

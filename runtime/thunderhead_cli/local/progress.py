@@ -29,8 +29,10 @@ def progress_line(reply: StatusReply, *, nodes: str, elapsed_s: float) -> str:
         nodes: ready and wanted pods, as ``2/2``.
         elapsed_s: since the command began.
     """
-    step = f"step {reply.step}" if reply.max_steps is None else f"step {reply.step}/{reply.max_steps}"
-    parts = [f"[{duration(elapsed_s)}]", f"attempt {reply.attempt}", reply.phase.lower(), f"epoch {reply.epoch}", step]
+    parts = [f"[{duration(elapsed_s)}]", f"attempt {reply.attempt}", reply.phase.lower()]
+    if reply.first_step is not None or reply.step:  # before, it is not known where the attempt goes on from
+        step = f"step {reply.step}" if reply.max_steps is None else f"step {reply.step}/{reply.max_steps}"
+        parts += [f"epoch {reply.epoch}", step]
     if reply.percent is not None:
         parts.append(f"{reply.percent} %")
     if reply.step_seconds:

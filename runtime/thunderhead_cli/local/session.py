@@ -45,6 +45,7 @@ class Session:
         logs: of the pods, shown to the user.
         clock: monotonic seconds.
         faults: still to strike.
+        killed: the user would not wait for the checkpoint.
     """
 
     cluster: LocalCluster
@@ -55,6 +56,7 @@ class Session:
     logs: LogFollower
     clock: Callable[[], float]
     faults: list[KillPod]
+    killed: bool = False
     _stops: int = 0
     _told: TrainingJobStatus = field(default_factory=TrainingJobStatus)
     _saved_version: str = ""
@@ -81,6 +83,8 @@ class Session:
                 self._show(reply, self.clock() - began)
                 self._strike(reply)
                 await self._wait(due_in)
+            if self._stops > 1 and not self._has_ended():
+                await self._settle()
         finally:
             await self.kubelet.close()
             self._show_logs()
@@ -90,9 +94,22 @@ class Session:
         return self.cluster.status
 
     def _is_over(self) -> bool:
+        return self._stops > 1 or self._has_ended()
+
+    def _has_ended(self) -> bool:
+        """By itself, or stopped with a checkpoint."""
         status = self.cluster.status
         stopped = is_true(status.conditions, ConditionType.SUSPENDED) and not self.cluster.pods()
-        return is_finished(status.conditions) or (self._stops > 0 and stopped) or self._stops > 1
+        return is_finished(status.conditions) or (self._stops > 0 and stopped)
+
+    async def _settle(self) -> None:
+        """Kill everything, and enter into the ledger how far it had come: the table that follows shows it."""
+        self.killed = True
+        await self.kubelet.close()
+        await self.operator.reconcile(None)  # before the kubelet looks, so that pods which never ran are not started
+        await self.kubelet.sync()
+        await self.operator.reconcile(None)
+        self._save_and_tell()
 
     async def _ask(self) -> StatusReply | None:
         """Node 0's agent knows of all ranks."""

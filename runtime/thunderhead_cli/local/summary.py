@@ -23,17 +23,17 @@ _EXIT_CODES: Final = {
 }
 
 
-def exit_code(status: TrainingJobStatus) -> int:
+def exit_code(status: TrainingJobStatus, *, killed: bool = False) -> int:
     """0 complete · 75 stopped, to be continued · 78 and 77 as in the treaty · 1 failed otherwise · 130 cut off."""
     if is_true(status.conditions, ConditionType.COMPLETE):
         return ExitCode.DONE
     if is_true(status.conditions, ConditionType.FAILED):
         last = status.ledger[-1].cause if status.ledger else None
         return _EXIT_CODES.get(last, ExitCode.FAILED) if last is not None else ExitCode.FAILED
-    return ExitCode.STOPPED if is_true(status.conditions, ConditionType.SUSPENDED) else INTERRUPTED
+    return ExitCode.STOPPED if is_true(status.conditions, ConditionType.SUSPENDED) and not killed else INTERRUPTED
 
 
-def outcome(status: TrainingJobStatus) -> str:
+def outcome(status: TrainingJobStatus, *, killed: bool = False) -> str:
     """How the job stands, in a few words."""
     for type_, word in (
         (ConditionType.COMPLETE, "Complete"),
@@ -41,6 +41,8 @@ def outcome(status: TrainingJobStatus) -> str:
         (ConditionType.SUSPENDED, "Stopped; the same command continues it"),
     ):
         condition = find_condition(status.conditions, type_)
+        if killed and type_ is ConditionType.SUSPENDED:
+            continue
         if condition is not None and condition.status == "True":
             headline = condition.message.partition("\n")[0]
             why = f": {condition.reason}: {headline}" if type_ is ConditionType.FAILED else ""
@@ -48,9 +50,11 @@ def outcome(status: TrainingJobStatus) -> str:
     return "Cut off; the same command continues from the newest checkpoint"
 
 
-def summary(name: str, status: TrainingJobStatus, *, checkpoint_uri: str, pods_dir: str) -> RenderableType:
+def summary(
+    name: str, status: TrainingJobStatus, *, checkpoint_uri: str, pods_dir: str, killed: bool = False
+) -> RenderableType:
     """The ledger, what was lost, how long recovery took, goodput, checkpoints and the last metrics."""
-    return Group(Text(""), _ledger(name, status.ledger), _figures(status, checkpoint_uri, pods_dir))
+    return Group(Text(""), _ledger(name, status.ledger), _figures(status, checkpoint_uri, pods_dir, killed=killed))
 
 
 def print_summary(console: Console, renderable: RenderableType) -> None:
@@ -82,12 +86,12 @@ def _ledger(name: str, entries: list[LedgerEntry]) -> Table:
     return table
 
 
-def _figures(status: TrainingJobStatus, checkpoint_uri: str, pods_dir: str) -> Table:
+def _figures(status: TrainingJobStatus, checkpoint_uri: str, pods_dir: str, *, killed: bool) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 1))
     table.add_column(style="bold")
     table.add_column(overflow="fold")  # a path that is cut off is of no use
     recovery, goodput, newest = status.last_recovery, status.goodput, status.checkpoint
-    table.add_row("outcome", outcome(status))
+    table.add_row("outcome", outcome(status, killed=killed))
     table.add_row("restarts", f"{status.restarts.charged} charged, {status.restarts.free} free")
     if recovery is not None and recovery.seconds is not None:
         table.add_row("seconds to recover", f"{recovery.seconds:.1f}  (last recovery: first sight → first new step)")

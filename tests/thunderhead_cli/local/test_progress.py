@@ -34,8 +34,18 @@ def test_line_says_everything() -> None:
 
 
 def test_line_does_without_what_is_not_known_yet() -> None:
+    """An attempt that goes on from a checkpoint has not begun at step 0, nor does it know yet where it will begin."""
     bare = StatusReply(uid="u", attempt=1, node_rank=0, phase="Starting", world_size=4)
-    assert progress_line(bare, nodes="0/2", elapsed_s=0) == "[0:00]  attempt 1  starting  epoch 0  step 0  pods 0/2"
+    assert progress_line(bare, nodes="0/2", elapsed_s=0) == "[0:00]  attempt 1  starting  pods 0/2"
+
+
+@pytest.mark.parametrize(
+    ("first_step", "step", "shown"), [(0, 0, "step 0"), (20, 20, "step 20"), (None, 3, "step 3"), (None, 0, "")]
+)
+def test_the_step_is_told_once_it_is_known(first_step: int | None, step: int, shown: str) -> None:
+    reply = StatusReply(uid="u", attempt=2, node_rank=0, phase="Train", world_size=1, step=step, first_step=first_step)
+    line = progress_line(reply, nodes="1/1", elapsed_s=0)
+    assert line == f"[0:00]  attempt 2  train  {f'epoch 0  {shown}  ' if shown else ''}pods 1/1"
 
 
 def test_what_was_logged_comes_before_what_the_runtime_adds() -> None:

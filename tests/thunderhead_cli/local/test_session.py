@@ -98,6 +98,7 @@ async def test_stop_takes_a_checkpoint_and_the_next_command_goes_on(tmp_path: Pa
     await stopped.until("step 1")
     stopped.session.ask_to_stop()
     status = await task
+    assert not stopped.session.killed
     assert exit_code(status) == 75
     assert [entry.cause for entry in status.ledger] == [Cause.SUSPENDED]
     assert stopped.session.cluster.pods() == []
@@ -119,7 +120,25 @@ async def test_second_stop_kills_at_once(tmp_path: Path) -> None:
     await run.until("step 1")
     run.session.ask_to_stop()
     run.session.ask_to_stop()
-    assert exit_code(await task) == 130
+    status = await task
+    assert run.session.killed
+    assert exit_code(status, killed=run.session.killed) == 130
+    # How far it had come stands in the table of this command, not only in that of the next.
+    assert [(entry.attempt, entry.cause) for entry in status.ledger] == [(1, Cause.SUSPENDED)]
+    assert (status.ledger[0].last_step or 0) >= 1
+    assert "attempt 1 ended at step" in run.out.getvalue()
+    (run.directory.path / "steps").write_text("99990")
+    status = await Run(tmp_path, steps=100_000).to_end()
+    assert [(e.attempt, e.cause) for e in status.ledger] == [(1, Cause.SUSPENDED), (2, Cause.COMPLETED)]
+
+
+async def test_killed_before_anything_ran(tmp_path: Path) -> None:
+    """No pod is started after the second stop, not even to be ended."""
+    run = Run(tmp_path, steps=100_000)
+    run.session.ask_to_stop()
+    run.session.ask_to_stop()
+    assert exit_code(await run.to_end(), killed=run.session.killed) == 130
+    assert not (run.directory.path / "pods").exists()
 
 
 async def test_wrong_configuration_is_not_tried_again(tmp_path: Path) -> None:

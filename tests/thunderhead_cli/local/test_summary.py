@@ -52,6 +52,14 @@ def test_exit_code_mirrors_the_job(conditions: list[str], cause: Cause | None, c
     assert exit_code(TrainingJobStatus(conditions=[condition(c) for c in conditions], ledger=ledger)) == code
 
 
+def test_what_was_killed_has_not_stopped() -> None:
+    status = TrainingJobStatus(conditions=[condition("Suspended")], ledger=[entry(1, Cause.SUSPENDED)])
+    assert exit_code(status, killed=True) == 130
+    out = io.StringIO()
+    print_summary(Console(file=out), summary("digits", status, checkpoint_uri="file:///c", pods_dir="/p", killed=True))
+    assert "Cut off; the same command continues from the newest checkpoint" in out.getvalue()
+
+
 def test_table_says_what_it_cost() -> None:
     status = TrainingJobStatus(
         conditions=[condition("Complete")],
