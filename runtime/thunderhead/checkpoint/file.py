@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -17,6 +17,9 @@ from thunderhead.warning import warn
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
 
+# How files begin that torch.save writes: a zip archive, and before torch 1.6 a pickled magic number.
+_ARCHIVE_HEAD: Final = b"PK\x03\x04"
+_LEGACY_HEAD: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _HPC = re.compile(r"hpc_ckpt_(\d+)\.ckpt")
 
 
@@ -40,7 +43,8 @@ def resolve(trainer: Trainer, asked: str | os.PathLike[str] | None) -> str | Non
     if path == "last":
         found = newest_last(trainer)
         if found is None:
-            warn('ckpt_path="last", but there is no last checkpoint; starting fresh')
+            instead = "starting fresh" if trainer._fn == "fit" else f"{trainer._fn} runs the module as it is"
+            warn(f'ckpt_path="last", but there is no last checkpoint; {instead}')
         return found
     if path == "hpc":
         return _newest_hpc(trainer.default_root_dir)
@@ -95,7 +99,8 @@ def read(path: str, *, weights_only: bool | None = None, map_location: Any = "cp
 
     Raises:
         FileNotFoundError: there is no such file.
-        MisconfigurationException: it holds objects, which only ``weights_only=False`` loads, or it is a directory.
+        MisconfigurationException: it is no checkpoint or a directory, or holds objects, which only
+            ``weights_only=False`` loads.
         OSError: it cannot be read.
     """
     place = place_of(path)
@@ -107,28 +112,54 @@ def read(path: str, *, weights_only: bool | None = None, map_location: Any = "cp
     if not place.exists(path):
         raise FileNotFoundError(f"checkpoint {path!r} does not exist")
     safe = weights_only is None or weights_only
-    try:
-        with place.read(path) as stream, torch.serialization.safe_globals(old_classes()):
-            loaded = torch.load(stream, map_location=map_location, weights_only=safe)
-    except pickle.UnpicklingError as error:
-        raise MisconfigurationException(
+    with place.read(path) as stream:
+        _refuse_other_formats(stream, path)
+        try:
+            with torch.serialization.safe_globals(old_classes()):
+                loaded = torch.load(stream, map_location=map_location, weights_only=safe)
+        except Exception as error:
+            refusal = _refusal(error, path, safe=safe)
+            if refusal is not None:
+                raise refusal from error
+            # What torch and pickle say of a damaged file ranges from KeyError to an error of the archive.
+            error.add_note(f"while reading checkpoint {path!r}; if the file is cut short or damaged, pass another")
+            raise
+    return migrate(loaded, path)
+
+
+def _refuse_other_formats(stream: IO[bytes], path: str) -> None:
+    """What is no file of ``torch.save``: torch would advise to load it without ``weights_only``, which changes nothing.
+
+    Raises:
+        MisconfigurationException: it is none.
+    """
+    head = stream.read(len(_LEGACY_HEAD))
+    stream.seek(0)
+    if head.startswith(_ARCHIVE_HEAD) or head == _LEGACY_HEAD:
+        return
+    what = "it is empty" if not head else f"torch.save wrote none that begins with {head[:8]!r}"
+    raise MisconfigurationException(
+        f"{path!r} is no checkpoint: {what}; pass a file of ModelCheckpoint or Trainer.save_checkpoint"
+    )
+
+
+def _refusal(error: Exception, path: str, *, safe: bool) -> MisconfigurationException | None:
+    """What a reader can do about a file that is whole."""
+    if isinstance(error, pickle.UnpicklingError) and safe:
+        return MisconfigurationException(
             f"checkpoint {path!r} holds more than tensors and plain data; pass weights_only=False if you trust "
             "its origin"
-        ) from error
-    except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] not in ("lightning", "pytorch_lightning"):
-            raise
-        raise MisconfigurationException(
+        )
+    if isinstance(error, ModuleNotFoundError) and _package(error) in ("lightning", "pytorch_lightning"):
+        return MisconfigurationException(
             f"checkpoint {path!r} holds objects of {error.name}, which is not installed; call "
             "thunderhead.compat.install() first, or set THUNDERHEAD_COMPAT=1, and they become Thunderhead's"
-        ) from error
-    except Exception as error:
-        # What torch and pickle say of such files ranges from KeyError to an error of the archive, without the name.
-        error.add_note(
-            f"while reading checkpoint {path!r}; if the file is empty, cut short or no checkpoint at all, pass another"
         )
-        raise
-    return migrate(loaded, path)
+    return None
+
+
+def _package(error: ModuleNotFoundError) -> str:
+    return str(error.name).partition(".")[0]
 
 
 def write(made: dict[str, Any], path: str, options: Any = None) -> None:

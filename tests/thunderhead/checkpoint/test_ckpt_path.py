@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,74 @@ def test_a_sharded_directory_is_refused_with_the_way_out(tmp_path: Path) -> None
         resumed_from(tmp_path / "sharded")
     with pytest.raises(MisconfigurationException, match="is a directory"):
         Line.load_from_checkpoint(tmp_path / "sharded")
+
+
+@pytest.mark.parametrize("weights_only", [None, True, False])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"some words\n" * 40,
+        b'{"a": 1}',
+        b"import torch\n",
+        b"a: 1\n",
+        b"",
+        bytes(1000),
+        b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
+        pickle.dumps({"state_dict": {}}),
+        pickle.dumps({"state_dict": {}}, protocol=2),
+    ],
+    ids=["text", "JSON", "Python", "YAML", "empty", "zeros", "image", "pickle", "old pickle"],
+)
+def test_what_is_no_checkpoint_is_called_so(tmp_path: Path, content: bytes, weights_only: bool | None) -> None:
+    """Torch advises weights_only=False of some of them, which would run their content and help nobody."""
+    path = tmp_path / "a.ckpt"
+    path.write_bytes(content)
+    found = repr(content[:8]) if content else "it is empty"
+    with pytest.raises(MisconfigurationException, match=r"is no checkpoint: .*; pass a file of ModelChe") as caught:
+        trainer().fit(Line(), numbers(1), ckpt_path=path, weights_only=weights_only)
+    assert found in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "weights_only" not in str(caught.value)
+    with pytest.raises(MisconfigurationException, match="is no checkpoint"):
+        Line.load_from_checkpoint(path, weights_only=weights_only)
+
+
+@pytest.mark.parametrize("archive", [True, False], ids=["archive", "before torch 1.6"])
+def test_both_formats_of_torch_are_read(tmp_path: Path, archive: bool) -> None:
+    path = saved(tmp_path / "a.ckpt", 1, 2, 3)
+    content = torch.load(path, weights_only=True)
+    torch.save(content, path, _use_new_zipfile_serialization=archive)
+    assert resumed_from(path) == (str(path), 5)
+
+
+@pytest.mark.parametrize(("length", "kind"), [(0.5, RuntimeError), (0.1, RuntimeError)])
+def test_a_file_that_was_cut_short_is_named(tmp_path: Path, length: float, kind: type[Exception]) -> None:
+    path = saved(tmp_path / "a.ckpt", 1)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * length)])
+    with pytest.raises(kind) as caught:
+        resumed_from(path)
+    assert caught.value.__notes__ == [
+        f"while reading checkpoint {str(path)!r}; if the file is cut short or damaged, pass another"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fn", "instead"),
+    [
+        ("fit", "starting fresh"),
+        ("validate", "validate runs the module as it is"),
+        ("test", "test runs the module as it is"),
+        ("predict", "predict runs the module as it is"),
+    ],
+)
+def test_without_a_last_one_it_is_said_what_happens(fn: str, instead: str) -> None:
+    class Evaluated(Line):
+        def test_step(self, batch: Any, batch_idx: int) -> None:
+            """Nothing."""
+
+        def predict_step(self, batch: Any, batch_idx: int) -> None:
+            """Nothing."""
+
+    with pytest.warns(UserWarning, match=f"there is no last checkpoint; {instead}$"):
+        getattr(trainer(), fn)(Evaluated(), numbers(1), ckpt_path="last")
