@@ -21,6 +21,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -104,25 +105,37 @@ def run(
         trainer.state.status = TrainerStatus.INTERRUPTED
         if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.error = error
-        with trainer._hooks.inside("on_exception"):
-            for callback in trainer.callbacks:
-                callback.on_exception(trainer, module, error)
-            if trainer.datamodule is not None:
-                trainer.datamodule.on_exception(error)
-        for logger in trainer.loggers:
-            _clean_up(error, partial(logger.finalize, "failed"))
-        _clean_up(error, trainer.strategy.teardown)
-        _clean_up(error, partial(_put_layers_back, trainer))
+        _tell_of(trainer, error)
         trainer.state.stage = trainer._stage = None
         trainer._sink.results = None
         raise
 
 
-def _clean_up(error: BaseException, act: Callable[[], object]) -> None:
+def _tell_of(trainer: Trainer, error: BaseException) -> None:
+    """Everyone who acts on failures hears of this one; what fails meanwhile does not hide it."""
+    module, datamodule = trainer.lightning_module, trainer.datamodule
+    with trainer._hooks.inside("on_exception"):
+        for callback in trainer.callbacks:
+            _attempt(error, callback, "on_exception", partial(callback.on_exception, trainer, module, error))
+        if datamodule is not None:
+            _attempt(error, datamodule, "on_exception", partial(datamodule.on_exception, error))
+    for logger in trainer.loggers:
+        _attempt(error, logger, "finalize", partial(logger.finalize, "failed"))
+    _attempt(error, trainer.strategy, "teardown", trainer.strategy.teardown)
+    _attempt(error, trainer, "sync_batchnorm", partial(_put_layers_back, trainer))
+
+
+def _attempt(error: BaseException, owner: object, name: str, act: Callable[[], object]) -> None:
     try:
         act()
     except Exception as second:  # noqa: BLE001 - told with the first, which it must not hide
-        error.add_note(f"Afterwards {type(second).__name__} was raised: {second}")
+        if second is error:
+            return  # raised again by a callback that was told of it
+        where = traceback.extract_tb(second.__traceback__)[-1]
+        error.add_note(
+            f"Afterwards {name} of {type(owner).__name__} raised {type(second).__name__}: {second} "
+            f"({where.filename}, line {where.lineno})"
+        )
 
 
 def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -> Any:
