@@ -21,7 +21,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from torch.optim import Optimizer
+
 from thunderhead.checkpoint.loops import data_of, loops_of, position_of, scheduler_steps_of
+from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loops.position import Position
 from thunderhead.warning import warn
 
@@ -123,6 +126,7 @@ def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
 
     Raises:
         KeyError: the file holds weights only, so it cannot be trained on from.
+        MisconfigurationException: it was taken with other parameter groups.
         RuntimeError: it was taken with another number of optimizers or schedulers.
     """
     key = _key_of(trainer.precision_plugin)
@@ -136,7 +140,7 @@ def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
         )
     _check_count("optimizers", len(content["optimizer_states"]), len(trainer.optimizers))
     for optimizer, state in zip(trainer.optimizers, content["optimizer_states"], strict=True):
-        optimizer.load_state_dict(state)
+        _restore_optimizer(optimizer, state)
     _check_count("schedulers", len(content["lr_schedulers"]), len(trainer.lr_scheduler_configs))
     for config, state in zip(trainer.lr_scheduler_configs, content["lr_schedulers"], strict=True):
         config.scheduler.load_state_dict(state)
@@ -149,6 +153,26 @@ def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
     if own.get("results") and trainer.world_size == 1:
         trainer._train_results.load_state_dict(own["results"], logged_metrics_of(trainer.lightning_module))
     return position
+
+
+def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    try:
+        optimizer.load_state_dict(state)
+    except ValueError as error:
+        saved, present = (
+            [len(group["params"]) for group in of] for of in (state["param_groups"], optimizer.param_groups)
+        )
+        if saved == present:
+            raise
+        raise MisconfigurationException(
+            f"the checkpoint was taken with {type(optimizer).__name__} parameter groups of {saved} parameters, but "
+            f"configure_optimizers now makes groups of {present}; make the same, or begin anew from the weights with "
+            "load_from_checkpoint"
+        ) from error
+
+
+def _sizes(groups: list[dict[str, Any]]) -> list[int]:
+    return [len(group["params"]) for group in groups]
 
 
 def _logged_so_far(trainer: Trainer, position: Position) -> list[dict[str, Any]]:

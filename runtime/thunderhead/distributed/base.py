@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
@@ -186,6 +186,10 @@ class Strategy:
 
     def attend_optimizers(self, optimizers: Sequence[Optimizer], *, in_job: bool) -> None:
         """The optimizers are made; what belongs to their steps can be added."""
+
+    def explanations(self, error: BaseException, module: nn.Module) -> Iterable[str]:
+        """What to note on an error of this strategy's that a fit ended with."""
+        return ()
 
     def teardown(self) -> None:
         """Leave everything as it was found, with all checkpoints on their place."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 from torch import nn
 from torch.optim import Optimizer
@@ -31,6 +32,30 @@ def freeze_buckets(model: nn.parallel.DistributedDataParallel) -> None:
         return
     model.reducer._push_all_rebuilt_params()
     model.reducer._rebuild_buckets()
+
+
+_UNUSED: Final = "Expected to have finished reduction in the prior iteration"
+_INDICES: Final = re.compile(r"did not receive grad for rank \d+: ([\d ]+)")
+
+
+def explain_unused(error: BaseException, model: nn.parallel.DistributedDataParallel, name: str) -> Iterator[str]:
+    """Which parameters an earlier step left without a gradient, where that is why DDP gave up.
+
+    Args:
+        error: what a step raised.
+        model: the wrapped module.
+        name: the strategy's name, with how it starts processes.
+    """
+    if not isinstance(error, RuntimeError) or _UNUSED not in str(error) or model.find_unused_parameters:
+        return
+    indices = _INDICES.search(str(error))
+    trained = [key for key, parameter in model.module.named_parameters() if parameter.requires_grad]
+    unused = [trained[int(index)] for index in indices[1].split() if int(index) < len(trained)] if indices else []
+    yield (
+        f"The step before gave {', '.join(unused) or 'some parameters'} of {type(model.module).__name__} no gradient. "
+        "Use them in training_step, freeze them, or pass "
+        f"Trainer(strategy='{name}_find_unused_parameters_true'); an object takes find_unused_parameters=True"
+    )
 
 
 def average_after_steps(optimizers: Sequence[Optimizer], period: int, state: Any, *, in_job: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from thunderhead.checkpoint.io import CheckpointIO
 from thunderhead.data.transfer import map_tensors
 from thunderhead.distributed.base import SingleDeviceStrategy, Strategy
 from thunderhead.distributed.cluster import ClusterEnvironment
-from thunderhead.distributed.ddp_model import DataParallelStep, average_after_steps, freeze_buckets
+from thunderhead.distributed.ddp_model import DataParallelStep, average_after_steps, explain_unused, freeze_buckets
 from thunderhead.distributed.ddp_options import check_hook, check_options, check_start_method
 from thunderhead.distributed.launch import ScriptLauncher
 from thunderhead.precision import Precision
@@ -257,6 +257,12 @@ class DDPStrategy(Strategy):
     def attend_optimizers(self, optimizers: Sequence[Optimizer], *, in_job: bool) -> None:
         if self._averaging_period is not None:
             average_after_steps(optimizers, self._averaging_period, self._hook_state, in_job=in_job)
+
+    def explanations(self, error: BaseException, module: nn.Module) -> Iterable[str]:
+        if not isinstance(self.model, DataParallelStep):
+            return ()
+        name = {"spawn": "ddp_spawn", "fork": "ddp_fork"}.get(self.start_method, "ddp")
+        return explain_unused(error, self.model, name)
 
 
 def _itself(hook: Callable[..., Any]) -> Callable[..., Any]:

@@ -21,8 +21,6 @@
 from __future__ import annotations
 
 import os
-import traceback
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +43,7 @@ from thunderhead.loops.position import Next
 from thunderhead.rng import isolate_rng
 from thunderhead.trainer.assembly import attach_module_callbacks
 from thunderhead.trainer.destinations import check_destinations
+from thunderhead.trainer.failure import attempt, explain, tell
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.trainer.launched import run_in_children
 from thunderhead.trainer.state import RunningStage, TrainerFn, TrainerStatus
@@ -105,37 +104,13 @@ def run(
         trainer.state.status = TrainerStatus.INTERRUPTED
         if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.error = error
-        _tell_of(trainer, error)
+        attempt(error, trainer, "explain", partial(explain, trainer, error))
+        tell(trainer, error)
+        attempt(error, trainer.strategy, "teardown", trainer.strategy.teardown)
+        attempt(error, trainer, "sync_batchnorm", partial(_put_layers_back, trainer))
         trainer.state.stage = trainer._stage = None
         trainer._sink.results = None
         raise
-
-
-def _tell_of(trainer: Trainer, error: BaseException) -> None:
-    """Everyone who acts on failures hears of this one; what fails meanwhile does not hide it."""
-    module, datamodule = trainer.lightning_module, trainer.datamodule
-    with trainer._hooks.inside("on_exception"):
-        for callback in trainer.callbacks:
-            _attempt(error, callback, "on_exception", partial(callback.on_exception, trainer, module, error))
-        if datamodule is not None:
-            _attempt(error, datamodule, "on_exception", partial(datamodule.on_exception, error))
-    for logger in trainer.loggers:
-        _attempt(error, logger, "finalize", partial(logger.finalize, "failed"))
-    _attempt(error, trainer.strategy, "teardown", trainer.strategy.teardown)
-    _attempt(error, trainer, "sync_batchnorm", partial(_put_layers_back, trainer))
-
-
-def _attempt(error: BaseException, owner: object, name: str, act: Callable[[], object]) -> None:
-    try:
-        act()
-    except Exception as second:  # noqa: BLE001 - told with the first, which it must not hide
-        if second is error:
-            return  # raised again by a callback that was told of it
-        where = traceback.extract_tb(second.__traceback__)[-1]
-        error.add_note(
-            f"Afterwards {name} of {type(owner).__name__} raised {type(second).__name__}: {second} "
-            f"({where.filename}, line {where.lineno})"
-        )
 
 
 def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -> Any:
@@ -226,6 +201,11 @@ def _module_for(trainer: Trainer, fn: str, model: Any) -> LightningModule:
     refuse_class(unwrapped, f"Trainer.{fn}")
     if not isinstance(unwrapped, LightningModule):
         raise TypeError(f"Trainer.{fn} got a {type(model).__qualname__}; pass a LightningModule")
+    if "_automatic_optimization" not in vars(unwrapped):
+        raise MisconfigurationException(
+            f"Trainer.{fn} got a {type(unwrapped).__qualname__} whose __init__ did not call super().__init__(); make "
+            "that its first line"
+        )
     return unwrapped
 
 

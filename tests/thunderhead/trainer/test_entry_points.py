@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -274,61 +273,6 @@ def test_an_end_by_exception(error: type[BaseException], fn: str, hook: str) -> 
     assert (made.state.status, made.interrupted, made.state.stage) == (TrainerStatus.INTERRUPTED, True, None)
     getattr(made, fn)(Whole(), datamodule=Data())
     assert (ending.ended, made.interrupted, made.state.finished) == (["failed", "success"], False, True)
-
-
-class Full(Ending):
-    """A logger without room."""
-
-    def finalize(self, status: str) -> None:
-        """Cannot."""
-        raise OSError("the disk is full")
-
-
-class Clumsy(Callback):
-    """Fails when it is told of a failure."""
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Cannot."""
-        raise KeyError("mine")
-
-
-class Again(Callback):
-    """Raises what it is told of."""
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """As it is."""
-        raise exception
-
-
-class ClumsyData(th.LightningDataModule):
-    """Fails when it is told of a failure."""
-
-    train_dataloader = staticmethod(lambda: numbers(1))
-
-    def on_exception(self, exception: BaseException) -> None:
-        """Cannot."""
-        raise TypeError("data")
-
-
-def test_whoever_fails_afterwards_does_not_hide_why() -> None:
-    """All others are told as well, and what each of them raised stands below the error."""
-
-    class Failing(Whole):
-        def on_fit_start(self) -> None:
-            raise ValueError("here")
-
-    told, full = Told(), Full()
-    made = th.Trainer(**{**QUIET, "logger": full}, max_epochs=1, callbacks=[Clumsy(), Again(), told])
-    with pytest.raises(ValueError, match="here") as caught:
-        made.fit(Failing(), datamodule=ClumsyData())
-    assert told.heard == [caught.value]
-    assert [note.partition(" (")[0] for note in caught.value.__notes__] == [
-        "Afterwards on_exception of Clumsy raised KeyError: 'mine'",
-        "Afterwards on_exception of ClumsyData raised TypeError: data",
-        "Afterwards finalize of Full raised OSError: the disk is full",
-    ]
-    assert all(re.search(rf" \({re.escape(__file__)}, line \d+\)$", note) for note in caught.value.__notes__)
-    assert (made.interrupted, made.state.stage) == (True, None)
 
 
 def test_what_a_run_is_doing() -> None:

@@ -1,0 +1,93 @@
+"""A run has failed: what is said of the error, and who hears of it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from torch.optim import Optimizer
+
+from thunderhead.core.module import LightningModule
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+
+def explain(trainer: Trainer, error: BaseException) -> None:
+    """Note on an error of torch's what it means for this module, and what to do about it."""
+    if trainer._fn != "fit":
+        return
+    module = trainer.lightning_module
+    for note in (
+        *trainer.strategy.explanations(error, module),
+        *of_backward(error, module),
+        *of_step(error, trainer.optimizers),
+    ):
+        error.add_note(note)
+
+
+def of_backward(error: BaseException, module: LightningModule) -> Iterator[str]:
+    """What autograd refused."""
+    if not isinstance(error, RuntimeError):
+        return
+    name, text = type(module).__name__, str(error)
+    if "does not require grad and does not have a grad_fn" in text:
+        if any(parameter.requires_grad for parameter in module.parameters()):
+            yield (
+                f"The loss of {name} does not depend on any parameter that requires a gradient: it was detached, made "
+                "from numbers, or computed under torch.no_grad(). Return what was computed from the parameters"
+            )
+        else:
+            yield (
+                f"No parameter of {name} requires a gradient, so there is nothing to train; unfreeze some, or set "
+                "self.automatic_optimization = False"
+            )
+    elif "grad can be implicitly created only for" in text:
+        yield f"The loss of {name} must be one real number; reduce it, with loss.mean() for instance"
+    elif "backward through the graph a second time" in text:
+        yield (
+            f"The loss of {name} depends on a tensor that an earlier backward went through; detach() what is kept "
+            "from one step to the next"
+        )
+
+
+def of_step(error: BaseException, optimizers: Sequence[Optimizer]) -> Iterator[str]:
+    """An optimizer that lacks one of its own options, because it took over the state of another kind."""
+    if not isinstance(error, KeyError) or not error.args:
+        return
+    option = error.args[0]
+    for optimizer in optimizers:
+        if option in optimizer.defaults and any(option not in group for group in optimizer.param_groups):
+            yield (
+                f"{type(optimizer).__name__} needs {option!r}, which the state in the checkpoint does not hold: "
+                "another optimizer wrote it. Return that one from configure_optimizers, or begin anew from the "
+                "weights with load_from_checkpoint"
+            )
+
+
+def tell(trainer: Trainer, error: BaseException) -> None:
+    """Callbacks, datamodule, then loggers hear of it."""
+    module, datamodule = trainer.lightning_module, trainer.datamodule
+    with trainer._hooks.inside("on_exception"):
+        for callback in trainer.callbacks:
+            attempt(error, callback, "on_exception", partial(callback.on_exception, trainer, module, error))
+        if datamodule is not None:
+            attempt(error, datamodule, "on_exception", partial(datamodule.on_exception, error))
+    for logger in trainer.loggers:
+        attempt(error, logger, "finalize", partial(logger.finalize, "failed"))
+
+
+def attempt(error: BaseException, owner: object, name: str, act: Callable[[], object]) -> None:
+    """``act``, and if it fails too, a note of that on the error, which it must not hide."""
+    try:
+        act()
+    except Exception as second:  # noqa: BLE001 - told with the first
+        if second is error:
+            return  # raised again by a callback that was told of it
+        where = traceback.extract_tb(second.__traceback__)[-1]
+        error.add_note(
+            f"Afterwards {name} of {type(owner).__name__} raised {type(second).__name__}: {second} "
+            f"({where.filename}, line {where.lineno})"
+        )
