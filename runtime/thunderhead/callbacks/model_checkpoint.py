@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +17,6 @@ from thunderhead.callbacks.callback import Checkpoint
 from thunderhead.callbacks.checkpoint_names import CheckpointNames
 from thunderhead.callbacks.checkpoint_plan import Best, Plan, planned
 from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation, check_arguments, decide, triggers_of
-from thunderhead.checkpoint import file
 from thunderhead.checkpoint.alone import write_alone
 from thunderhead.checkpoint.places import is_url, lies_in, normal, place_of, same
 from thunderhead.checkpoint.writable import Destination
@@ -310,8 +308,8 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
     def _save_last(self, trainer: Trainer, path: str, *, alone: bool = False) -> None:
         previous, self.last_model_path = self.last_model_path, path
         if self._links(path) and self._last_checkpoint_saved:
-            if trainer.is_global_zero:
-                _link(self._last_checkpoint_saved, path)
+            with self._directory(trainer).naming():
+                trainer.strategy.link_checkpoint(self._last_checkpoint_saved, path)
         else:
             newest = self._last_checkpoint_saved
             self._save(trainer, path, alone=alone)
@@ -375,14 +373,3 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         self.kth_value = state_dict.get("kth_value", self.kth_value)
         self.best_k_models = state_dict.get("best_k_models", self.best_k_models)
         self.last_model_path = state_dict.get("last_model_path", self.last_model_path)
-
-
-def _link(target: str, path: str) -> None:
-    if os.path.abspath(target) == os.path.abspath(path):
-        return
-    file.remove(path)
-    try:
-        os.symlink(os.path.relpath(target, os.path.dirname(path)), path)
-    except OSError:
-        # A file system without links still gets its last checkpoint.
-        shutil.copy(target, path)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from thunderhead.checkpoint import file
+from thunderhead.checkpoint.places import LOCAL
 from thunderhead.checkpoint.staging import detached
 
 Path = str | os.PathLike[str]
@@ -47,6 +48,25 @@ class CheckpointIO(ABC):
     def remove_checkpoint(self, path: Path) -> None:
         """Delete it; nothing where it is gone already."""
 
+    def link_checkpoint(self, target: Path, path: Path) -> None:
+        """Let ``path`` name what lies at ``target`` too, for ``ModelCheckpoint(save_last="link")``; optional.
+
+        By default a link in the file system, or a copy where that has none; what this object keeps elsewhere it reads
+        and writes again.
+
+        Args:
+            target: a checkpoint that it has written.
+            path: replaced where it exists.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        if LOCAL.exists(os.fspath(target)):
+            LOCAL.link(os.fspath(target), os.fspath(path))
+        else:
+            # Its own file of a moment ago, so that whatever it holds may be loaded.
+            self.save_checkpoint(self.load_checkpoint(target, weights_only=False), path)
+
     def teardown(self) -> None:  # noqa: B027 - optional
         """The run is over; everything must be on its place now.
 
@@ -73,12 +93,12 @@ class AsyncCheckpointIO(CheckpointIO):
     """Writes beside training: a save copies the state to the host and returns, one thread writes in order.
 
     At most ``pending`` saves wait, so that a slow disk holds training up rather than filling the memory with copies.
-    What fails is raised by the next save, removal or load, or at the end of the run. Loads and the end of the run wait
-    for everything before them.
+    What fails is raised by the next save, link, removal or load, or at the end of the run. Loads and the end of the run
+    wait for everything before them.
 
     Args:
         checkpoint_io: who writes; TorchCheckpointIO by default.
-        pending: saves and removals that may wait beside the one being written.
+        pending: saves, links and removals that may wait beside the one being written.
     """
 
     def __init__(self, checkpoint_io: CheckpointIO | None = None, pending: int = 1) -> None:
@@ -106,6 +126,11 @@ class AsyncCheckpointIO(CheckpointIO):
         self._raise_failure()
         # In its turn: the file may still be waiting to be written.
         self._put(lambda: self._io.remove_checkpoint(path))
+
+    def link_checkpoint(self, target: Path, path: Path) -> None:
+        self._raise_failure()
+        # In its turn too: what it names may not be written yet.
+        self._put(lambda: self._io.link_checkpoint(target, path))
 
     def teardown(self) -> None:
         try:

@@ -149,6 +149,30 @@ class LocalFiles:
         """Its modification time."""
         return os.path.getmtime(local(path))
 
+    def link(self, target: str, path: str) -> None:
+        """A link at ``path`` to ``target``, relative, so that both can be moved together; else a copy. Never half."""
+        if same(target, path):
+            return
+        link, source = Path(local(path)), Path(local(target)).absolute()
+        if self.is_directory(path) and not link.is_symlink():
+            self.remove(path)  # a directory cannot be renamed over
+        link.parent.mkdir(parents=True, exist_ok=True)
+        temporary = link.with_name(f".{link.name}.{secrets.token_hex(4)}")
+        try:
+            os.symlink(os.path.relpath(source, link.absolute().parent), temporary)
+        except OSError:  # a file system without links
+            self._copy(source, link)
+        else:
+            os.replace(temporary, link)
+
+    def _copy(self, source: Path, to: Path) -> None:
+        if source.is_dir():
+            self.remove(str(to))
+            shutil.copytree(source, to)
+        else:
+            with open(source, "rb") as whole:
+                self.write(str(to), lambda stream: shutil.copyfileobj(whole, stream))
+
     def remove(self, path: str) -> None:
         """Delete it; of a link, the link."""
         target = Path(local(path))

@@ -179,6 +179,11 @@ class Strategy:
         if self.is_global_zero:
             self._io.remove_checkpoint(filepath)
 
+    def link_checkpoint(self, target: Path, filepath: Path) -> None:
+        """Let ``filepath`` name the ``.ckpt`` file ``target`` too, on rank 0."""
+        if self.is_global_zero:
+            self._io.link_checkpoint(target, filepath)
+
     @property
     def _io(self) -> CheckpointIO:
         assert self.checkpoint_io is not None, "the Trainer gives its strategy one"

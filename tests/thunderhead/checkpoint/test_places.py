@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from thunderhead.checkpoint import file
-from thunderhead.checkpoint.places import is_url, lies_in, normal, place_of, same
+from thunderhead.checkpoint.places import LOCAL, is_url, lies_in, normal, place_of, same
 from thunderhead.checkpoint.urls import RefusedByStorage
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.store.s3 import S3Store
@@ -243,3 +243,44 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path, kind: str, called: str)
     after = os.lstat(target)
     assert (wrote, sorted(os.listdir(tmp_path))) == ([], there)
     assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+@pytest.mark.parametrize("before", ["nothing", "a file", "a link", "a directory"])
+@pytest.mark.parametrize("target", ["a file", "a directory"])
+def test_a_link_is_a_copy_where_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool, before: str, target: str
+) -> None:
+    source, path = tmp_path / "source", tmp_path / "below" / "link"
+    content = source if target == "a file" else source / "part"
+    content.parent.mkdir(exist_ok=True)
+    content.write_bytes(b"new")
+    path.parent.mkdir()
+    if before == "a directory":
+        path.mkdir()
+        (path / "old").write_bytes(b"old")
+    elif before != "nothing":
+        (tmp_path / "old").write_bytes(b"old")
+        path.symlink_to("../old") if before == "a link" else path.write_bytes(b"old")
+    if not links:
+        monkeypatch.setattr(os, "symlink", refuse)
+    LOCAL.link(str(source), str(path))
+    assert path.is_symlink() == links
+    assert (path if target == "a file" else path / "part").read_bytes() == b"new"
+    assert os.listdir(path.parent) == ["link"]
+    if links:
+        assert os.readlink(path) == "../source"
+    if before == "a link":
+        assert (tmp_path / "old").read_bytes() == b"old"
+
+
+def refuse(*_: object) -> None:
+    """What a file system without links says."""
+    raise OSError(95, "Operation not supported")
+
+
+def test_a_link_to_itself_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    LOCAL.link(str(tmp_path / "a"), str(tmp_path / "a"))
+    assert (tmp_path / "a").read_bytes() == b"a"
+    assert not (tmp_path / "a").is_symlink()

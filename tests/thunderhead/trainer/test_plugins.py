@@ -86,6 +86,47 @@ def test_all_files_go_through_the_plugin(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+@pytest.mark.parametrize("wrap", [lambda memory: memory, AsyncCheckpointIO], ids=["at once", "beside training"])
+def test_a_link_to_the_last_goes_through_the_plugin_too(tmp_path: Path, wrap: Any) -> None:
+    """One that keeps its files elsewhere, and has no links, writes what it read."""
+    memory = Memory()
+    callback = ModelCheckpoint(tmp_path, filename="{epoch}", save_last="link")
+    options = {**QUIET, "enable_checkpointing": True, "max_epochs": 2, "callbacks": callback}
+    th.Trainer(**options, plugins=wrap(memory)).fit(Net(), shuffled(), in_order())
+    assert sorted(memory.kept) == [str(tmp_path / "epoch=1.ckpt"), str(tmp_path / "last.ckpt")]
+    assert memory.kept[callback.last_model_path]["global_step"] == memory.kept[callback.best_model_path]["global_step"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_of_its_own(tmp_path: Path) -> None:
+    class Linking(Memory):
+        def link_checkpoint(self, target: Any, path: Any) -> None:
+            self.calls.append(f"{Path(path).name} -> {Path(target).name}")
+
+    linking = Linking()
+    callback = ModelCheckpoint(tmp_path, filename="{epoch}", save_last="link")
+    options = {**QUIET, "enable_checkpointing": True, "max_epochs": 2, "callbacks": callback}
+    th.Trainer(**options, plugins=linking).fit(Net(), shuffled(), in_order())
+    assert linking.calls == ["save", "last.ckpt -> epoch=0.ckpt", "save", "remove", "last.ckpt -> epoch=1.ckpt"]
+
+
+def test_an_asynchronous_link_waits_for_what_it_names(tmp_path: Path) -> None:
+    go = threading.Event()
+
+    class Waiting(TorchCheckpointIO):
+        def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+            assert go.wait(60)
+            super().save_checkpoint(checkpoint, path)
+
+    io = AsyncCheckpointIO(Waiting(), pending=2)
+    io.save_checkpoint({"state_dict": {}}, tmp_path / "new")
+    io.link_checkpoint(tmp_path / "new", tmp_path / "last")
+    assert not (tmp_path / "last").is_symlink()
+    go.set()
+    io.teardown()
+    assert (tmp_path / "last").resolve() == tmp_path / "new"
+
+
 def test_an_asynchronous_write_keeps_the_moment_of_its_call() -> None:
     go, memory = threading.Event(), Memory()
 
