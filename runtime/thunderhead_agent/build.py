@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
+from thunderhead.compat.unknown import instead
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.job.errors import InvalidConfiguration, JobError
 
@@ -50,10 +51,9 @@ def find_class(class_path: str, where: str) -> Callable[..., Any]:
     module = _import(module_name, class_path, where)
     found = getattr(module, name, None)
     if found is None:
-        known = [n for n, value in vars(module).items() if inspect.isclass(value)]
-        raise InvalidConfiguration(
-            f"{where}.class_path={class_path!r}: module {module_name!r} has no {name!r}.{did_you_mean(name, known)}"
-        )
+        known = [*getattr(module, "__all__", ()), *(n for n, value in vars(module).items() if inspect.isclass(value))]
+        hint = instead(module_name, name, known)
+        raise InvalidConfiguration(f"{where}.class_path={class_path!r}: module {module_name!r} has no {name!r}{hint}")
     if not callable(found):
         raise InvalidConfiguration(f"{where}.class_path={class_path!r} is no class but {type(found).__name__}")
     factory: Callable[..., Any] = found

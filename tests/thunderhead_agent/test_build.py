@@ -137,6 +137,10 @@ def test_what_cannot_work_is_invalid_configuration(
     ("class_path", "init_args", "said"),
     [
         ("callbacks.ModelChekpoint", {}, "has no 'ModelChekpoint'. Did you mean 'ModelCheckpoint'?"),
+        ("callbacks.DeviceStatsMonitor", {}, "callbacks' has no 'DeviceStatsMonitor': it is not there yet"),
+        ("loggers.CometLogger", {}, "has no 'CometLogger': use TensorBoardLogger or CSVLogger, or derive one from"),
+        ("Trainr", {}, "callbacks[0].class_path='thunderhead.Trainr': module 'thunderhead' has no 'Trainr'. "
+         "Did you mean 'Trainer'?"),
         ("callbacks.ModelCheckpoint", {"montior": "loss"}, "no argument 'montior'. Did you mean 'monitor'?"),
         ("callbacks.ModelCheckpoint", {"dirpath": "s4://a"}, "ModelCheckpoint refuses its arguments: "),
         ("callbacks.EarlyStopping", {"monitor": "a", "patiance": 1}, "argument 'patiance'. Did you mean 'patience'?"),

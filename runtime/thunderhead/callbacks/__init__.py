@@ -1,5 +1,7 @@
 """Callbacks: code that runs at moments of a run."""
 
+from typing import TYPE_CHECKING
+
 from thunderhead.callbacks.bars import TQDMProgressBar
 from thunderhead.callbacks.callback import Callback, Checkpoint
 from thunderhead.callbacks.early_stopping import EarlyStopping
@@ -13,6 +15,7 @@ from thunderhead.callbacks.progress import LineProgress, ProgressBar, TerminalPr
 from thunderhead.callbacks.rich_bar import RichProgressBar, RichProgressBarTheme
 from thunderhead.callbacks.step_trace import StepTrace
 from thunderhead.callbacks.timer import Timer
+from thunderhead.compat.unknown import refusing
 
 __all__ = [
     "Callback",
@@ -34,3 +37,6 @@ __all__ = [
     "TerminalProgress",
     "Timer",
 ]
+
+if not TYPE_CHECKING:  # a type checker knows by itself
+    __getattr__ = refusing(__name__, __all__)

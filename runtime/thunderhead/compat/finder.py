@@ -7,6 +7,7 @@ imports neither torch nor the trainer.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -15,6 +16,7 @@ from typing import Any
 
 from thunderhead.compat import names
 from thunderhead.compat.lacking import lacking
+from thunderhead.compat.unknown import audible
 from thunderhead.exceptions import did_you_mean
 
 
@@ -46,7 +48,7 @@ class AliasLoader(Loader):
         return AliasModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run; the file is named in errors of ``from ... import``."""
+        """Nothing to run; whoever asks for its file is shown the table."""
         module.__file__ = names.__file__
 
 
@@ -66,9 +68,8 @@ class AliasModule(ModuleType):
             if f"{module}.{name}" in names.MODULES:
                 return importlib.import_module(f"{self.__name__}.{name}")
             known = [*names.MODULES[module], *names.submodules(module)]
-            raise AttributeError(
-                f"{self.__name__}.{name} does not exist in thunderhead.compat.{did_you_mean(name, known)}"
-            )
+            message = f"{self.__name__}.{name} does not exist in thunderhead.compat.{did_you_mean(name, known)}"
+            raise audible(message, self.__name__, name, sys._getframe(1))
         home = names.home(module, name)
         found = lacking(f"{self.__name__}.{name}", names.reason(name)) if home is None else _import(home)
         self.__dict__[name] = found
