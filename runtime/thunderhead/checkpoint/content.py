@@ -10,7 +10,7 @@
 ``<precision class>``         the gradient scaler's
 ``<datamodule class>``        the datamodule's
 ``hyper_parameters`` ...      hyperparameters of module and datamodule
-``thunderhead``               our position and where the training data stood, so that a file resumes at its very sample
+``thunderhead``               our position, and what differs by rank, such as where the data stood: see ``shares``
 ============================  =========================================================================================
 
 User hooks add what they like. Nothing in it needs pickle but what users put there.
@@ -19,13 +19,16 @@ User hooks add what they like. Nothing in it needs pickle but what users put the
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from torch.optim import Optimizer
 
+from thunderhead.checkpoint import shares
 from thunderhead.checkpoint.loops import data_of, loops_of, position_of, scheduler_steps_of
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loops.position import Position
+from thunderhead.rng import restore_rng
 from thunderhead.warning import warn
 
 if TYPE_CHECKING:
@@ -74,11 +77,7 @@ def dump(
         precision = trainer.precision_plugin.state_dict()
         if precision:
             content[_key_of(trainer.precision_plugin)] = precision
-        content[OWN_KEY] = {
-            "position": position.state_dict(),
-            "data": trainer._training_data_state(position),
-            "results": _logged_so_far(trainer, position),
-        }
+        content[OWN_KEY] = {"position": position.state_dict(), **shares.share_of(trainer, position)}
     if hyperparameters:
         _add_hyperparameters(content, module, "hyper_parameters", "hparams_name", "hparams_type")
         if datamodule is not None:
@@ -150,8 +149,12 @@ def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
         return position_of(content)
     position = Position()
     position.load_state_dict(own["position"])
-    if own.get("results") and trainer.world_size == 1:
+    if own.get("results"):
         trainer._train_results.load_state_dict(own["results"], logged_metrics_of(trainer.lightning_module))
+    if "random" in own:
+        trainer._metrics.load_state_dict(own["metrics"])
+        trainer._resume_validation_data = own["validation_data"]
+        trainer._resumed_rng = partial(restore_rng, own["random"])
     return position
 
 
@@ -175,13 +178,29 @@ def _sizes(groups: list[dict[str, Any]]) -> list[int]:
     return [len(group["params"]) for group in groups]
 
 
-def _logged_so_far(trainer: Trainer, position: Position) -> list[dict[str, Any]]:
-    """What the epoch's reduced values are made of, inside an epoch of one rank.
+def gather_shares(trainer: Trainer, content: dict[str, Any]) -> list[Any]:
+    """What belongs to each rank, on rank 0, for ``add_shares``; called by all, see ``checkpoint.shares``."""
+    if OWN_KEY not in content or trainer.world_size == 1:
+        return []
+    return shares.gather(trainer, content, content[OWN_KEY])
 
-    A file holds one rank's; given to several, it would count for each of them.
+
+def add_shares(content: dict[str, Any], gathered: list[Any]) -> None:
+    """Let rank 0's content hold what belongs to the other ranks.
+
+    Raises:
+        TypeError: state of a rank cannot be pickled.
     """
-    inside = position.batch > 0 and trainer.world_size == 1
-    return trainer._train_results.state_dict() if inside else []
+    if gathered:
+        shares.add_others(content[OWN_KEY], gathered)
+
+
+def of_this_rank(trainer: Trainer, content: dict[str, Any]) -> dict[str, Any]:
+    """A file's content as this rank is to go on from it; one that Lightning wrote is the same for all."""
+    if OWN_KEY not in content:
+        return content
+    found, own = shares.of_this_rank(trainer, content, content[OWN_KEY], logged_metrics_of(trainer.lightning_module))
+    return {**found, OWN_KEY: own}
 
 
 def logged_metrics_of(module: LightningModule) -> dict[str, Any]:

@@ -158,6 +158,10 @@ class Strategy:
         """What each rank has, in order of rank."""
         return [obj]
 
+    def gather_on_first(self, obj: Any) -> list[Any]:
+        """What each rank has, in order of rank, on rank 0; nothing on the others."""
+        return [obj]
+
     def sync_buffers(self, module: nn.Module) -> None:
         """Give all ranks the buffers of rank 0, if that is what training does."""
 

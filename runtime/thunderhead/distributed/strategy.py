@@ -244,6 +244,13 @@ class DDPStrategy(Strategy):
         dist.all_gather_object(found, obj)
         return found
 
+    def gather_on_first(self, obj: Any) -> list[Any]:
+        if self._alone:
+            return [obj]
+        found: list[Any] | None = [None] * self.world_size if self.is_global_zero else None
+        dist.gather_object(obj, found)
+        return found or []
+
     def sync_buffers(self, module: nn.Module) -> None:
         if isinstance(self.model, DataParallelStep) and self.model.broadcast_buffers:
             for buffer in module.buffers():

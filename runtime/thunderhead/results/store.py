@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -82,6 +82,9 @@ class Results:
             found = self._in_other_loader(hook, name)
         if found is None:
             found = self._add(table, make_entry(hook, name, spec, metric))
+        elif found.call == () and _accumulates_alike(found.spec, spec):
+            # Restored and not logged since: over whom it is reduced is for this run to say, which may have other ranks.
+            found.spec = spec
         elif found.spec != spec or (metric is None) == isinstance(found, MetricEntry):
             raise MisconfigurationException(
                 f"self.log({name!r}) was called twice in {hook} with different arguments "
@@ -231,6 +234,10 @@ def visible_value(entry: Entry, on_step: bool) -> Any:
     if spec.sync_dist or isinstance(entry, MetricEntry):
         return entry.synced
     return entry.compute()
+
+
+def _accumulates_alike(one: LogSpec, other: LogSpec) -> bool:
+    return replace(one, sync_dist=other.sync_dist, group=other.group) == other
 
 
 def _difference(one: LogSpec, other: LogSpec) -> str:

@@ -230,6 +230,7 @@ def _attach(
         drop_unpicklable(datamodule)
     trainer._control, trainer._in_job = None, attached() is not None
     trainer._sigterm = trainer.received_sigterm = False
+    trainer._resumed_rng = trainer._resume_validation_data = None
     if fn == "fit":
         trainer.fit_loop.data = None
         trainer._validation.data = None
@@ -291,7 +292,10 @@ def _open_job(trainer: Trainer, fn: str) -> Restored | None:
 def _load_file(trainer: Trainer, ckpt_path: Any, weights_only: bool | None) -> dict[str, Any] | None:
     path = file.resolve(trainer, ckpt_path if ckpt_path is not None else trainer._kept_ckpt_path)
     trainer._resumed_from = path
-    return None if path is None else trainer.strategy.load_checkpoint(path, weights_only=weights_only)
+    if path is None:
+        return None
+    loaded = trainer.strategy.load_checkpoint(path, weights_only=weights_only)
+    return content.of_this_rank(trainer, loaded) if trainer._fn == "fit" else loaded
 
 
 def _check_position(trainer: Trainer) -> None:
@@ -349,9 +353,11 @@ def save_checkpoint(trainer: Trainer, filepath: str | os.PathLike[str], weights_
         raise AttributeError("the Trainer has no module, so there is nothing to save; pass one to fit first")
     position = trainer.fit_loop.position_for_file()
     made = content.dump(trainer, position, weights_only=weights_only)
+    gathered = content.gather_shares(trainer, made)
     failure: Exception | None = None
     if trainer.is_global_zero:
         try:
+            content.add_shares(made, gathered)
             trainer.strategy.save_checkpoint(made, os.fspath(filepath), storage_options=options)
         except Exception as error:  # noqa: BLE001 - raised below, once the other ranks know that they need not wait
             failure = error

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainer_models import QUIET, Net, in_order, regression
+from trainer_models import QUIET, Net, Noisy, in_order, shuffled
 from trainer_ranks import run_ranks
 
 import thunderhead as th
@@ -44,21 +44,10 @@ class Diary(th.Callback):
         self.events.append(f"  batch {batch_idx}")
 
 
-class Steady(Net):
-    """Nothing random in a step, nor in the order of samples: a file of this format holds no random state."""
-
-    def __init__(self, scheduler: str) -> None:
-        super().__init__(scheduler=scheduler)
-        self.net[2].p = 0.0
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Only counted."""
-
-
 def fit(diary: Diary, scheduler: str, ckpt_path: Path | None, **options: Any) -> None:
     th.seed_everything(5)
     trainer = th.Trainer(**QUIET, max_epochs=EPOCHS, num_sanity_val_steps=0, callbacks=[diary], **options)
-    trainer.fit(Steady(scheduler), in_order(regression(), 8 // trainer.world_size), in_order(), ckpt_path=ckpt_path)
+    trainer.fit(Net(scheduler=scheduler), shuffled(Noisy(), 8 // trainer.world_size), in_order(), ckpt_path=ckpt_path)
 
 
 @pytest.mark.parametrize("scheduler", ["step", "epoch", "plateau"])

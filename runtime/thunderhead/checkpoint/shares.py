@@ -1,0 +1,149 @@
+"""What differs between the ranks of a run, in the one ``.ckpt`` file that rank 0 writes.
+
+``content["thunderhead"]`` holds rank 0's share beside the position, and under ``others`` those of ranks 1, 2, ...:
+
+=====================  ================================================================================================
+``data``               where this rank's training loaders stand
+``results``            what the epoch's reduced values are made of
+``validation_data``    which validation loaders have started their processes
+``metrics``            the newest value of every name
+``random``             state of every generator
+``callbacks``          of the other ranks: state by ``state_key`` that is plain data or single numbers
+``buffers``            of the other ranks: those of the module that ranks do not share
+=====================  ================================================================================================
+
+The last three of the first five only inside an epoch: between two, a file goes on with the random state of the process
+that reads it, as Lightning's do. A file without ``others`` was written by rank 0 alone, which asked nobody.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from torch import Tensor
+
+from thunderhead.checkpoint.staging import detached
+from thunderhead.loops.position import Next, Position
+from thunderhead.results.merging import merged
+from thunderhead.rng import capture_rng
+from thunderhead.warning import say
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+_APART: Final = ("random", "metrics", "validation_data")
+
+
+def share_of(trainer: Trainer, position: Position) -> dict[str, Any]:
+    """What of this rank goes into its file at ``position``; see the module's table."""
+    share: dict[str, Any] = {
+        "world_size": trainer.world_size,
+        "data": trainer._training_data_state(position),
+        "results": trainer._train_results.state_dict() if position.batch > 0 else [],
+    }
+    if position.next is not Next.EPOCH:
+        share["validation_data"] = trainer._validation_data_state()
+        share["metrics"] = trainer._metrics.state_dict()
+        share["random"] = capture_rng()
+    return share
+
+
+def gather(trainer: Trainer, content: Mapping[str, Any], own: Mapping[str, Any]) -> list[bytes | str]:
+    """The shares of all ranks on rank 0, packed: one gather, for which every rank must come here.
+
+    Args:
+        trainer: whose state.
+        content: of this rank's file.
+        own: its part of ours.
+    """
+    given: dict[str, Any] = {name: value for name, value in own.items() if name not in ("position", "world_size")}
+    states = content["callbacks"]
+    given["callbacks"] = {key: state for key, state in states.items() if _is_small(state)}
+    # Outside of a fit nothing says which buffers ranks share, and all of them are alike or will be.
+    wrapped = trainer.strategy.model is not None
+    given["buffers"] = trainer.strategy.local_buffers(trainer.lightning_module) if wrapped else {}
+    return trainer.strategy.gather_on_first(_packed(given))
+
+
+def add_others(own: dict[str, Any], gathered: list[bytes | str]) -> None:
+    """Keep what ``gather`` returned on rank 0.
+
+    Raises:
+        TypeError: a rank has state that cannot be pickled.
+    """
+    if len(gathered) > 1:
+        own["others"] = [_unpacked(rank, packed) for rank, packed in enumerate(gathered) if rank > 0]
+
+
+def of_this_rank(
+    trainer: Trainer, content: dict[str, Any], own: dict[str, Any], metrics: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Content and ``own`` as this rank's own file would hold them, as far as one file can say.
+
+    Args:
+        trainer: that resumes.
+        content: of the file.
+        own: its part of ours.
+        metrics: the Metric objects that may be logged, by their attribute in the module.
+    """
+    rank, saved, others = trainer.global_rank, own.get("world_size", 1), own.get("others")
+    if saved == trainer.world_size and (saved == 1 or others is not None):
+        if rank == 0 or others is None:
+            return content, own
+        share = dict(others[rank - 1])
+        callbacks, buffers = share.pop("callbacks"), share.pop("buffers")
+        state_dict = {**content["state_dict"], **buffers}
+        callbacks = {**content.get("callbacks", {}), **callbacks}
+        return {**content, "callbacks": callbacks, "state_dict": state_dict}, {**own, **share}
+    common = {name: value for name, value in own.items() if name not in _APART}
+    parts = [own.get("results", []), *(share["results"] for share in others or ())]
+    # Given to one rank, so that they count once in what is reduced over ranks.
+    common["results"] = merged(parts, metrics) if rank == 0 else []
+    say(_told(own, trainer.world_size))
+    return content, common
+
+
+def _told(own: dict[str, Any], world_size: int) -> str:
+    saved, inside = own.get("world_size", 1), own["position"]["next"] != Next.EPOCH
+    if saved == world_size:
+        what = "the checkpoint holds the state of rank 0 alone, which asked nobody when it was written"
+    else:
+        what = f"the checkpoint was saved by {saved} rank{'s' * (saved > 1)}, and {world_size} go on"
+    if not inside:
+        return f"{what}: what callbacks keep per rank is rank 0's"
+    batch = own["position"]["batch"]
+    known = "rank 0" if "others" not in own and saved > 1 else "all ranks"
+    values = f"values of the epoch count what {known} had logged, random states begin anew"
+    if saved == world_size:
+        return f"{what}: {values}"
+    return (
+        f"{what}: {values}, and the epoch is read on from batch {batch} in the order of {world_size}, so some "
+        "samples come again and others not at all"
+    )
+
+
+def _is_small(state: Any) -> bool:
+    """Plain data and single numbers: what may differ between ranks without being a copy of the weights."""
+    if isinstance(state, Tensor):
+        return state.numel() <= 1
+    if type(state) is dict:
+        return all(map(_is_small, state)) and all(map(_is_small, state.values()))
+    if type(state) in (list, tuple):
+        return all(map(_is_small, state))
+    return type(state) in (type(None), bool, int, float, str, bytes)
+
+
+def _packed(share: dict[str, Any]) -> bytes | str:
+    """The share, or why it cannot be sent: the gather waits for this rank either way."""
+    try:
+        return pickle.dumps(detached(share))
+    except Exception as error:  # noqa: BLE001 - raised on rank 0, which tells all
+        return f"{type(error).__name__}: {error}"
+
+
+def _unpacked(rank: int, packed: bytes | str) -> Any:
+    if isinstance(packed, str):
+        raise TypeError(f"rank {rank} has state that cannot be saved: {packed}")
+    return pickle.loads(packed)
