@@ -21,7 +21,7 @@ def run(*, quick: bool) -> list[Result]:
     few = 3 if quick else 1
     return [
         _measure(TINY, steps=100, rounds=5, pairs=30 // few, peer_pairs=12 // few, at_most=1.10),
-        _measure(LARGER, steps=50, rounds=5, pairs=21 // few, peer_pairs=6 // few, at_most=1.01),
+        _measure(LARGER, steps=50, rounds=5, pairs=42 // few, peer_pairs=6 // few, at_most=1.01),
     ]
 
 

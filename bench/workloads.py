@@ -37,8 +37,8 @@ class Workload:
 
 
 NULL = Workload("null model", null=True)
-TINY = Workload("tiny MLP", width=32)
-LARGER = Workload("step of 5 ms and more", width=512, depth=6, batch_size=128)
+TINY = Workload("tiny MLP", width=64, batch_size=64)
+LARGER = Workload("step of 5 ms and more", width=512, depth=5, batch_size=64)
 
 
 class NullOptimizer(torch.optim.SGD):

@@ -29,18 +29,18 @@ from thunderhead.loops.manual import ManualStep
 from thunderhead.loops.position import Next
 from thunderhead.loops.progress import Progress
 from thunderhead.loops.step import AutomaticStep
-from thunderhead.trainer.hook_table import is_overridden
+from thunderhead.trainer.hook_table import UNRECORDED, is_overridden
 
 if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
+    from thunderhead.loops.control import Control
+
+_START = "on_train_batch_start"
 
 
 class FitLoop(Progress):
     """Trains the attached module from the trainer's position on."""
 
-    def __init__(self, trainer: Trainer) -> None:
-        super().__init__(trainer)
-        self._step: AutomaticStep | ManualStep | None = None
+    _step: Callable[..., Any]
 
     def run(self) -> None:
         """Train until done; returns at once when there is nothing to do."""
@@ -100,22 +100,18 @@ class FitLoop(Progress):
     def _batches(self) -> None:
         t, p, control = self._trainer, self._trainer._position, self._trainer._control
         data, results, metrics = self.data, t._train_results, t._metrics
-        starts, ends = t._hooks["on_train_batch_start"], t._hooks["on_train_batch_end"]
-        transfer, schedulers, validation = t._transfer(), t._schedulers, t._validation
-        step: Callable[..., Any] | None = self._step
-        may_skip = is_overridden("on_train_batch_start", t.lightning_module)  # what callbacks return says nothing
+        all_starts, starts_unrecorded = t._hooks[_START], t._hooks[UNRECORDED]
+        ends = t._hooks["on_train_batch_end"]
+        transfer, schedulers, validation, step = t._transfer(), t._schedulers, t._validation, self._step
+        may_skip = is_overridden(_START, t.lightning_module)  # what callbacks return says nothing
         assert data is not None
-        assert step is not None
         own = self._own_iteration()
         if own is not None:
             self._iterator, step, transfer = own.handed(), own.guarded(step), None
         at_boundary = results.in_batches = True
         while not self._epoch_done():
-            if control is not None and at_boundary:
-                control.before_step(p)
-                if t.should_stop and self._epoch_done():
-                    self._validate_at_the_end()
-                    break
+            if at_boundary and control is not None and self._ends_before_step(control):
+                break
             try:
                 batch = next(self._iterator)
             except StopIteration:
@@ -127,9 +123,10 @@ class FitLoop(Progress):
             if transfer is not None:
                 batch = transfer(batch, 0)
             results.batch, results.batch_size = batch, None
-            if starts and batch is not None and t._hooks.call("on_train_batch_start", batch, index) == -1 and may_skip:
-                self._skip_epoch = self.is_last_batch = True
-                schedulers.after_batch(steps=True, last=True)
+            recorded = (p.log_step + 1) % metrics.every_n_steps == 0 or t.should_stop
+            starts = all_starts if recorded else starts_unrecorded
+            if starts and batch is not None and t._hooks.run(starts, _START, batch, index) == -1 and may_skip:
+                self._skip_the_rest()
                 break
             before = p.step
             outputs = step(batch, index, steps=steps, divide_by=divide_by) if batch is not None else self._no_batch()
@@ -142,13 +139,11 @@ class FitLoop(Progress):
             if schedulers.any:
                 schedulers.after_batch(steps=steps, last=self.is_last_batch)
             if ends:
-                self.moment = "batch end" if steps else ""
-                t._hooks.call("on_train_batch_end", outputs, batch, index)
-                self.moment = ""
+                self._end_batch(steps, outputs, batch, index)
             results.batch = None
             if not results.host:
                 results.collect()
-            if steps and ((p.log_step + 1) % metrics.every_n_steps == 0 or t.should_stop):
+            if steps and (recorded or t.should_stop):
                 metrics.log_step(results, p.log_step)
             at_boundary = p.step != before
             if validation.possible and self._validation_due():
@@ -161,6 +156,23 @@ class FitLoop(Progress):
                 control.after_step(p, before)
             if p.next is Next.VALIDATE:
                 self._validate(steps=steps, boundary=at_boundary)
+
+    def _end_batch(self, steps: bool, outputs: Any, batch: Any, index: int) -> None:
+        self.moment = "batch end" if steps else ""
+        self._trainer._hooks.call("on_train_batch_end", outputs, batch, index)
+        self.moment = ""
+
+    def _skip_the_rest(self) -> None:
+        self._skip_epoch = self.is_last_batch = True
+        self._trainer._schedulers.after_batch(steps=True, last=True)
+
+    def _ends_before_step(self, control: Control) -> bool:
+        """Whether what all ranks know by now ends the epoch before its next step."""
+        control.before_step(self._trainer._position)
+        if not (self._trainer.should_stop and self._epoch_done()):
+            return False
+        self._validate_at_the_end()
+        return True
 
     def _validate(self, *, steps: bool, boundary: bool) -> None:
         t, p, control = self._trainer, self._trainer._position, self._trainer._control

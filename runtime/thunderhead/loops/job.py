@@ -31,6 +31,10 @@ _MAX_METRICS = 200
 # Written by every rank alike; all other keys of the content may differ between ranks.
 _REPLICATED = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "optimizer_states", "lr_schedulers")
 _LEFT_OUT = ("loops", OWN_KEY)
+# Plain numbers: in Python 3.11 to look up a member of an enumeration is a call, and these are written at every step.
+_BEAT_NS, _STEP_NS, _BATCH, _STEP, _REPEAT_UNTIL, _TRAINING_NS = (
+    int(word) for word in (Word.BEAT_NS, Word.STEP_NS, Word.BATCH, Word.STEP, Word.REPEAT_UNTIL, Word.TRAINING_NS)
+)
 
 
 def next_save_step(policy: CheckpointPolicy, step: int) -> int:
@@ -113,13 +117,12 @@ class JobControl(Control):
         now = time.monotonic_ns()
         words = self._words
         took = now - self._beat_ns
-        self._beat_ns = now
-        words[Word.BEAT_NS] = now
-        words[Word.STEP_NS] = took
-        words[Word.BATCH] = position.batch
-        words[Word.STEP] = step = position.step
-        if step > words[Word.REPEAT_UNTIL]:
-            words[Word.TRAINING_NS] += took
+        self._beat_ns = words[_BEAT_NS] = now
+        words[_STEP_NS] = took
+        words[_BATCH] = position.batch
+        words[_STEP] = step = position.step
+        if step > words[_REPEAT_UNTIL]:
+            words[_TRAINING_NS] += took
         if now >= self._publish_ns:
             self._publish(now)
         if step != before and (step >= self._save_step or now >= self._save_at):

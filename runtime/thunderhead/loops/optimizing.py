@@ -10,6 +10,7 @@ from torch.optim.optimizer import _global_optimizer_pre_hooks
 
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.precision import MixedPrecision, Precision
+from thunderhead.warning import warn_once
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -60,3 +61,17 @@ def closure_was_left_out(module: Any, optimizer: Optimizer) -> str:
         f"optimizer_step of {type(module).__name__} with {type(optimizer).__name__} ended without calling its closure, "
         "so the batch was not trained on; pass it on with optimizer.step(closure=optimizer_closure), or call it"
     )
+
+
+def step_without_loss(world_size: int) -> None:
+    """A ``training_step`` returned None, which a single process may do.
+
+    Raises:
+        RuntimeError: there are other ranks.
+    """
+    if world_size > 1:
+        raise RuntimeError(
+            "training_step returned None on a rank of a distributed run; the other ranks would wait for its "
+            "gradients for ever. Return a loss on every rank (multiplied by 0.0 to ignore the batch)"
+        )
+    warn_once("training_step returned None: no backward for that batch, though the optimizer steps")

@@ -20,10 +20,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.loops.optimizing import closure_was_left_out, evaluates_closure_first, loss_in, scales_gradients
+from thunderhead.loops import optimizing
 from thunderhead.loops.signature import takes
 from thunderhead.trainer.hook_table import is_overridden
-from thunderhead.warning import warn_once
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -59,8 +58,8 @@ class AutomaticStep(Step):
         self._wrapped = trainer._wrapped_optimizers[0]
         self._own_step = is_overridden("optimizer_step", module)
         self._own_zero_grad = is_overridden("optimizer_zero_grad", module)
-        self._own_backward = is_overridden("backward", module) or scales_gradients(trainer.precision_plugin)
-        self._plain = not self._own_step and evaluates_closure_first(self._optimizer, trainer)
+        self._own_backward = is_overridden("backward", module) or optimizing.scales_gradients(trainer.precision_plugin)
+        self._plain = not self._own_step and optimizing.evaluates_closure_first(self._optimizer, trainer)
         self._closure = self._run_noted
         self._ran = False
         self._batch: tuple[Any, ...] = ()
@@ -101,7 +100,7 @@ class AutomaticStep(Step):
             self._ran = False
             self._module.optimizer_step(self._trainer.current_epoch, batch_idx, self._wrapped, self._closure)
             if not self._ran:
-                raise MisconfigurationException(closure_was_left_out(self._module, self._optimizer))
+                raise MisconfigurationException(optimizing.closure_was_left_out(self._module, self._optimizer))
         if steps:
             self._trainer._position.step += 1
         self._batch = ()
@@ -120,10 +119,15 @@ class AutomaticStep(Step):
         else:
             with self._context():
                 output = self._function(*self._batch)
-        loss = self._loss_of(output)
+        if output.__class__ is Tensor and self._divide_by == 1 and not self._batch_end:
+            loss: Tensor | None = output
+        else:
+            loss = self._loss_of(output)
         if self._first:
-            if self._before_zero_grad or self._own_zero_grad:
-                self._zero_grad()
+            if self._before_zero_grad:
+                self._hooks.call("on_before_zero_grad", self._optimizer)
+            if self._own_zero_grad:
+                self._zero_grad_by_module()
             else:
                 self._optimizer.zero_grad()
         if loss is None:
@@ -144,11 +148,12 @@ class AutomaticStep(Step):
         extras: dict[str, Any] | None = None
         if output.__class__ is not Tensor:
             if output is None:
-                self._skipped()
+                optimizing.step_without_loss(self._trainer.world_size)
+                self._outputs = {}
                 return None
             if isinstance(output, dict):
                 extras = output
-            output = loss_in(output)
+            output = optimizing.loss_in(output)
         loss: Tensor = output
         if self._divide_by > 1:
             loss = loss / self._divide_by
@@ -157,20 +162,6 @@ class AutomaticStep(Step):
             self._outputs["loss"] = loss.detach().clone()
         return loss
 
-    def _skipped(self) -> None:
-        if self._trainer.world_size > 1:
-            raise RuntimeError(
-                "training_step returned None on a rank of a distributed run; the other ranks would wait for its "
-                "gradients for ever. Return a loss on every rank (multiplied by 0.0 to ignore the batch)"
-            )
-        warn_once("training_step returned None: no backward for that batch, though the optimizer steps")
-        self._outputs = {}
-
-    def _zero_grad(self) -> None:
-        if self._before_zero_grad:
-            self._hooks.call("on_before_zero_grad", self._optimizer)
-        if self._own_zero_grad:
-            self._sink.enter("optimizer_zero_grad")
-            self._module.optimizer_zero_grad(self._trainer.current_epoch, self._batch_idx, self._optimizer)
-        else:
-            self._optimizer.zero_grad()
+    def _zero_grad_by_module(self) -> None:
+        self._sink.enter("optimizer_zero_grad")
+        self._module.optimizer_zero_grad(self._trainer.current_epoch, self._batch_idx, self._optimizer)

@@ -25,6 +25,7 @@ _CALLBACK_HOOKS: Final = tuple(
     if not name.startswith("_") and name not in ("state_key", "state_dict", "load_state_dict", "inactive_hooks")
 )
 MONITORS: Final = "on_train_epoch_end.monitors"
+UNRECORDED: Final = "on_train_batch_start.unrecorded"
 
 
 def is_overridden(name: str, instance: Any, base: type | None = None) -> bool:
@@ -54,7 +55,9 @@ class HookTable:
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
-        self._slots: dict[str, list[Callable[..., Any]]] = {name: [] for name in (*_CALLBACK_HOOKS, MONITORS)}
+        self._slots: dict[str, list[Callable[..., Any]]] = {
+            name: [] for name in (*_CALLBACK_HOOKS, MONITORS, UNRECORDED)
+        }
         self._resolved: tuple[Any, ...] = ()
 
     def __getitem__(self, name: str) -> list[Callable[..., Any]]:
@@ -76,6 +79,8 @@ class HookTable:
             return self._of_callbacks("on_train_epoch_end", [c for c in callbacks if is_monitor(c)])
         if name == "on_train_epoch_end":
             callbacks = [callback for callback in callbacks if not is_monitor(callback)]
+        if name == UNRECORDED:
+            name, callbacks = "on_train_batch_start", [c for c in callbacks if not waits_for_records(c)]
         functions = self._of_callbacks(name, callbacks)
         if name in _MODULE_HOOKS and is_overridden(name, module):
             functions.append(getattr(module, name))
@@ -98,8 +103,10 @@ class HookTable:
     def call(self, name: str, *args: Any) -> Any:
         """Call every function of a slot; the last one's result."""
         slot = self._slots[name]
-        if not slot:
-            return None
+        return self.run(slot, name, *args) if slot else None
+
+    def run(self, slot: list[Callable[..., Any]], name: str, *args: Any) -> Any:
+        """Call these functions as hook ``name``; the last one's result."""
         sink = self._trainer._sink
         before = sink.hook, sink.entries
         sink.enter(name)
@@ -142,3 +149,12 @@ def is_monitor(callback: Callback) -> bool:
     from thunderhead.callbacks.early_stopping import EarlyStopping
 
     return isinstance(callback, (Checkpoint, EarlyStopping))
+
+
+def waits_for_records(callback: Callback) -> bool:
+    """Callbacks that do nothing at the start of a batch whose step is not recorded, so that they need not be called."""
+    from thunderhead.callbacks.lr_monitor import LearningRateMonitor
+
+    # A subclass with a hook of its own, or one set on the object, is called at every batch like any other.
+    hook = getattr(callback.on_train_batch_start, "__func__", None)
+    return hook is LearningRateMonitor.on_train_batch_start

@@ -108,6 +108,39 @@ def test_only_in_steps_that_are_logged_and_once_per_step() -> None:
     assert [step for step, _ in records.seen] == [1, 3, 5, 7, 9, 11]
 
 
+class Counting(LearningRateMonitor):
+    """Has a hook of its own, which is called at every batch."""
+
+    def __init__(self) -> None:
+        super().__init__("step")
+        self.batches = 0
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        """Count, and log as ever."""
+        self.batches += 1
+        super().on_train_batch_start(*args)
+
+
+def test_one_that_does_more_is_called_at_every_batch() -> None:
+    monitor = Counting()
+    log = fit(monitor, max_steps=6, log_every_n_steps=3)
+    assert monitor.batches == 6
+    assert [step for step, _ in log.seen] == [2, 5]
+
+
+def test_between_records_it_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    original = LearningRateMonitor.on_train_batch_start
+
+    def counted(self: LearningRateMonitor, trainer: th.Trainer, *args: Any) -> None:
+        called.append(trainer.global_step)
+        original(self, trainer, *args)
+
+    monkeypatch.setattr(LearningRateMonitor, "on_train_batch_start", counted)
+    fit(LearningRateMonitor("step"), max_steps=6, log_every_n_steps=3)
+    assert called == [2, 5]
+
+
 def test_momentum_and_weight_decay() -> None:
     monitor = LearningRateMonitor("epoch", log_momentum=True, log_weight_decay=True)
     values = fit(monitor).seen[0][1]
