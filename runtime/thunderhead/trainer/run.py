@@ -44,6 +44,7 @@ from thunderhead.rng import isolate_rng
 from thunderhead.trainer.assembly import attach_module_callbacks
 from thunderhead.trainer.destinations import check_destinations
 from thunderhead.trainer.failure import attempt, explain, tell
+from thunderhead.trainer.hook_names import warn_of_uncalled
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.trainer.launched import run_in_children
 from thunderhead.trainer.state import RunningStage, TrainerFn, TrainerStatus
@@ -116,6 +117,7 @@ def run(
 def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -> Any:
     module, hooks = trainer.lightning_module, trainer._hooks
     attach_module_callbacks(trainer)
+    warn_of_uncalled(trainer)
     if fn == "fit":
         if trainer._limited_by_default:
             warn(f"max_epochs was not set, so training ends after {trainer.max_epochs}; -1 is without a limit")

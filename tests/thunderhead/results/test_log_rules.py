@@ -135,10 +135,16 @@ def test_hooks_that_cannot_log_say_so(tmp_path: Path, hook: str) -> None:
         through(tmp_path, logging_in(Everything, hook, {}))
 
 
-@pytest.mark.parametrize("hook", CALLBACK_MAY_NOT_LOG)
+@pytest.mark.parametrize("hook", [hook for hook in CALLBACK_MAY_NOT_LOG if hook != "on_exception"])
 def test_callbacks_that_cannot_log_say_so(tmp_path: Path, hook: str) -> None:
     with pytest.raises(th.MisconfigurationException, match=f"self.log cannot be used inside {hook}"):
         through(tmp_path, Everything(), logging_in(th.Callback, hook, {}), fails=True)
+
+
+def test_the_error_that_a_callback_cannot_log_is_told_with_why(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        through(tmp_path, Everything(), logging_in(th.Callback, "on_exception", {}), fails=True)
+    assert "self.log cannot be used inside on_exception" in caught.value.__notes__[0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,94 @@
+"""Methods that look like hooks and that nobody calls: misspelt, of another kind of object, or gone with Lightning 1."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from types import FunctionType
+from typing import TYPE_CHECKING, Final
+
+from thunderhead.callbacks.callback import Callback
+from thunderhead.core.datamodule import LightningDataModule
+from thunderhead.core.module import LightningModule
+from thunderhead.warning import PossibleUserWarning, warn_once
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+_KINDS: Final = {LightningModule: "modules", Callback: "callbacks", LightningDataModule: "datamodules"}
+_GONE: Final = {
+    "on_epoch_start": "on_train_epoch_start",
+    "on_epoch_end": "on_train_epoch_end",
+    "on_batch_start": "on_train_batch_start",
+    "on_batch_end": "on_train_batch_end",
+    "on_keyboard_interrupt": "on_exception of a callback",
+    "on_pretrain_routine_start": "on_fit_start",
+    "on_pretrain_routine_end": "on_fit_start",
+    "training_step_end": "training_step or on_train_batch_end",
+    "validation_step_end": "validation_step or on_validation_batch_end",
+    "test_step_end": "test_step or on_test_batch_end",
+    "tbptt_split_batch": "training_step, which may split its batch itself",
+}
+_WORDS: Final = {
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "testing": "test",
+    "prediction": "predict",
+    "begin": "start",
+    "finish": "end",
+    "step": "batch",
+}
+_CLOSE: Final = 0.9
+
+
+def warn_of_uncalled(trainer: Trainer) -> None:
+    """Warn once of each method of module, datamodule and callbacks that was meant to be called and is not."""
+    for owner in (trainer.lightning_module, trainer.datamodule, *trainer.callbacks):
+        if owner is not None:
+            for message in uncalled(type(owner)):
+                warn_once(message, PossibleUserWarning)
+
+
+def uncalled(kind: type) -> Iterator[str]:
+    """What to say of each method of ``kind`` that looks like a hook and is none.
+
+    Strict: only methods of classes that derive from ours, and none that these classes name in their own code.
+    """
+    base = next(base for base in _KINDS if issubclass(kind, base))
+    methods = {
+        name: function
+        for cls in kind.__mro__
+        if issubclass(cls, base) and not cls.__module__.startswith("thunderhead.")
+        for name, function in vars(cls).items()
+        if isinstance(function, FunctionType)
+    }
+    named = {name for function in methods.values() for name in function.__code__.co_names}
+    for name in methods:
+        if not hasattr(base, name) and name not in named and (why := _why(name, base)):
+            yield f"{kind.__name__}.{name} is never called{why}"
+
+
+def _why(name: str, base: type) -> str:
+    if name in _GONE:
+        return f": it is gone since Lightning 2.0; use {_GONE[name]}"
+    if not name.startswith("on_"):
+        return ""
+    others = [kind for cls, kind in _KINDS.items() if hasattr(cls, name)]
+    if others:
+        return f": it is a hook of {' and '.join(others)}, not of {_KINDS[base]}"
+    hooks = [hook for hook in dir(base) if hook.startswith("on_")]
+    meant = _meant(name, hooks)
+    return f". Did you mean {meant!r}?" if meant else ""
+
+
+def _meant(name: str, hooks: list[str]) -> str | None:
+    """The hook that ``name`` is another spelling of; a name that goes on after a hook's is a helper of it."""
+    plain = re.sub(r"[a-z]+", lambda word: _WORDS.get(word[0], word[0]), name)
+    if plain in hooks:
+        return plain
+    if any(name.startswith(f"{hook}_") for hook in hooks):
+        return None
+    close = difflib.get_close_matches(name, hooks, n=1, cutoff=_CLOSE)
+    return close[0] if close else None
