@@ -51,16 +51,15 @@ RESERVED: Final = (
 )
 
 
-def dump(
-    trainer: Trainer, position: Position, *, weights_only: bool = False, hyperparameters: bool = True
-) -> dict[str, Any]:
+def dump(trainer: Trainer, position: Position, *, weights_only: bool = False, for_job: bool = False) -> dict[str, Any]:
     """Everything to write, with live tensors; user hooks have had their say.
 
     Args:
         trainer: whose state.
         position: where to resume, which hooks of the running moment may make differ from the loop's own.
         weights_only: leave out optimizers, schedulers, callbacks and precision.
-        hyperparameters: whether hyperparameters belong in it.
+        for_job: leave out hyperparameters, which the job has, and our own key, whose parts it keeps rank by rank: the
+            state of loaders and of running values is made once per save.
     """
     module, datamodule = trainer.lightning_module, trainer.datamodule
     content: dict[str, Any] = {
@@ -77,17 +76,11 @@ def dump(
         precision = trainer.precision_plugin.state_dict()
         if precision:
             content[_key_of(trainer.precision_plugin)] = precision
-        content[OWN_KEY] = {"position": position.state_dict(), **shares.share_of(trainer, position)}
-    if hyperparameters:
-        _add_hyperparameters(content, module, "hyper_parameters", "hparams_name", "hparams_type")
-        if datamodule is not None:
-            _add_hyperparameters(
-                content,
-                datamodule,
-                "datamodule_hyper_parameters",
-                "datamodule_hparams_name",
-                "datamodule_hparams_type",
-            )
+        if not for_job:
+            content[OWN_KEY] = {"position": position.state_dict(), **shares.share_of(trainer, position)}
+    if not for_job:
+        _add_hyperparameters(content, module, "")
+        _add_hyperparameters(content, datamodule, "datamodule_")
     if datamodule is not None:
         state = datamodule.state_dict()
         if state:
@@ -243,15 +236,15 @@ def _restore_callbacks(trainer: Trainer, states: dict[str, Any]) -> None:
             callback.load_state_dict(state)
 
 
-def _add_hyperparameters(content: dict[str, Any], owner: Any, values: str, name: str, kind: str) -> None:
-    hparams = owner.hparams
+def _add_hyperparameters(content: dict[str, Any], owner: Any, prefix: str) -> None:
+    hparams = None if owner is None else owner.hparams
     if not hparams:
         return
-    content[name] = owner._hparams_name
+    content[f"{prefix}hparams_name"] = owner._hparams_name
     # Plain data where it is plain, so that a file can be loaded with weights_only=True.
-    content[values] = dict(hparams) if isinstance(hparams, dict) else hparams
+    content[f"{prefix}hyper_parameters"] = dict(hparams) if isinstance(hparams, dict) else hparams
     if not isinstance(hparams, dict):
-        content[kind] = type(hparams)
+        content[f"{prefix}hparams_type"] = type(hparams)
 
 
 def _check_count(what: str, saved: int, present: int) -> None:

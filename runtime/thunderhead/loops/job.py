@@ -30,7 +30,6 @@ _PUBLISH_EVERY_NS = 1_000_000_000
 _MAX_METRICS = 200
 # Written by every rank alike; all other keys of the content may differ between ranks.
 _REPLICATED = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "optimizer_states", "lr_schedulers")
-_LEFT_OUT = ("loops", OWN_KEY)
 # Plain numbers: in Python 3.11 to look up a member of an enumeration is a call, and these are written at every step.
 _BEAT_NS, _STEP_NS, _BATCH, _STEP, _REPEAT_UNTIL, _TRAINING_NS = (
     int(word) for word in (Word.BEAT_NS, Word.STEP_NS, Word.BATCH, Word.STEP, Word.REPEAT_UNTIL, Word.TRAINING_NS)
@@ -203,7 +202,7 @@ class JobControl(Control):
         """``(replicated, local)``: what all ranks share, and what belongs to this one."""
         trainer = self._trainer
         trainer.strategy.sync_buffers(trainer.lightning_module)
-        content = dump(trainer, position, hyperparameters=False)
+        content = dump(trainer, position, for_job=True)
         buffers = trainer.strategy.local_buffers(trainer.lightning_module)
         content["state_dict"] = {k: v for k, v in content["state_dict"].items() if k not in buffers}
         replicated = {key: content.pop(key) for key in _REPLICATED}
@@ -217,7 +216,7 @@ class JobControl(Control):
             "metrics": trainer._metrics.state_dict(),
             "buffers": buffers,
             "threads": torch.get_num_threads(),
-            "content": {key: value for key, value in content.items() if key not in _LEFT_OUT},
+            "content": {key: value for key, value in content.items() if key != "loops"},
         }
         return replicated, local
 

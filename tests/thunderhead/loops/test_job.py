@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from trainer_models import QUIET, Net, bits, in_order, shuffled
 
 import thunderhead as th
 from thunderhead import job
+from thunderhead.data.source import TrainingData
 from thunderhead.job.board import Phase, Word
 from thunderhead.job.errors import Stopped, StorageRefused, UnsupportedState
 from thunderhead.job.link import Ask, CheckpointPolicy
 from thunderhead.job.stop import boundary_tick, evaluation_tick
-from thunderhead.loops.job import next_save_step
+from thunderhead.loops.job import JobControl, next_save_step
+from thunderhead.results.store import Results
 
 
 @pytest.fixture(autouse=True)
@@ -243,3 +246,32 @@ def test_a_file_is_only_where_nothing_was_committed(tmp_path: Path) -> None:
             second.fit(net, shuffled(), in_order(), ckpt_path=tmp_path / "start.ckpt")
         assert second.global_step == expected + 2
         assert max(commits) == expected + 2
+
+
+def test_a_save_asks_loaders_and_values_for_their_state_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stateful loader may take long to tell it, and every logged value is copied."""
+    asked: Counter[str] = Counter()
+
+    def count(kind: type, method: str, name: str) -> None:
+        plain = getattr(kind, method)
+
+        def counted(self: Any, *args: Any, **options: Any) -> Any:
+            asked[name] += 1
+            return plain(self, *args, **options)
+
+        monkeypatch.setattr(kind, method, counted)
+
+    class Seeing(th.Callback):
+        keys: frozenset[str] = frozenset()
+
+        def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+            self.keys = frozenset(checkpoint)
+
+    count(JobControl, "state", "saves")
+    count(TrainingData, "state_dict", "loaders")
+    count(Results, "state_dict", "values")
+    seeing, link = Seeing(), MemoryLink(tmp_path, policy=CheckpointPolicy(every_steps=2))
+    fit(link, seeing)
+    assert asked["saves"] >= len(link.checkpoints.commits)
+    assert asked["loaders"] == asked["values"] == asked["saves"]
+    assert "thunderhead" not in seeing.keys | set(link.checkpoints.commits[10][1]["content"])
