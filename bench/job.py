@@ -10,7 +10,7 @@ from thunderhead import job
 from thunderhead.job.board import Board, Word
 from thunderhead.job.link import CheckpointPolicy
 from thunderhead.job.stop import StopAgreement
-from thunderhead.store import open_job_checkpoints
+from thunderhead.store import CheckpointSettings, Epoch, JobAddress, open_job_checkpoints
 from thunderhead_agent.link import AgentLink
 
 
@@ -20,7 +20,8 @@ def inside_a_job(folder: Path) -> Iterator[Board]:
     board = Board.create(folder / "board")
     stop = StopAgreement(asked=lambda: board.words[Word.STOP] != 0)
     checkpoints = open_job_checkpoints(
-        (folder / "store").as_uri(), namespace="bench", job="bench", uid="bench", attempt=1, rank=0, world_size=1
+        JobAddress(uri=(folder / "store").as_uri(), namespace="bench", name="bench", uid="bench"),
+        CheckpointSettings(epoch=Epoch(1)),
     )
     policy = CheckpointPolicy(every_seconds=3600.0)
     job.attach(AgentLink(board=board, checkpoints=checkpoints, policy=policy, stop=stop))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from thunderhead.job.board import Board, Word
 from thunderhead.job.link import CheckpointPolicy, JobCheckpoints, StopControl
 from thunderhead.job.stop import StopAgreement
-from thunderhead.store import open_job_checkpoints
+from thunderhead.store import CheckpointSettings, Epoch, JobAddress, open_job_checkpoints
 from thunderhead_agent.plan import WorkerPlan
 from thunderhead_agent.process_group import another_client
 from thunderhead_api.messages import FrozenJob
@@ -69,18 +69,21 @@ def _checkpoints(job: FrozenJob, plan: WorkerPlan, board: Board, store: Store | 
     spec = job.spec["checkpoint"]
     s3 = spec.get("s3") or {}
     return open_job_checkpoints(
-        spec["uri"],
-        namespace=job.namespace,
-        job=job.name,
-        uid=job.uid,
-        attempt=plan.attempt,
-        round=plan.round,
-        rank=plan.rank,
-        world_size=plan.world_size,
+        JobAddress(
+            uri=spec["uri"],
+            namespace=job.namespace,
+            name=job.name,
+            uid=job.uid,
+            endpoint=s3.get("endpoint"),
+            region=s3.get("region"),
+        ),
+        CheckpointSettings(
+            epoch=Epoch(plan.attempt, plan.round),
+            rank=plan.rank,
+            world_size=plan.world_size,
+            keep=spec.get("keep", 3),
+            resume=spec.get("resume", "Auto"),
+        ),
         exchange=exchange,
-        endpoint=s3.get("endpoint"),
-        region=s3.get("region"),
-        keep=spec.get("keep", 3),
-        resume=spec.get("resume", "Auto"),
         on_commit=lambda step, uri, at: board.publish_commit(step=step, uri=uri, at=at),
     )

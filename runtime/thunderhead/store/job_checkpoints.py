@@ -16,48 +16,19 @@ import torch
 from thunderhead.job.errors import StorageRefused, UnsupportedState
 from thunderhead.job.link import Restored, Tree
 from thunderhead.store.codec import encode
-from thunderhead.store.epochs import Commit, Epoch
+from thunderhead.store.epochs import Commit
 from thunderhead.store.exchange import Exchange, Peers
 from thunderhead.store.log import EpochLog
 from thunderhead.store.manifest import LOCAL, REPLICATED, Environment, Manifest, Shard
 from thunderhead.store.objects import ObjectStore, Unavailable
 from thunderhead.store.opening import Opened, Opening, OpenStore, Restoration
 from thunderhead.store.retention import abandon_uploads, collect
-from thunderhead.store.saver import MIN_SHARE_BYTES, Staged, StagingBuffers, stage, upload
+from thunderhead.store.saver import Staged, StagingBuffers, stage, upload
+from thunderhead.store.settings import CheckpointSettings
 
 logger = logging.getLogger(__name__)
 
 OnCommit = Callable[[int, str, float], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointSettings:
-    """How one rank takes part.
-
-    Attributes:
-        epoch: attempt and round.
-        rank: this rank.
-        world_size: number of ranks.
-        keep: committed checkpoints that stay, at least 1.
-        resume: ``"Auto"`` (this job's own), ``"Never"``, or the URI of a manifest or of another job's checkpoints to
-            start from while the job has none of its own.
-        min_share_bytes: the replicated tree is split over ranks into shares no smaller than this.
-        peer_timeout_s: how long to wait for a silent peer.
-    """
-
-    epoch: Epoch
-    rank: int = 0
-    world_size: int = 1
-    keep: int = 3
-    resume: str = "Auto"
-    min_share_bytes: int = MIN_SHARE_BYTES
-    peer_timeout_s: float = 1800
-
-    def __post_init__(self) -> None:
-        if self.keep < 1:
-            raise ValueError(f"keep={self.keep}: at least 1 checkpoint must stay")
-        if not 0 <= self.rank < self.world_size:
-            raise ValueError(f"rank={self.rank} is outside the world of {self.world_size} ranks")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,9 @@ from thunderhead.store.codec import Encoded, encode
 from thunderhead.store.epochs import Commit, shard_folder
 from thunderhead.store.manifest import LOCAL, REPLICATED, Shard
 from thunderhead.store.objects import ObjectStore
+from thunderhead.store.settings import MIN_SHARE_BYTES
 from thunderhead.store.shards import layout_of, shares, write_shard
 
-# Below this, splitting a share costs more in requests than it gains in bandwidth.
-MIN_SHARE_BYTES: Final = 8 * 1024 * 1024
 # Where a shard's header keeps the skeleton of its tree.
 TREE: Final = "tree"
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from thunderhead.job.link import JobCheckpoints, Restored
-from thunderhead.store import open_job_checkpoints, open_store
+from thunderhead.store import CheckpointSettings, Epoch, JobAddress, open_job_checkpoints, open_store
 from thunderhead.store.exchange import LocalExchange
 from thunderhead.store.job_checkpoints import EpochCheckpoints
 
@@ -27,6 +27,10 @@ class Job:
         self.commits: list[tuple[int, int, str, float]] = []
 
     @property
+    def address(self) -> JobAddress:
+        return JobAddress(uri=self.uri, namespace="namespace", name="job", uid=self.uid, endpoint=self.endpoint)
+
+    @property
     def root(self) -> str:
         return f"{self.uri}/namespace/job/{self.uid}"
 
@@ -37,19 +41,21 @@ class Job:
         exchange = LocalExchange()
 
         def rank(number: int) -> Any:
+            chosen = {**self.settings, **settings}
             checkpoints = open_job_checkpoints(
-                self.uri,
-                namespace="namespace",
-                job="job",
-                uid=self.uid,
-                attempt=attempt,
-                rank=number,
-                world_size=world_size,
+                self.address,
+                CheckpointSettings(
+                    **{
+                        "epoch": Epoch(attempt, chosen.pop("round", 0)),
+                        "rank": number,
+                        "world_size": world_size,
+                        "peer_timeout_s": 60,
+                        **chosen,
+                    }
+                ),
                 exchange=exchange,
-                endpoint=self.endpoint,
                 on_commit=lambda *commit: self.commits.append((number, *commit)),
                 clock=lambda: 1000.0 + attempt,
-                **{"peer_timeout_s": 60, **self.settings, **settings},
             )
             try:
                 return live(checkpoints, number)

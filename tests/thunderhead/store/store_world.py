@@ -18,10 +18,11 @@ from thunderhead.job.errors import Superseded
 from thunderhead.store.codec import encode
 from thunderhead.store.epochs import Commit, Epoch
 from thunderhead.store.exchange import LocalExchange
-from thunderhead.store.job_checkpoints import CheckpointSettings, EpochCheckpoints
+from thunderhead.store.job_checkpoints import EpochCheckpoints
 from thunderhead.store.manifest import Manifest
 from thunderhead.store.memory import MemoryStore, Perform, faultless
 from thunderhead.store.objects import ObjectStore, Unavailable
+from thunderhead.store.settings import CheckpointSettings
 
 Objects = dict[str, bytes]
 

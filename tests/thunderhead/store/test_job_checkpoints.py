@@ -17,14 +17,15 @@ import torch.distributed as dist
 from store_job import Job, assert_restored, just_open, save_steps, trees
 
 from thunderhead.job.errors import (
+    InvalidConfiguration,
     StorageRefused,
     Superseded,
     UnsupportedState,
 )
 from thunderhead.job.link import Restored
-from thunderhead.store import Epoch, open_job_checkpoints, open_store
+from thunderhead.store import CheckpointSettings, Epoch, JobAddress, open_job_checkpoints, open_store
 from thunderhead.store.exchange import LocalExchange, PeerFailed, StoreExchange
-from thunderhead.store.job_checkpoints import CheckpointSettings, EpochCheckpoints
+from thunderhead.store.job_checkpoints import EpochCheckpoints
 from thunderhead.store.memory import MemoryStore
 from thunderhead.store.verify import verify_uri
 
@@ -223,13 +224,8 @@ def test_ranks_talk_over_a_torch_store(local_job: Job) -> None:
     def live(checkpoints: EpochCheckpoints, rank: int) -> Restored | None:
         client = dist.PrefixStore("checkpoints/1-0", dist.TCPStore("127.0.0.1", server.port, is_master=False))
         mine = open_job_checkpoints(
-            local_job.uri,
-            namespace="namespace",
-            job="job",
-            uid=local_job.uid,
-            attempt=1,
-            rank=rank,
-            world_size=2,
+            local_job.address,
+            CheckpointSettings(epoch=Epoch(1), rank=rank, world_size=2),
             exchange=StoreExchange(client),
         )
         return save_steps(10)(mine, rank)
@@ -243,14 +239,20 @@ def test_ranks_talk_over_a_torch_store(local_job: Job) -> None:
     ("settings", "says"),
     [
         ({"keep": 0}, "keep=0: at least 1"),
-        ({"rank": 2, "world_size": 2, "exchange": LocalExchange()}, "rank=2 is outside the world of 2 ranks"),
+        ({"rank": 2, "world_size": 2}, "rank=2 is outside the world of 2 ranks"),
         ({"world_size": 2}, "needs an exchange"),
     ],
 )
 def test_settings_that_cannot_work_are_told(settings: dict[str, Any], says: str) -> None:
-    arguments: dict[str, Any] = {"namespace": "n", "job": "j", "uid": "u", "attempt": 1, "rank": 0, "world_size": 1}
+    address = JobAddress(uri="file:///tmp", namespace="n", name="j", uid="u")
     with pytest.raises(ValueError, match=says):
-        open_job_checkpoints("file:///tmp", **{**arguments, **settings})
+        open_job_checkpoints(address, CheckpointSettings(epoch=Epoch(1), **settings))
+
+
+def test_an_address_of_nothing_is_refused() -> None:
+    address = JobAddress(uri="here", namespace="n", name="j", uid="u")
+    with pytest.raises(InvalidConfiguration, match="checkpoint URI 'here/n/j/u' is not one that we can open"):
+        open_job_checkpoints(address, CheckpointSettings(epoch=Epoch(1)))
 
 
 def test_importing_the_package_is_cheap() -> None:

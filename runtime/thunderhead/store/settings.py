@@ -1,0 +1,77 @@
+"""What one rank has to know before it opens the checkpoints of its job: where they lie, and how it takes part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from thunderhead.store.epochs import Epoch
+from thunderhead.store.objects import ObjectStore, open_store
+
+# Below this, splitting a share costs more in requests than it gains in bandwidth.
+MIN_SHARE_BYTES: Final = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobAddress:
+    """Where the checkpoints of a job lie: below ``<uri>/<namespace>/<name>/<uid>``.
+
+    Attributes:
+        uri: ``checkpoint.uri`` of the job: ``s3://bucket[/prefix]`` or ``file:///path``.
+        namespace: of the job.
+        name: of the job.
+        uid: of the job.
+        endpoint: URL of an S3-compatible server; None: AWS, or what the environment says.
+        region: its region; None: what the environment says.
+    """
+
+    uri: str
+    namespace: str
+    name: str
+    uid: str
+    endpoint: str | None = None
+    region: str | None = None
+
+    @property
+    def root(self) -> str:
+        """URI of everything of this job."""
+        return f"{self.uri.rstrip('/')}/{self.namespace}/{self.name}/{self.uid}"
+
+    def open(self, root: str | None = None) -> ObjectStore:
+        """The store of this job, or that of another at ``root`` on the same server.
+
+        Raises:
+            InvalidConfiguration: the URI is none that we can open.
+        """
+        return open_store(self.root if root is None else root, endpoint=self.endpoint, region=self.region)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSettings:
+    """How one rank takes part.
+
+    Attributes:
+        epoch: attempt and round of this execution. Two processes never share one: a restart takes a new attempt or
+            round.
+        rank: this rank.
+        world_size: number of ranks.
+        keep: committed checkpoints that stay, at least 1.
+        resume: ``"Auto"`` (this job's own), ``"Never"``, or the URI of a manifest or of another job's checkpoints to
+            start from while the job has none of its own.
+        min_share_bytes: the replicated tree is split over ranks into shares no smaller than this.
+        peer_timeout_s: how long to wait for a silent peer.
+    """
+
+    epoch: Epoch
+    rank: int = 0
+    world_size: int = 1
+    keep: int = 3
+    resume: str = "Auto"
+    min_share_bytes: int = MIN_SHARE_BYTES
+    peer_timeout_s: float = 1800
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise ValueError(f"keep={self.keep}: at least 1 checkpoint must stay")
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank={self.rank} is outside the world of {self.world_size} ranks")
