@@ -41,33 +41,31 @@ def fit(package: str, work: Workload, loader: Iterable[Batch], *, logged: int, e
     with _quiet_folder() as folder, ExitStack() as stack:
         if everything and package == OURS:
             stack.enter_context(inside_a_job(folder))
-        off = {"logger": False, "enable_checkpointing": False}
-        trainer = api.Trainer(
-            max_epochs=1,
-            accelerator="cpu",
-            devices=1,
-            default_root_dir=str(folder),
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            **(everything_on(api, folder, monitor="value_0_epoch" if logged else None) if everything else off),
-        )
-        trainer.fit(module_class(api.LightningModule, work, logged)(), loader)
+        options: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
+        if everything:
+            options = everything_on(api, folder, monitor="value_0_epoch" if logged else None)
+        _trainer(api, folder, **options).fit(module_class(api.LightningModule, work, logged)(), loader)
 
 
 def usual(package: str, work: Workload, loader: Iterable[Batch]) -> None:
     """One epoch over ``loader`` with a CSV logger, a ModelCheckpoint and one value logged per step: an ordinary run."""
     api = importlib.import_module(package)
     with _quiet_folder() as folder:
-        trainer = api.Trainer(
-            max_epochs=1,
-            accelerator="cpu",
-            devices=1,
-            default_root_dir=str(folder),
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            logger=importlib.import_module(f"{package}.loggers").CSVLogger(str(folder)),
-        )
-        trainer.fit(module_class(api.LightningModule, work, 1)(), loader)
+        logger = importlib.import_module(f"{package}.loggers").CSVLogger(str(folder))
+        _trainer(api, folder, logger=logger).fit(module_class(api.LightningModule, work, 1)(), loader)
+
+
+def _trainer(api: Any, folder: Path, **options: Any) -> Any:
+    """A Trainer of either package for one epoch on the CPU that shows nothing."""
+    return api.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        devices=1,
+        default_root_dir=str(folder),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
 
 
 def fabric(work: Workload, loader: Iterable[Batch]) -> None:
