@@ -46,7 +46,7 @@ class Apart(Net):
 
 
 class Watcher(th.Callback):
-    """The loss of every batch; files at some of them.
+    """The loss of every batch, and their sum, which it keeps; files at some of them.
 
     Args:
         folder: where files go, as ``<batches done>.ckpt``.
@@ -56,17 +56,25 @@ class Watcher(th.Callback):
     def __init__(self, folder: Path, save_after: tuple[int, ...] = ()) -> None:
         self.folder, self.save_after = folder, save_after
         self.losses: list[str] = []
+        self.total = 0.0
         self.validations = 0
         self.at: dict[int, tuple[int, int]] = {}
         self.records: list[Any] = []
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.losses.append(float(outputs["loss"]).hex())
+        self.total += float(outputs["loss"])
         self._save(trainer, len(self.losses))
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         self.validations += 1
         self._save(trainer, -self.validations)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"total": self.total}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.total = state_dict["total"]
 
     def _save(self, trainer: Any, moment: int) -> None:
         if moment in self.save_after:
@@ -111,6 +119,7 @@ def fit(rank: int, case: str, watcher: Watcher, ckpt_path: Path | None = None, *
         "weights": bits(module),
         "moments": [v.tolist() for s in trainer.optimizers[0].state_dict()["state"].values() for v in s.values()],
         "metrics": {name: value.item() for name, value in trainer.callback_metrics.items()},
+        "total": watcher.total,
         "waited": stopping.wait_count,
         "best": stopping.best_score.item(),
         "random": torch.get_rng_state().tolist(),
