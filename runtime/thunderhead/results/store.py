@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from thunderhead.data.transfer import batch_size_of
+from thunderhead.data.transfer import batch_size_of, map_tensors
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.results.entry import Entry, LogSpec, MetricEntry, as_number, as_tensor, make_entry
 from thunderhead.results.host_copy import HostCopy
@@ -270,6 +270,8 @@ def _metric_state(metric: Any) -> dict[str, Any]:
 
 
 def _restore_metric(metric: Any, saved: dict[str, Any]) -> None:
+    # Read on the host, while the metric was brought to its device with the module.
+    saved = map_tensors(saved, lambda tensor: tensor.to(metric.device))
     for name, value in saved["states"].items():
         setattr(metric, name, value)
     metric._update_count = saved["update_count"]

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+import torchmetrics
 from torch import Tensor, nn
 from trainer_line import Line, numbers, trainer
 
 import thunderhead as th
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.results.entry import LogSpec
+from thunderhead.results.store import Results
 
 
 class Average(nn.Module):
@@ -176,3 +179,22 @@ def test_collections_keep_their_prefix() -> None:
 
     made, _ = fit(Collecting())
     assert {name: value.item() for name, value in made.callback_metrics.items()} == {"my_one": 3.0, "my_two": 3.0}
+
+
+@pytest.mark.parametrize("make", [torchmetrics.SumMetric, torchmetrics.CatMetric], ids=["a tensor", "a list"])
+def test_a_restored_state_comes_to_the_metrics_device(make: Any) -> None:
+    """Files are read on the host; the module, and its metrics with it, has moved to its device by then."""
+    levels = {"on_step": False, "on_epoch": True, "prog_bar": False, "logger": True, "enable_graph": False}
+    ranks = {"sync_dist": False, "group": None, "rank_zero_only": False}
+    loaders = {"dataloader_idx": None, "add_dataloader_idx": True}
+    spec = LogSpec(reduction="mean", metric_attribute="metric", **levels, **ranks, **loaders)
+    metric, saved = make(), Results(training=True)
+    entry = saved.register("training_step", "value", spec, metric)
+    metric(torch.tensor(3.0))
+    entry.take(metric)  # type: ignore[attr-defined]  # an entry of a metric
+    elsewhere = make().to("meta")
+    Results(training=True).load_state_dict(saved.state_dict(), {"metric": elsewhere})
+    states = [getattr(elsewhere, name) for name in metric._defaults]
+    flat = [tensor for state in states for tensor in (state if isinstance(state, list) else [state])]
+    assert flat
+    assert {tensor.device.type for tensor in flat} == {"meta"}
