@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from thunderhead.callbacks.progress import ProgressBar
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.trainer.arguments import real_number, switch, whole_number
 from thunderhead.warning import warn
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class StageBars(ProgressBar):
         interval_s: seconds between lines where there is no terminal.
         stream: where to write; standard output by default.
         clock: seconds, ever increasing.
+
+    Raises:
+        MisconfigurationException: an argument is no number of batches or seconds, or no switch.
     """
 
     def __init__(
@@ -68,12 +72,11 @@ class StageBars(ProgressBar):
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if isinstance(refresh_rate, bool) or not isinstance(refresh_rate, int) or refresh_rate < 0:
-            raise MisconfigurationException(f"refresh_rate={refresh_rate!r} must be a number of batches, 0 for no bar")
         super().__init__(stream, clock)
-        self.refresh_rate = refresh_rate
-        self.leave = leave
-        self.interval_s = interval_s
+        name = type(self).__name__
+        self.refresh_rate = whole_number(f"{name}: refresh_rate", refresh_rate, least=0)
+        self.leave = switch(f"{name}: leave", leave)
+        self.interval_s = real_number(f"{name}: interval_s", interval_s, least=0)
         self.on_terminal = False
         self._enabled = refresh_rate > 0
         self._bar = Bar("")

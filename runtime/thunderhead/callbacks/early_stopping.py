@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from thunderhead.callbacks.callback import Callback
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
-from thunderhead.trainer.arguments import switch, whole_number
+from thunderhead.trainer.arguments import real_number, switch, whole_number
 from thunderhead.warning import notes, say, warn
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class EarlyStopping(Callback):
         stopping_reason_message: the same for people.
 
     Raises:
-        MisconfigurationException: there is no such mode, or a count or switch is none.
+        MisconfigurationException: there is no such mode, or a name, number or switch is none.
     """
 
     def __init__(
@@ -73,22 +74,27 @@ class EarlyStopping(Callback):
     ) -> None:
         if mode not in ("min", "max"):
             raise MisconfigurationException(f"EarlyStopping(mode={mode!r}) is neither 'min' nor 'max'")
+        if not isinstance(monitor, str) or not monitor:
+            raise MisconfigurationException(f"EarlyStopping: monitor={monitor!r} must be the name of a logged metric")
         self.monitor = monitor
-        self.min_delta = abs(min_delta)
+        self.min_delta = abs(real_number("EarlyStopping: min_delta", min_delta))
         self.patience = whole_number("EarlyStopping: patience", patience, least=0)
         self.verbose = switch("EarlyStopping: verbose", verbose)
         self.mode = mode
         self.strict = switch("EarlyStopping: strict", strict)
         self.check_finite = switch("EarlyStopping: check_finite", check_finite)
-        self.stopping_threshold = stopping_threshold
-        self.divergence_threshold = divergence_threshold
-        self.log_rank_zero_only = log_rank_zero_only
+        threshold = partial(real_number, optional=True)
+        self.stopping_threshold = threshold("EarlyStopping: stopping_threshold", stopping_threshold)
+        self.divergence_threshold = threshold("EarlyStopping: divergence_threshold", divergence_threshold)
+        self.log_rank_zero_only = switch("EarlyStopping: log_rank_zero_only", log_rank_zero_only)
         self.wait_count = 0
         self.stopped_epoch = 0
         self.best_score = torch.tensor(math.inf if mode == "min" else -math.inf)
         self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
         self.stopping_reason_message: str | None = None
-        self._check_on_train_epoch_end = check_on_train_epoch_end
+        self._check_on_train_epoch_end = switch(
+            "EarlyStopping: check_on_train_epoch_end", check_on_train_epoch_end, optional=True
+        )
 
     @property
     def state_key(self) -> str:

@@ -21,10 +21,14 @@ class GradientAccumulationScheduler(Callback):
 
     Raises:
         TypeError: there is no entry.
-        MisconfigurationException: an epoch is no integer of at least 0, or a factor none of at least 1.
+        MisconfigurationException: that is no dict, an epoch no integer of at least 0, or a factor none of at least 1.
     """
 
     def __init__(self, scheduling: Mapping[int, int]) -> None:
+        if not isinstance(scheduling, Mapping):
+            raise MisconfigurationException(
+                f"GradientAccumulationScheduler(scheduling={scheduling!r}) must be a dict {{epoch: factor}}"
+            )
         if not scheduling:
             raise TypeError("GradientAccumulationScheduler(scheduling={}) says nothing; write {epoch: factor}")
         for epoch, factor in scheduling.items():

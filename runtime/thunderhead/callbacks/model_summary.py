@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from thunderhead.callbacks.callback import Callback
 from thunderhead.core.summary import ModelSummary as Summary
+from thunderhead.trainer.arguments import whole_number
 
 if TYPE_CHECKING:
     from thunderhead.core.module import LightningModule
@@ -20,10 +21,13 @@ class ModelSummary(Callback):
     Args:
         max_depth: levels of submodules to list; -1 for all, 0 to print nothing.
         stream: where to write; standard output by default.
+
+    Raises:
+        MisconfigurationException: ``max_depth`` is no integer of at least -1.
     """
 
     def __init__(self, max_depth: int = 1, *, stream: TextIO | None = None) -> None:
-        self._max_depth = max_depth
+        self._max_depth = whole_number(f"{type(self).__name__}: max_depth", max_depth, least=-1)
         self._stream = stream
 
     @property
@@ -50,6 +54,7 @@ class RichModelSummary(ModelSummary):
         **table_options: passed to ``rich.table.Table``.
 
     Raises:
+        MisconfigurationException: ``max_depth`` is no integer of at least -1.
         ModuleNotFoundError: ``rich`` is not installed.
     """
 

@@ -33,15 +33,17 @@ class OnExceptionCheckpoint(Checkpoint):
         resumes_by_default: whether ``fit`` without ``ckpt_path`` goes on from the last checkpoint.
 
     Raises:
-        MisconfigurationException: the name is empty.
+        MisconfigurationException: the name is empty or no text.
     """
 
     FILE_EXTENSION = ".ckpt"
     resumes_by_default = True
 
     def __init__(self, dirpath: str | os.PathLike[str], filename: str = "on_exception") -> None:
-        if not filename:
-            raise MisconfigurationException("OnExceptionCheckpoint(filename='') has no name to write to")
+        if not isinstance(filename, str) or not filename:
+            raise MisconfigurationException(
+                f"OnExceptionCheckpoint: filename={filename!r} must be a name without extension, like 'on_exception'"
+            )
         self.dirpath = directory("OnExceptionCheckpoint: dirpath", dirpath)
         self.filename = filename
         self._training = False

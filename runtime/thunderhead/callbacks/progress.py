@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from thunderhead.callbacks.callback import Callback
+from thunderhead.trainer.arguments import real_number, whole_number
 
 if TYPE_CHECKING:
     from thunderhead.core.module import LightningModule
@@ -187,13 +188,16 @@ class LineProgress(ProgressBar):
         interval_s: seconds between lines.
         stream: where to write; standard output by default.
         clock: seconds, ever increasing.
+
+    Raises:
+        MisconfigurationException: ``interval_s`` is no number of seconds.
     """
 
     def __init__(
         self, interval_s: float = 10.0, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__(stream, clock)
-        self.interval_s = interval_s
+        self.interval_s = real_number("LineProgress: interval_s", interval_s, least=0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -219,6 +223,9 @@ class TerminalProgress(ProgressBar):
         refresh_rate: batches between looks at the clock; 0 shows nothing.
         stream: where to write; standard output by default.
         clock: seconds, ever increasing.
+
+    Raises:
+        MisconfigurationException: ``refresh_rate`` is no number of batches.
     """
 
     _MIN_SECONDS = 0.1
@@ -227,7 +234,7 @@ class TerminalProgress(ProgressBar):
         self, refresh_rate: int = 1, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__(stream, clock)
-        self.refresh_rate = refresh_rate
+        self.refresh_rate = whole_number("TerminalProgress: refresh_rate", refresh_rate, least=0)
         self._enabled = refresh_rate > 0
         self._drawn = False
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from thunderhead.callbacks.bars import Bar, StageBars
+from thunderhead.exceptions import MisconfigurationException
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,6 +62,7 @@ class RichProgressBar(StageBars):
         clock: seconds, ever increasing.
 
     Raises:
+        MisconfigurationException: an argument is not what it is said to be.
         ModuleNotFoundError: ``rich`` is not installed.
     """
 
@@ -78,6 +80,14 @@ class RichProgressBar(StageBars):
         import rich.progress  # noqa: F401 - missing here is better than missing when training starts
 
         super().__init__(refresh_rate, leave, interval_s=interval_s, stream=stream, clock=clock)
+        if not isinstance(theme, RichProgressBarTheme | None):
+            raise MisconfigurationException(
+                f"RichProgressBar: theme={theme!r} must be a RichProgressBarTheme: RichProgressBarTheme(time='dim')"
+            )
+        if not isinstance(console_kwargs, Mapping | None):
+            raise MisconfigurationException(
+                f"RichProgressBar: console_kwargs={console_kwargs!r} must be a dict of rich.console.Console's arguments"
+            )
         self.theme = theme or RichProgressBarTheme()
         self._console_options = console_kwargs or {}
         self._progress: Progress | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from thunderhead.callbacks.callback import Callback
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.trainer.arguments import duration as parse_duration
+from thunderhead.trainer.arguments import switch
 from thunderhead.warning import say
 
 if TYPE_CHECKING:
@@ -44,10 +45,10 @@ class Timer(Callback):
     ) -> None:
         if interval not in ("step", "epoch"):
             raise MisconfigurationException(f"Timer(interval={interval!r}) is neither 'step' nor 'epoch'")
-        span = parse_duration("duration", duration)
+        span = parse_duration("Timer: duration", duration)
         self._duration = None if span is None else span.total_seconds()
         self._interval = interval
-        self._verbose = verbose
+        self._verbose = switch("Timer: verbose", verbose)
         self._clock = clock
         self._start: dict[str, float] = {}
         self._end: dict[str, float] = {}

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import os
 import re
 from ast import literal_eval
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, SupportsFloat
 
 from thunderhead.exceptions import MisconfigurationException, UnknownArgument, did_you_mean
 from thunderhead.warning import warn_once
@@ -107,13 +108,15 @@ def duration(name: str, value: Any) -> timedelta | None:
     """A length of time: a timedelta, ``"DD:HH:MM:SS"``, or a dict of timedelta's arguments.
 
     Raises:
-        MisconfigurationException: none of these.
+        MisconfigurationException: none of these, or negative.
     """
+    if isinstance(value, timedelta) and value < timedelta(0):
+        raise MisconfigurationException(f"{name}={value!r} must not be negative")
     if value is None or isinstance(value, timedelta):
         return value
     if isinstance(value, Mapping):
         try:
-            return timedelta(**value)
+            return duration(name, timedelta(**value))
         except TypeError as error:
             raise MisconfigurationException(f"{name}={value!r}: use days, hours, minutes, seconds") from error
     if isinstance(value, str) and (match := _CLOCK.fullmatch(value.strip())):
@@ -163,6 +166,20 @@ def whole_number(name: str, value: Any, *, least: int, optional: bool = False) -
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise MisconfigurationException(f"{name}={value!r} must be an integer of at least {least}")
+    return value
+
+
+def real_number(name: str, value: Any, *, least: float = -math.inf, optional: bool = False) -> Any:
+    """A number of at least ``least`` (or None), which may be infinite but not NaN.
+
+    Raises:
+        MisconfigurationException: anything else.
+    """
+    if value is None and optional:
+        return None
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat) or not float(value) >= least:
+        rule = "a number" if math.isinf(least) else f"a number of at least {least:g}"
+        raise MisconfigurationException(f"{name}={value!r} must be {rule}{' or None' if optional else ''}")
     return value
 
 

@@ -221,7 +221,7 @@ def test_an_unknown_length_has_no_share() -> None:
 
 
 def test_arguments() -> None:
-    with pytest.raises(MisconfigurationException, match="refresh_rate=-1 must be a number of batches"):
+    with pytest.raises(MisconfigurationException, match="refresh_rate=-1 must be an integer of at least 0"):
         TQDMProgressBar(-1)
     with pytest.warns(UserWarning, match="process_position=2 does nothing"):
         TQDMProgressBar(process_position=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +88,6 @@ def test_validation_leaves_it_alone(tmp_path: Path) -> None:
 
 
 def test_it_has_a_name(tmp_path: Path) -> None:
-    with pytest.raises(MisconfigurationException, match=re.escape("OnExceptionCheckpoint(filename='')")):
+    with pytest.raises(MisconfigurationException, match="OnExceptionCheckpoint: filename='' must be a name"):
         OnExceptionCheckpoint(tmp_path, filename="")
     assert OnExceptionCheckpoint(tmp_path, filename="x").ckpt_path == str(tmp_path / "x.ckpt")
