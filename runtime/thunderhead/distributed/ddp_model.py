@@ -13,11 +13,21 @@ from thunderhead.exceptions import MisconfigurationException
 
 
 class DataParallelStep(nn.parallel.DistributedDataParallel):
-    """DDP around a module's ``training_step`` in place of its ``forward``."""
+    """DDP around a module's ``training_step`` in place of its ``forward``.
+
+    Attributes:
+        by_hand: manual optimisation: each backward in the step announces itself, and none comes after it.
+    """
+
+    by_hand = False
 
     def _run_ddp_forward(self, *inputs: Any, **kwargs: Any) -> Any:
         with self._inside_ddp_forward():
-            return self.module.training_step(*inputs, **kwargs)
+            output = self.module.training_step(*inputs, **kwargs)
+        if self.by_hand:
+            # Only now: within the step this says whether a backward is to be reduced (no_sync).
+            self.require_backward_grad_sync = False
+        return output
 
 
 def freeze_buckets(model: nn.parallel.DistributedDataParallel) -> None:

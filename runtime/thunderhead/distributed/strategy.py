@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import HashStore
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_map
 
 from thunderhead.accelerators import Accelerator
 from thunderhead.checkpoint.io import CheckpointIO
@@ -24,6 +26,7 @@ from thunderhead.distributed.ddp_model import DataParallelStep, average_after_st
 from thunderhead.distributed.ddp_options import check_hook, check_options, check_start_method
 from thunderhead.distributed.launch import ScriptLauncher
 from thunderhead.precision import Precision
+from thunderhead.rng import seed_process
 
 if TYPE_CHECKING:
     from thunderhead.core.module import LightningModule
@@ -107,6 +110,9 @@ class DDPStrategy(Strategy):
         if isinstance(self.launcher, ScriptLauncher):
             self.launcher.launch()
         super().setup_environment()
+        # All ranks go on from the seed that was chosen, whatever each has drawn before.
+        if "PL_GLOBAL_SEED" in os.environ:
+            seed_process(int(os.environ["PL_GLOBAL_SEED"]))
         if dist.is_initialized():
             return
         backend = self._backend or ("nccl" if self.root_device.type == "cuda" else "gloo")
@@ -130,23 +136,22 @@ class DDPStrategy(Strategy):
     def training_step(self, module: LightningModule) -> Callable[..., Any]:
         if not isinstance(self.model, DataParallelStep):
             return module.training_step
-        if module.automatic_optimization:
-            return self.model
-        return self._manual_training_step
+        self.model.by_hand = not module.automatic_optimization
+        return self._manual_training_step if self.model.by_hand else self.model
 
     def _manual_training_step(self, *args: Any, **kwargs: Any) -> Any:
-        # In manual optimisation each backward announces itself (below), so DDP's forward must not prepare one.
+        # Each backward announces itself (below), so DDP's forward, once the step is done, must not prepare one more.
         model = self.model
         assert isinstance(model, DataParallelStep)
-        model.require_backward_grad_sync = False
+        reduced = model.require_backward_grad_sync
         try:
             return model(*args, **kwargs)
         finally:
-            model.require_backward_grad_sync = True
+            model.require_backward_grad_sync = reduced
 
     def before_manual_backward(self, loss: Tensor) -> None:
         model = self.model
-        if not isinstance(model, DataParallelStep):
+        if not isinstance(model, DataParallelStep) or not model.require_backward_grad_sync:
             return
         from torch.nn.parallel.distributed import _find_tensors
 
@@ -234,10 +239,14 @@ class DDPStrategy(Strategy):
             dist.all_gather(parts, value.contiguous(), group=group)
             return torch.stack(parts)
 
-        def tensors(value: Any) -> Any:
-            return torch.tensor(value, device=self.root_device) if isinstance(value, (int, float)) else value
+        return map_tensors(tree_map(self._as_tensor, data), gather)
 
-        return map_tensors(tensors(data), gather)
+    def _as_tensor(self, value: Any) -> Any:
+        if isinstance(value, bool):
+            return torch.tensor(value, dtype=torch.uint8, device=self.root_device)
+        if isinstance(value, (int, float)) or (hasattr(value, "__array__") and not isinstance(value, Tensor)):
+            return torch.as_tensor(value, device=self.root_device)
+        return value
 
     def gather_objects(self, obj: Any) -> list[Any]:
         found: list[Any] = [None] * self.world_size

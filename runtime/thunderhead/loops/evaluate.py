@@ -236,7 +236,10 @@ class EvaluationLoop:
     def _publish(self, outputs: list[dict[str, float]]) -> list[dict[str, float]]:
         """Metrics logged at the epoch's end join every loader's; then all of them go to the loggers as one record."""
         t, results = self._trainer, self.results
-        if results is None or t._stage == "sanity":
+        if results is None:
+            return []
+        if t._stage == "sanity":
+            t._metrics.settle(results)
             return []
         views = t._metrics.publish_epoch(results)
         at_end = {name: value.item() for name, value in views.log.items()}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
-from trainer_models import QUIET
+from trainer_models import QUIET, Net, regression
 from trainer_ranks import run_ranks
 
 import thunderhead as th
@@ -57,3 +57,22 @@ def test_fewer_samples_than_ranks(tmp_path: Path) -> None:
     alone = run_ranks(_evaluate, 1, tmp_path, "validate", [2], 4)[0]
     for found in run_ranks(_evaluate, 3, tmp_path, "validate", [2], 4):
         assert found == [pytest.approx(alone[0])] or found == [{}]
+
+
+def test_what_is_reduced_over_ranks_at_an_epochs_end_is_there_in_the_sanity_check(tmp_path: Path) -> None:
+    assert run_ranks(_sanity, 2, tmp_path) == [[2.0, 2.0], [2.0, 2.0]]
+
+
+def _sanity(rank: int) -> list[float]:
+    seen = []
+
+    class Last(Net):
+        def on_validation_epoch_end(self) -> None:
+            self.log("highest_rank", float(rank + 1), sync_dist=True, reduce_fx="max")
+
+        def on_validation_end(self) -> None:
+            seen.append(self.trainer.callback_metrics["highest_rank"].item())
+
+    loader = DataLoader(regression(8), batch_size=4)
+    th.Trainer(**QUIET, max_epochs=1).fit(Last(scheduler="none"), loader, loader)
+    return seen
