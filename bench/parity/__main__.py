@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.parity.cases import CASES
 from bench.parity.crossing import crossings
 from bench.parity.crossing import table as crossing_table
+from bench.parity.ranks import Ranks
 from bench.parity.report import Outcome, idle, judge, write
 
 
@@ -24,13 +25,13 @@ def main() -> int:
     parser.add_argument("--show", type=int, default=0, help="print this many differences of each case")
     options = parser.parse_args()
     outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, Ranks() as ranks:
         for number, case in enumerate(case for case in CASES if options.only in case.name):
-            outcome = judge(case, Path(folder) / str(number))
+            outcome = judge(case, Path(folder) / str(number), ranks)
             outcomes.append(outcome)
             print(outcome.line(), flush=True)
             for difference in outcome.unexplained[: options.show]:
-                print(f"    {difference.path}")
+                print(f"    rank {difference.rank}: {difference.path}")
                 print(f"      ours   {difference.ours!r:.600}\n      theirs {difference.theirs!r:.600}")
         if options.only:
             return int(not all(outcome.good for outcome in outcomes))

@@ -12,7 +12,7 @@ from bench.parity.record import Record
 
 # A sum over an epoch in 32 bits and one in 64 differ by this much; losses and weights are compared bit by bit.
 ROUNDING = 3e-6
-EXACT = ("losses", "weights", "checkpoints")
+EXACT = ("batches", "losses", "weights", "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,13 @@ class Difference:
         path: where, such as ``metrics/3/callback_metrics/loss``.
         ours: what Thunderhead has there.
         theirs: what Lightning has there.
+        rank: which rank's records.
     """
 
     path: str
     ours: Any
     theirs: Any
+    rank: int = 0
 
 
 class _Absent:

@@ -26,19 +26,27 @@ ONE_PER_STEP: Final[dict[str, str]] = dict.fromkeys(
     ("logged/*", "csv/*", "attributes/LearningRateMonitor.lrs/*"),
     "LearningRateMonitor writes one record per optimizer step under accumulation, Lightning the same one per batch",
 )
+# What follows from other samples in training; their number, and what is done with them, is compared.
+_OF_OTHER_SAMPLES = (
+    "batches/* training_step/batch/*/values/*",
+    "losses/[0-9]*",
+    "weights/*/values/*",
+    "metrics/*/callback_metrics/*_loss*/1",
+    "metrics/*/logged_metrics/*_loss*/1",
+    "metrics/*/progress_bar_metrics/*_loss*",
+    "logged/*/metrics/*_loss*",
+    "csv/*/*_loss*",
+    "checkpoints/*/state_dict/*/values/*",
+    "checkpoints/*/optimizer_states/*/values/*",
+)
 RELOADED: Final[dict[str, str]] = dict.fromkeys(
-    (
-        "losses/[0-9]*",
-        "weights/*/values/*",
-        "metrics/*/callback_metrics/*_loss*/1",
-        "metrics/*/logged_metrics/*_loss*/1",
-        "metrics/*/progress_bar_metrics/*_loss*",
-        "logged/*/metrics/*_loss*",
-        "csv/*/*_loss*",
-        "checkpoints/*/state_dict/*/values/*",
-        "checkpoints/*/optimizer_states/*/values/*",
-    ),
+    _OF_OTHER_SAMPLES,
     "a reloaded training loader is iterated once, in Lightning twice; the draw in between changes the shuffle",
+)
+DRAWN_ALIKE: Final[dict[str, str]] = dict.fromkeys(
+    _OF_OTHER_SAMPLES,
+    "with several ranks, a sampler without a generator draws from the seed and the epoch, on all ranks alike; in "
+    "Lightning from each rank's global state",
 )
 EVERY_NAME: Final[dict[str, str]] = dict.fromkeys(
     (
@@ -69,3 +77,37 @@ CLOSURES: Final[dict[str, str]] = {
     "*/optimizer/zero_grad/*": "gradients freed are counted once per step, however often a closure is evaluated; "
     "nothing reads that counter",
 }
+OWN_BUFFERS: Final[dict[str, str]] = dict.fromkeys(
+    (
+        "weights/*.running_*/values/*",
+        "metrics/*/callback_metrics/val_loss/1",
+        "metrics/*/logged_metrics/val_loss/1",
+        "metrics/*/progress_bar_metrics/val_loss",
+        "logged/*/metrics/val_loss",
+    ),
+    "under manual optimisation every rank is evaluated with the buffers of rank 0, in Lightning with its own",
+)
+WIDE_INTEGERS: Final[dict[str, str]] = {"returned/0/8/dtype": "all_gather of an int gives 64 bits, in Lightning 32"}
+
+
+def unpadded(step: str, metric: str) -> dict[str, str]:
+    """Reasons where an evaluation with ``metric`` has fewer samples than ranks times batches."""
+    return dict.fromkeys(
+        (
+            "hooks/*",  # which say how large a batch is
+            f"batches/* {step}/batch/*",
+            f"metrics/*/callback_metrics/{metric}/1",
+            f"metrics/*/logged_metrics/{metric}/1",
+            f"logged/*/metrics/{metric}",
+            f"csv/*/{metric}",
+        ),
+        "evaluation sees every sample once, so that metrics do not depend on the number of ranks; Lightning repeats "
+        "samples until all ranks have equally many",
+    )
+
+
+# The steps of all ranks may then communicate.
+AS_MANY_BATCHES: Final[dict[str, str]] = dict.fromkeys(
+    ("batches/length", "batches/* predict_step/batch/*", "returned/*/predict/*", "attributes/num_predict_batches/0"),
+    "all ranks predict equally many batches, for which one with fewer samples splits its last; not in Lightning",
+)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bench.parity.record import Record, described, plain
+from bench.parity.record import Record, arguments, described, plain
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader")
@@ -74,7 +74,10 @@ def observed(base: type[Any], own: type[Any], names: tuple[str, ...], prefix: st
 
 def _observing(name: str, inner: Callable[..., Any], prefix: str, record: Record) -> Callable[..., Any]:
     def hook(self: Any, *args: Any, **kwargs: Any) -> Any:
-        record.hooks.append(described(f"{prefix}.{name}", inner, (self, *args), kwargs))
+        given = arguments(inner, (self, *args), kwargs)
+        record.hooks.append(described(f"{prefix}.{name}", given))
+        if name in STEPS:
+            record.batches.append({"at": name, "batch": plain(given.get("batch"))})
         result = inner(self, *args, **kwargs)
         if name == "training_step":
             record.losses.append(plain(result))

@@ -17,6 +17,7 @@ class Record:
 
     Attributes:
         hooks: every hook that was called, in order, with the kinds of its arguments.
+        batches: what each step was given, by step.
         losses: what ``training_step`` returned, in order.
         metrics: what callbacks read of the trainer, by moment.
         logged: what loggers were told.
@@ -30,6 +31,7 @@ class Record:
     """
 
     hooks: list[str] = field(default_factory=list)
+    batches: list[Any] = field(default_factory=list)
     losses: list[Any] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     logged: list[Any] = field(default_factory=list)
@@ -66,14 +68,18 @@ def kind(value: Any) -> str:
     return "callable" if callable(value) and not isinstance(value, torch.nn.Module) else type(value).__name__
 
 
-def described(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """One call; arguments by position, however they were passed."""
+def arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a call by name, however they were passed."""
     try:
-        bound = inspect.signature(function).bind(*args, **kwargs).arguments
+        return dict(inspect.signature(function).bind(*args, **kwargs).arguments)
     except (TypeError, ValueError):
-        bound = {str(index): value for index, value in enumerate(args)} | kwargs
+        return {str(index): value for index, value in enumerate(args)} | kwargs
+
+
+def described(name: str, given: Mapping[str, Any]) -> str:
+    """One call; its arguments in the function's order."""
     skipped = ("self", "trainer", "pl_module")
-    return f"{name}({', '.join(kind(value) for key, value in bound.items() if key not in skipped)})"
+    return f"{name}({', '.join(kind(value) for key, value in given.items() if key not in skipped)})"
 
 
 def plain(value: Any) -> Any:

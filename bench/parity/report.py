@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +16,9 @@ import torch
 
 from bench.parity.compare import Difference, differences
 from bench.parity.explained import EVERYWHERE
+from bench.parity.ranks import Ranks
 from bench.parity.record import Record
-from bench.parity.scenario import Case, run
+from bench.parity.scenario import SIDES, Case, collect_files, run
 
 
 @dataclass
@@ -57,26 +58,37 @@ class Outcome:
         return f"{self.name}: {verdict}{more}{f', both raise {self.error}' if self.error else ''}"
 
 
-def judge(case: Case, folder: Path) -> Outcome:
+def judge(case: Case, folder: Path, ranks: Ranks) -> Outcome:
     """Run both sides of a case and sort what differs."""
-    ours = run(case, "thunderhead", folder / "ours")
-    theirs = run(case, "lightning", folder / "theirs")
+    ours, theirs = (_records(case, side, folder / side, ranks) for side in SIDES)
     return compared(case, ours, theirs)
 
 
-def compared(case: Case, ours: Record, theirs: Record) -> Outcome:
-    """What differs between two records of a case, sorted by reason."""
-    found, rounding = differences(ours, theirs)
-    outcome = Outcome(case.name, rounding=rounding, error=_shared(ours.error, theirs.error))
-    outcome.compared = {name: _count(value) for name, value in vars(theirs).items()}
+def _records(case: Case, side: str, root: Path, ranks: Ranks) -> list[Record]:
+    if case.ranks == 1:
+        return [run(case, side, root)]
+    records = ranks.run(case.name, side, root, case.ranks)
+    # By now every rank is done; one that looked for itself might see the files of another half written.
+    collect_files(records[0], root)
+    return records
+
+
+def compared(case: Case, ours: Sequence[Record], theirs: Sequence[Record]) -> Outcome:
+    """What differs between two sides' records of a case, rank by rank, sorted by reason."""
+    outcome = Outcome(case.name, error=_shared(ours[0].error, theirs[0].error))
     reasons = {**EVERYWHERE, **case.explained}
-    for difference in found:
-        pattern = explanation(difference, reasons)
-        if pattern is None:
-            outcome.unexplained.append(difference)
-        else:
-            outcome.reasons[reasons[pattern]] += 1
-            outcome.patterns.add(pattern)
+    for rank, (mine, its) in enumerate(zip(ours, theirs, strict=True)):
+        found, rounding = differences(mine, its)
+        outcome.rounding = max(outcome.rounding, rounding)
+        for name, value in vars(its).items():
+            outcome.compared[name] = outcome.compared.get(name, 0) + _count(value)
+        for difference in found:
+            pattern = explanation(difference, reasons)
+            if pattern is None:
+                outcome.unexplained.append(replace(difference, rank=rank))
+            else:
+                outcome.reasons[reasons[pattern]] += 1
+                outcome.patterns.add(pattern)
     outcome.stale = [pattern for pattern in case.explained if pattern not in outcome.patterns]
     return outcome
 
@@ -111,7 +123,7 @@ def write(outcomes: list[Outcome], folder: Path) -> None:
         {
             "case": outcome.name,
             "compared": outcome.compared,
-            "unexplained": [f"{d.path}: {d.ours!r:.200} | {d.theirs!r:.200}" for d in outcome.unexplained],
+            "unexplained": [f"{d.rank}: {d.path}: {d.ours!r:.200} | {d.theirs!r:.200}" for d in outcome.unexplained],
             "explained": dict(outcome.reasons),
             "largest_rounding": outcome.rounding,
             "raises": outcome.error,

@@ -47,6 +47,7 @@ class Case:
         steps: what is run.
         datamodule: whether data comes from a datamodule rather than from loaders.
         hooks: whether the module has every hook; else only those it needs, which the trainers must tell.
+        ranks: processes that train together.
         explained: reasons by pattern of path, for differences that are meant.
     """
 
@@ -58,6 +59,7 @@ class Case:
     steps: Steps = fit
     datamodule: bool = False
     hooks: bool = True
+    ranks: int = 1
     explained: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -231,9 +233,19 @@ def seed(number: int) -> None:
     torch.manual_seed(number)
 
 
-def run(case: Case, side: str, root: Path) -> Record:
-    """One side's run; an exception is part of the record."""
-    root.mkdir(parents=True)
+def run(case: Case, side: str, root: Path, *, files: bool = True) -> Record:
+    """One side's run on this rank; an exception is part of the record.
+
+    Args:
+        case: what to run.
+        side: with what.
+        root: directory for its files, which other ranks may share.
+        files: whether to look at them, rather than to leave that to the caller.
+
+    Returns:
+        What was observed.
+    """
+    root.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     session = Session(case, SIDES[side], root)
     with _quiet():
@@ -241,6 +253,8 @@ def run(case: Case, side: str, root: Path) -> Record:
             case.steps(session)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it is, the other side must raise it too
             session.record.error = f"{type(error).__name__}: {error}"
+    if files:
+        collect_files(session.record, root)
     _collect(session)
     return session.record
 
@@ -254,8 +268,8 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _collect(session: Session) -> None:
-    record, root = session.record, session.root
+def collect_files(record: Record, root: Path) -> None:
+    """What a run left behind, and what is in it."""
     for path in sorted(root.rglob("*")):
         if path.is_dir():
             continue
@@ -265,10 +279,14 @@ def _collect(session: Session) -> None:
             record.checkpoints[name] = content_of(path, root)
         if path.name == "metrics.csv":
             record.csv += [{"file": name, **row} for row in _rows(path)]
+
+
+def _collect(session: Session) -> None:
+    record = session.record
     if session.module is not None:
         record.weights = plain(session.module.state_dict())
     if session.trainer is not None:
-        record.attributes = _attributes(session.trainer, root)
+        record.attributes = _attributes(session.trainer, session.root)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
