@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from thunderhead.callbacks.checkpoint_arguments import FIELD
 from thunderhead.checkpoint.places import place_of
 from thunderhead.checkpoint.writable import Destination
 
@@ -63,7 +64,7 @@ class CheckpointNames:
                 shown = str(value.item())
             return f"{name}{self.CHECKPOINT_EQUALS_CHAR}{shown}" if self.auto_insert_metric_name else shown
 
-        return re.sub(r"\{([^{}:]*)(:[^{}]*)?\}", fill, template)
+        return FIELD.sub(fill, template)
 
     def _free_path(
         self, candidates: dict[str, Tensor], *, allowed: str, name: str | None = None, taken: str = ""

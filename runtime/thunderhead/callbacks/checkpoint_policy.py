@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
-from typing import Any
-
-from thunderhead.exceptions import MisconfigurationException
 
 
 class Moment(StrEnum):
@@ -39,45 +35,6 @@ class Triggers:
     every_n_train_steps: int = 0
     every_n_epochs: int = 0
     interval_s: float | None = None
-
-
-def triggers_of(steps: int | None, epochs: int | None, interval: timedelta | None) -> Triggers:
-    """Triggers from ModelCheckpoint's arguments: every epoch where there are none.
-
-    Raises:
-        MisconfigurationException: more than one, or one below 0.
-    """
-    for name, value in (("every_n_train_steps", steps), ("every_n_epochs", epochs)):
-        if value is not None and value < 0:
-            raise MisconfigurationException(f"ModelCheckpoint({name}={value}) must be at least 0")
-    if bool(steps) + bool(epochs) + (interval is not None) > 1:
-        raise MisconfigurationException(
-            f"ModelCheckpoint got every_n_train_steps={steps}, every_n_epochs={epochs} and "
-            f"train_time_interval={interval}; "
-            "pass one of them, or one callback for each"
-        )
-    if steps is None and epochs is None and interval is None:
-        epochs = 1
-    seconds = None if interval is None else interval.total_seconds()
-    return Triggers(every_n_train_steps=steps or 0, every_n_epochs=epochs or 0, interval_s=seconds)
-
-
-def check_arguments(mode: str, monitor: str | None, save_top_k: int, save_last: Any) -> None:
-    """Refuse arguments of ModelCheckpoint that contradict each other.
-
-    Raises:
-        MisconfigurationException: they do.
-    """
-    if mode not in ("min", "max"):
-        raise MisconfigurationException(f"ModelCheckpoint(mode={mode!r}) is neither 'min' nor 'max'")
-    if save_top_k < -1:
-        raise MisconfigurationException(f"ModelCheckpoint(save_top_k={save_top_k}) must be at least -1")
-    if monitor is None and save_top_k not in (-1, 0, 1):
-        raise MisconfigurationException(
-            f"ModelCheckpoint(save_top_k={save_top_k}) has nothing to rank by; pass monitor, or use -1, 0 or 1"
-        )
-    if save_last not in (None, True, False, "link"):
-        raise MisconfigurationException(f"ModelCheckpoint(save_last={save_last!r}) is none of True, False, 'link'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

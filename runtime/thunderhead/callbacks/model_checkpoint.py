@@ -14,15 +14,17 @@ import torch
 from torch import Tensor
 
 from thunderhead.callbacks.callback import Checkpoint
+from thunderhead.callbacks.checkpoint_arguments import how_many, last_kind, metric_name, name_template, triggers_of
 from thunderhead.callbacks.checkpoint_names import CheckpointNames
 from thunderhead.callbacks.checkpoint_plan import Best, Plan, planned
-from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation, check_arguments, decide, triggers_of
+from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation, decide
 from thunderhead.checkpoint.alone import write_alone
 from thunderhead.checkpoint.places import is_url, lies_in, normal, place_of, same
 from thunderhead.checkpoint.writable import Destination
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.job import attached
 from thunderhead.job.link import Ask
+from thunderhead.trainer.arguments import directory, one_of, switch
 from thunderhead.warning import say, warn
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         mode: ``min`` or ``max``.
         auto_insert_metric_name: ``{val_loss}`` becomes ``val_loss=0.3`` rather than ``0.3``.
         every_n_train_steps: save after each n-th optimizer step.
-        train_time_interval: save after this time.
+        train_time_interval: save after this time: a timedelta, ``"DD:HH:MM:SS"``, or a dict of timedelta's arguments.
         every_n_epochs: save in each n-th epoch; 1 when no trigger is given. At most one of the three.
         save_on_train_epoch_end: save at the end of the training epoch rather than of validation; by default only where
             validation runs exactly once per epoch, or never.
@@ -63,7 +65,9 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         current_score: metric of the newest.
 
     Raises:
-        MisconfigurationException: arguments that contradict each other, or a URL that nothing here opens.
+        MisconfigurationException: an argument out of its range, arguments that contradict each other, or a URL that
+            nothing here opens.
+        TypeError: ``dirpath`` is no path.
     """
 
     def __init__(
@@ -79,29 +83,31 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         mode: str = "min",
         auto_insert_metric_name: bool = True,
         every_n_train_steps: int | None = None,
-        train_time_interval: timedelta | None = None,
+        train_time_interval: timedelta | str | dict[str, int] | None = None,
         every_n_epochs: int | None = None,
         save_on_train_epoch_end: bool | None = None,
         enable_version_counter: bool = True,
     ) -> None:
-        self._triggers = triggers_of(every_n_train_steps, every_n_epochs, train_time_interval)
-        check_arguments(mode, monitor, save_top_k, save_last)
-        self.dirpath: str | None = None if dirpath is None else normal(dirpath)
+        self._triggers, self._train_time_interval = triggers_of(
+            every_n_train_steps, every_n_epochs, train_time_interval
+        )
+        self.dirpath: str | None = None if dirpath is None else normal(directory("ModelCheckpoint: dirpath", dirpath))
         if self.dirpath is not None:
             place_of(self.dirpath)
         self._chosen = dirpath is not None
-        self.filename = filename
-        self.monitor = monitor
-        self.verbose = verbose
-        self.save_last = save_last
-        self.save_top_k = save_top_k
-        self.save_on_exception = save_on_exception
-        self.save_weights_only = save_weights_only
-        self.mode = mode
-        self.auto_insert_metric_name = auto_insert_metric_name
-        self._train_time_interval = train_time_interval
-        self._save_on_train_epoch_end = save_on_train_epoch_end
-        self._enable_version_counter = enable_version_counter
+        self.filename = name_template(filename)
+        self.monitor = metric_name(monitor)
+        self.save_last = last_kind(save_last)
+        self.save_top_k = how_many(save_top_k, monitor)
+        self.mode: str = one_of("ModelCheckpoint: mode", mode, ("min", "max"))
+        self.verbose: bool = switch("ModelCheckpoint: verbose", verbose)
+        self.save_on_exception: bool = switch("ModelCheckpoint: save_on_exception", save_on_exception)
+        self.save_weights_only: bool = switch("ModelCheckpoint: save_weights_only", save_weights_only)
+        self.auto_insert_metric_name: bool = switch("ModelCheckpoint: auto_insert_metric_name", auto_insert_metric_name)
+        self._enable_version_counter: bool = switch("ModelCheckpoint: enable_version_counter", enable_version_counter)
+        self._save_on_train_epoch_end: bool | None = switch(
+            "ModelCheckpoint: save_on_train_epoch_end", save_on_train_epoch_end, optional=True
+        )
         self.best_model_path = ""
         self.best_model_score: Tensor | None = None
         self.best_k_models: dict[str, Tensor] = {}
@@ -113,7 +119,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         self._last_checkpoint_saved = ""
         self._last_time_checked = 0.0
         self._deferred = False
-        if not every_n_train_steps and train_time_interval is None:
+        if not every_n_train_steps and self._train_time_interval is None:
             self.inactive_hooks = frozenset({"on_train_batch_end"})
 
     @property

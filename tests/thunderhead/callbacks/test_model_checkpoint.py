@@ -255,22 +255,6 @@ def test_a_metric_that_never_comes(tmp_path: Path) -> None:
         fit(tmp_path, {"monitor": "scor"}, max_epochs=1)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"mode": "best"}, "mode='best'"),
-        ({"save_top_k": -2}, "save_top_k=-2"),
-        ({"save_top_k": 3}, "nothing to rank by"),
-        ({"every_n_train_steps": -1}, "every_n_train_steps=-1"),
-        ({"every_n_train_steps": 1, "every_n_epochs": 1}, "pass one of them"),
-        ({"save_last": "copy"}, "save_last='copy'"),
-    ],
-)
-def test_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(th.MisconfigurationException, match=message):
-        ModelCheckpoint(**options)
-
-
 def test_state_key_tells_callbacks_apart() -> None:
     assert ModelCheckpoint(monitor="a").state_key == (
         "ModelCheckpoint{'monitor': 'a', 'mode': 'min', 'every_n_train_steps': 0, 'every_n_epochs': 1, "
