@@ -14,6 +14,15 @@ from thunderhead.trainer.assembly import has_timer
 class Configuration:
     """Attributes of a trainer that are its arguments, checked and brought to one form."""
 
+    def _configure(self, given: dict[str, Any]) -> None:
+        """Set all of them; ``barebones`` and ``fast_dev_run`` change what is given for others."""
+        self._switches(given)
+        self._barebones(given)
+        self._fast_dev_run(given)
+        self._limits(given)
+        self._optimisation(given)
+        self._roots(given)
+
     def _switches(self, given: dict[str, Any]) -> None:
         for name in ("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "benchmark"):
             given[name] = args.switch(name, given[name], optional=True)

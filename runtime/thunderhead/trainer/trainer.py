@@ -141,22 +141,20 @@ class Trainer(Configuration, TrainerInternals):
         enable_autolog_hparams: bool = True,
     ) -> None:
         given = dict(locals())
-        self._switches(given)
-        self._barebones(given)
-        self._fast_dev_run(given)
-        self._limits(given)
-        self._optimisation(given)
-        self._roots(given)
+        self._configure(given)
         set_determinism(deterministic, given["benchmark"])
-        chosen = read_plugins(plugins)
-        self.strategy = choose_strategy(given, chosen)
-        self.precision_plugin: Precision = choose_precision(precision, chosen, self.strategy)
-        self.strategy.precision_plugin = self.precision_plugin
-        self.strategy.checkpoint_io = choose_checkpoint_io(chosen, self.strategy)
-        self._layer_sync = choose_layer_sync(given["sync_batchnorm"], chosen)
+        self._choose(given)
         self._parts()
         self.loggers = collect_loggers(given, self)
         self._callbacks = collect_callbacks(given, self)
+
+    def _choose(self, given: dict[str, Any]) -> None:
+        plugins = read_plugins(given["plugins"])
+        self.strategy = choose_strategy(given, plugins)
+        self.precision_plugin: Precision = choose_precision(given["precision"], plugins, self.strategy)
+        self.strategy.precision_plugin = self.precision_plugin
+        self.strategy.checkpoint_io = choose_checkpoint_io(plugins, self.strategy)
+        self._layer_sync = choose_layer_sync(given["sync_batchnorm"], plugins)
 
     def _parts(self) -> None:
         self.state = TrainerState()
