@@ -89,7 +89,9 @@ def restore_rng(state: dict[str, Any]) -> None:
         keys = saved["keys"].cpu().numpy().astype(np.uint32)
         np.random.set_state((saved["name"], keys, saved["position"], saved["has_gauss"], saved["gauss"]))
     if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([device_state.cpu() for device_state in state["cuda"]])
+        # A file may come from a machine with more devices.
+        here = state["cuda"][: torch.cuda.device_count()]
+        torch.cuda.set_rng_state_all([device_state.cpu() for device_state in here])
 
 
 @contextmanager

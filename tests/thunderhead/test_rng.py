@@ -28,6 +28,17 @@ def test_a_captured_state_repeats() -> None:
     assert [draw() for _ in range(3)] == first
 
 
+def test_states_of_more_devices_than_there_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a file from another machine: those that are here get theirs."""
+    given: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", given.extend)
+    state = {**capture_rng(), "cuda": [torch.full((16,), device, dtype=torch.uint8) for device in range(8)]}
+    restore_rng(state)
+    assert [int(device_state[0]) for device_state in given] == [0, 1]
+
+
 def test_it_can_be_committed() -> None:
     encode(capture_rng())
 

@@ -19,7 +19,7 @@ from trainer_ranks import run_ranks
 
 import thunderhead as th
 from bench.collectives import numbered
-from thunderhead.callbacks import EarlyStopping
+from thunderhead.callbacks import EarlyStopping, ModelCheckpoint
 from thunderhead.checkpoint.alone import write_alone
 from thunderhead.strategies import DDPStrategy
 
@@ -155,6 +155,37 @@ def test_a_run_resumed_inside_an_epoch_is_the_undisturbed_one(
     assert (
         run_ranks(_compare, world_size, tmp_path, str(tmp_path), cases) == [{case: [] for case in cases}] * world_size
     )
+
+
+class Drifting(Line):
+    """A value that gets worse on rank 1 alone, from its second validation on."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log it."""
+        worse = self.global_rank == 1 and self.current_epoch > 0
+        self.log("val_loss", float(self.current_epoch if worse else -self.current_epoch), sync_dist=False)
+
+
+def _drift(rank: int, folder: str) -> list[tuple[int, int]]:
+    """Epochs and rank's own patience used up, undisturbed and from the file of each epoch's end."""
+
+    def ended(ckpt_path: str | None, *callbacks: th.Callback) -> tuple[int, int]:
+        stopping = EarlyStopping("val_loss", patience=3)
+        trainer = th.Trainer(
+            **{**QUIET, "enable_checkpointing": bool(callbacks)}, max_epochs=20, callbacks=[*callbacks, stopping]
+        )
+        trainer.fit(Drifting(), numbers(*range(6)), numbers(1, 2, 3), ckpt_path=ckpt_path)
+        return trainer.current_epoch, stopping.wait_count
+
+    saving = ModelCheckpoint(folder, "{epoch}", save_top_k=-1)
+    whole = ended(None, saving)
+    return [whole, *(ended(f"{folder}/epoch={epoch}.ckpt") for epoch in range(3))]
+
+
+def test_the_patience_of_each_rank_goes_on(tmp_path: Path) -> None:
+    """Only rank 1's value would stop, in its fourth epoch, wherever the run was taken up."""
+    found = run_ranks(_drift, 3, tmp_path, str(tmp_path))
+    assert found == [[(4, 0)] * 4, [(4, 3)] * 4, [(4, 0)] * 4]
 
 
 # --- another number of ranks, and files of rank 0 alone --------------------------------------------------------------

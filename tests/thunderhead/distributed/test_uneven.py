@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
+from trainer_line import Line, numbers
 from trainer_models import QUIET, Net, in_order, regression
 from trainer_ranks import run_ranks
 
@@ -73,3 +74,27 @@ def _all(rank: int) -> dict[tuple[str, int], tuple[int, int, int]]:
             trainer.fit(Net(), _loaders(rank)[name], in_order())
             found[name, window] = (seen.count("batch") // 2, trainer.global_step, seen.count("validation"))
     return found
+
+
+def test_windows_are_cut_short_together_and_divide_alike(tmp_path: Path) -> None:
+    """Five, six and seven batches in windows of two: the fifth is a window of its own, divided by two all the same.
+
+    Rank r's batch number i holds 10r + i.
+    """
+    means = [10.0 + batch for batch in range(5)]
+    weight = -2 * sum(means) / 2
+    for rank, (fed, steps, found) in enumerate(run_ranks(_windows, 3, tmp_path)):
+        assert fed == [10.0 * rank + batch for batch in range(5)] * 2
+        assert steps == [0, 1, 1, 2, 3, 3, 4, 4, 5, 6]
+        assert found == weight
+
+
+def _windows(rank: int) -> tuple[list[float], list[int], float]:
+    steps: list[int] = []
+    watching = th.callbacks.LambdaCallback(on_train_batch_end=lambda trainer, *_: steps.append(trainer.global_step))
+    trainer = th.Trainer(
+        **QUIET, max_epochs=2, use_distributed_sampler=False, accumulate_grad_batches=2, callbacks=[watching]
+    )
+    module = Line()
+    trainer.fit(module, numbers(*(10 * rank + batch for batch in range(5 + rank))))
+    return module.fed, steps, module.weight.item()
