@@ -138,6 +138,9 @@ class ModuleHooks:
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """After unscaling, before clipping and the optimizer's step."""
 
+    def configure_sharded_model(self) -> None:
+        """The old name of ``configure_model``; overridden, it is called right before it, with a warning."""
+
     def configure_model(self) -> None:
         """Creates large or sharded layers; called once per entry point on every rank, so it must be idempotent."""
 

@@ -35,13 +35,32 @@ class CombinedLoader(Iterable[Any]):
         self._iterables = iterables
         self.mode = mode
         self.flattened: list[Any] = list(_leaves(iterables))
-        self.limits: list[float] | None = None
+        self._limits: list[float] | None = None
         self._joint: Joint | None = None
 
     @property
     def iterables(self) -> Any:
         """The collection as it was given, with the loaders that are really read."""
         return self.rebuild(self.flattened)
+
+    @property
+    def limits(self) -> list[float] | None:
+        """Batches to read of each loader at most, or None; one number set here holds for all of them.
+
+        Raises:
+            MisconfigurationException: there are more or fewer limits than loaders.
+        """
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: float | list[float] | None) -> None:
+        if isinstance(limits, (int, float)):
+            limits = [limits] * len(self.flattened)
+        if limits is not None and len(limits) != len(self.flattened):
+            raise MisconfigurationException(
+                f"CombinedLoader: limits={limits!r} must be one number or one for each of {len(self.flattened)} loaders"
+            )
+        self._limits = limits
 
     @property
     def single(self) -> bool:

@@ -53,7 +53,7 @@ def refuse_removed(module: Any) -> None:
     """Refuse what Lightning 1 called and nobody calls since.
 
     Raises:
-        NotImplementedError: one of the hooks that got the outputs of a whole epoch, or configure_sharded_model.
+        NotImplementedError: one of the hooks that got the outputs of a whole epoch.
         RuntimeError: ``training_step`` wants ``optimizer_idx``.
     """
     for name in ("training_epoch_end", "validation_epoch_end", "test_epoch_end"):
@@ -62,11 +62,6 @@ def refuse_removed(module: Any) -> None:
                 f"{type(module).__name__}.{name} is no longer called; use on_{name.replace('training', 'train')} "
                 "and keep what the steps return yourself"
             )
-    if hasattr(module, "configure_sharded_model"):
-        raise NotImplementedError(
-            f"{type(module).__name__}.configure_sharded_model is no longer called; rename it to configure_model, which "
-            "every entry point calls"
-        )
     if "optimizer_idx" in inspect.signature(module.training_step).parameters:
         raise RuntimeError(
             f"training_step of {type(module).__name__} wants optimizer_idx, which is no longer passed; drop it, set "

@@ -70,8 +70,9 @@ def _outcome(trainer: Trainer, result: Any) -> dict[str, Any]:
 
 def _take_over(trainer: Trainer, outcome: dict[str, Any]) -> None:
     module = trainer.lightning_module
-    if is_overridden("configure_model", module):
-        module.configure_model()
+    for name in ("configure_sharded_model", "configure_model"):
+        if is_overridden(name, module):
+            getattr(module, name)()
     module.load_state_dict(outcome["weights"])
     trainer._position = outcome["position"]
     trainer._schedulers.steps = outcome["scheduler_steps"]

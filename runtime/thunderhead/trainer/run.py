@@ -48,7 +48,7 @@ from thunderhead.trainer.hook_names import warn_of_uncalled
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.trainer.launched import run_in_children
 from thunderhead.trainer.state import RunningStage, TrainerFn, TrainerStatus
-from thunderhead.warning import warn
+from thunderhead.warning import warn, warn_once
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -115,7 +115,7 @@ def run(
 
 
 def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -> Any:
-    module, hooks = trainer.lightning_module, trainer._hooks
+    module = trainer.lightning_module
     attach_module_callbacks(trainer)
     warn_of_uncalled(trainer)
     if fn == "fit":
@@ -128,7 +128,7 @@ def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -
     check_destinations(trainer, fn)
     _prepare_data(trainer)
     _setup(trainer, fn)
-    hooks.call_module("configure_model")
+    _configure_model(trainer)
     restored = _open_job(trainer, fn)
     loaded = content_of(restored) if restored is not None else _load_file(trainer, ckpt_path, weights_only)
     if loaded is not None:
@@ -237,10 +237,11 @@ def _attach(
         trainer.fit_loop.data = None
         trainer._validation.data = None
         has_step = is_overridden("validation_step", module)
-        if loaders.get("val") is not None and not has_step:
-            warn(f"{type(module).__name__} has no validation_step, so val_dataloaders is not used")
-        enabled = has_step and trainer.limit_val_batches != 0
-        trainer._validation.possible = enabled and _has_loader(trainer, "val")
+        has_loader = _has_loader(trainer, "val")
+        if has_loader and not has_step:
+            given = "val_dataloaders" if loaders.get("val") is not None else "val_dataloader"
+            warn(f"{type(module).__name__} has no validation_step, so {given} is not used")
+        trainer._validation.possible = has_step and has_loader and trainer.limit_val_batches != 0
 
 
 def _has_loader(trainer: Trainer, stage: str) -> bool:
@@ -276,6 +277,19 @@ def _setup(trainer: Trainer, fn: str) -> None:
     trainer._hooks.call_module("setup", fn)
     trainer._hooks.resolve()
     trainer.strategy.barrier("after setup")
+
+
+def _configure_model(trainer: Trainer) -> None:
+    module = trainer.lightning_module
+    if is_overridden("configure_sharded_model", module):
+        name = type(module).__name__
+        if is_overridden("configure_model", module):
+            raise RuntimeError(
+                f"{name} overrides configure_model and configure_sharded_model, which is its old name; keep the first"
+            )
+        warn_once(f"{name}.configure_sharded_model is deprecated; rename it to configure_model")
+        trainer._hooks.call_module("configure_sharded_model")
+    trainer._hooks.call_module("configure_model")
 
 
 def _open_job(trainer: Trainer, fn: str) -> Restored | None:

@@ -84,11 +84,28 @@ def test_fabric_and_mesh(monkeypatch: pytest.MonkeyPatch) -> None:
     assert module.device_mesh == "mesh"
 
 
-@pytest.mark.parametrize("method", ["fit", "validate"])
-def test_configure_sharded_model_is_refused(method: str) -> None:
-    class Old(Line):
-        def configure_sharded_model(self) -> None:
-            """Never called."""
+class Old(Line):
+    """Configures itself under the old name."""
 
-    with pytest.raises(NotImplementedError, match=r"Old\.configure_sharded_model.*rename it to configure_model"):
-        getattr(trainer(), method)(Old(), numbers(1))
+    def __init__(self) -> None:
+        super().__init__()
+        self.configured = 0
+
+    def configure_sharded_model(self) -> None:
+        """Count."""
+        super().configure_sharded_model()
+        self.configured += 1
+
+
+@pytest.mark.parametrize("method", ["fit", "validate"])
+def test_configure_sharded_model_is_called_with_a_warning(method: str) -> None:
+    module = Old()
+    with pytest.warns(UserWarning, match=r"Old\.configure_sharded_model is deprecated; rename it to configure_model"):
+        getattr(trainer(), method)(module, numbers(1))
+    assert module.configured == 1
+
+
+def test_both_names_of_configure_model() -> None:
+    both = type("Both", (Old,), {"configure_model": lambda self: None})
+    with pytest.raises(RuntimeError, match=r"Both overrides configure_model and configure_sharded_model, .*; keep"):
+        trainer().fit(both(), numbers(1))

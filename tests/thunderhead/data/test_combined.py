@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import thunderhead as th
-from thunderhead.data.combined import CombinedLoader
+from thunderhead.data.combined import MODES, CombinedLoader
 
 
 def batches(loader: CombinedLoader) -> list[Any]:
@@ -66,6 +66,23 @@ def test_structures_are_kept() -> None:
 def test_indices() -> None:
     loader = CombinedLoader([Items("a", "b"), Items("c")], "sequential")
     assert list(loader) == [("a", 0, 0), ("b", 1, 0), ("c", 0, 1)]
+
+
+@pytest.mark.parametrize(("mode", "length"), [*((mode, 2) for mode in MODES[:3]), ("sequential", 4)])
+def test_one_limit_for_all(mode: str, length: int) -> None:
+    loader = CombinedLoader([Items(1, 2, 3), Items(4, 5, 6, 7)], mode)
+    loader.limits = 2
+    assert loader.limits == [2, 2]
+    assert len(list(loader)) == length
+    assert len(loader) == length
+
+
+def test_limits_are_as_many_as_loaders() -> None:
+    loader = CombinedLoader([Items(1), Items(2)])
+    with pytest.raises(ValueError, match=r"limits=\[1\] must be one number or one for each of 2 loaders"):
+        loader.limits = [1]
+    loader.limits = None
+    assert loader.limits is None
 
 
 def test_limits() -> None:

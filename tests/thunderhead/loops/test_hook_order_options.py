@@ -79,6 +79,7 @@ def test_a_hook_that_nobody_overrides_is_missing_and_all_others_stay(hook: str) 
     assert run({}, {"max_epochs": 1}, without=(hook,)) == expected
 
 
+@pytest.mark.filterwarnings("ignore:RecordingBare has no validation_step")
 @pytest.mark.parametrize("hook", ["val_dataloader", "validation_step"])
 def test_without_validation(hook: str) -> None:
     bare = type("Bare", (Plain,), {hook: getattr(th.LightningModule, hook)})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from trainer_line import Line, numbers, run
+from trainer_line import Line, numbers, run, trainer
 
 import thunderhead as th
 
@@ -58,9 +58,20 @@ def test_loaders_that_nobody_reads_are_said() -> None:
     class Blind(Line):
         validation_step = th.LightningModule.validation_step
 
+    class Own(Blind):
+        def val_dataloader(self) -> Any:
+            return numbers(1)
+
+    class Data(th.LightningDataModule):
+        train_dataloader = val_dataloader = staticmethod(lambda: numbers(1))
+
     with pytest.warns(UserWarning, match="Blind has no validation_step, so val_dataloaders is not used"):
         _, made = run(Blind(), val=numbers(1))
     assert not made.enable_validation
+    with pytest.warns(UserWarning, match="Own has no validation_step, so val_dataloader is not used"):
+        trainer().fit(Own(), numbers(1))
+    with pytest.warns(UserWarning, match="Blind has no validation_step, so val_dataloader is not used"):
+        trainer().fit(Blind(), datamodule=Data())
 
 
 def test_how_many_batches_a_sanity_check_has() -> None:
