@@ -11,8 +11,8 @@ import yaml
 
 from thunderhead.checkpoint.places import is_url, local, place_of
 from thunderhead.checkpoint.writable import Destination
-from thunderhead.loggers.logger import Logger, next_version, plain_hyperparameters, rank_zero_only
-from thunderhead.trainer.arguments import directory
+from thunderhead.loggers.logger import Logger, given_version, next_version, plain_hyperparameters, rank_zero_only
+from thunderhead.trainer.arguments import directory, text, whole_number
 
 
 class CSVLogger(Logger):
@@ -26,6 +26,10 @@ class CSVLogger(Logger):
         version: a number or name; by default the next free number.
         prefix: put before every metric's name, with a dash.
         flush_logs_every_n_steps: records held back until they are written; at the end of an epoch all are.
+
+    Raises:
+        MisconfigurationException: an argument that cannot mean anything.
+        TypeError: ``save_dir`` is no path.
     """
 
     def __init__(
@@ -37,10 +41,10 @@ class CSVLogger(Logger):
         flush_logs_every_n_steps: int = 100,
     ) -> None:
         self._save_dir = directory("CSVLogger: save_dir", save_dir)
-        self._name = name or ""
-        self._version = version
-        self._prefix = prefix
-        self._flush_every = flush_logs_every_n_steps
+        self._name: str = text("CSVLogger: name", name, optional=True) or ""
+        self._version = given_version("CSVLogger: version", version)
+        self._prefix: str = text("CSVLogger: prefix", prefix, optional=True) or ""
+        self._flush_every: int = whole_number("CSVLogger: flush_logs_every_n_steps", flush_logs_every_n_steps, least=1)
         self._experiment: CSVWriter | None = None
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 
 from thunderhead.checkpoint.places import place_of
 from thunderhead.checkpoint.writable import Destination
+from thunderhead.exceptions import MisconfigurationException
 from thunderhead.warning import is_rank_zero
 
 
@@ -87,6 +88,19 @@ class Logger(ABC):
     def _files_below(self, directory: str) -> Destination:
         argument = self._decided_by or f"{type(self).__name__}(save_dir={self.save_dir!r})"
         return Destination(directory, argument, "logs")
+
+
+def given_version(name: str, value: Any) -> int | str | None:
+    """The version that was given: a number from 0, the name of a directory, or None for the next free number.
+
+    Raises:
+        MisconfigurationException: anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str | None) or (isinstance(value, int) and value < 0):
+        raise MisconfigurationException(
+            f"{name}={value!r} must be a number from 0 or the name of a directory; None takes the next free number"
+        )
+    return value
 
 
 def next_version(root: str) -> int:

@@ -16,9 +16,9 @@ from thunderhead.checkpoint.places import place_of
 from thunderhead.checkpoint.writable import Destination
 from thunderhead.data.transfer import move_to_device
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
-from thunderhead.loggers.logger import Logger, next_version, plain_hyperparameters, rank_zero_only
+from thunderhead.loggers.logger import Logger, given_version, next_version, plain_hyperparameters, rank_zero_only
 from thunderhead.rng import isolate_rng
-from thunderhead.trainer.arguments import directory
+from thunderhead.trainer.arguments import directory, switch, text
 from thunderhead.warning import warn
 
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ class TensorBoardLogger(Logger):
         hparams: hyperparameters so far.
 
     Raises:
-        MisconfigurationException: an argument that neither it nor ``SummaryWriter`` has.
+        MisconfigurationException: an argument that neither it nor ``SummaryWriter`` has, or that cannot mean anything.
         ModuleNotFoundError: TensorBoard is not installed.
+        TypeError: ``save_dir`` or ``sub_dir`` is no path.
     """
 
     NAME_HPARAMS_FILE = "hparams.yaml"
@@ -79,12 +80,12 @@ class TensorBoardLogger(Logger):
                     f"takes SummaryWriter's {', '.join(_WRITER_OPTIONS)}"
                 )
         self._save_dir = directory("TensorBoardLogger: save_dir", save_dir)
-        self._name = name or ""
-        self._version = version
-        self._log_graph = log_graph
-        self._default_hp_metric = default_hp_metric
-        self._prefix = prefix
-        self._sub_dir = None if sub_dir is None else os.fspath(sub_dir)
+        self._name: str = text("TensorBoardLogger: name", name, optional=True) or ""
+        self._version = given_version("TensorBoardLogger: version", version)
+        self._log_graph: bool = switch("TensorBoardLogger: log_graph", log_graph)
+        self._default_hp_metric: bool = switch("TensorBoardLogger: default_hp_metric", default_hp_metric)
+        self._prefix: str = text("TensorBoardLogger: prefix", prefix, optional=True) or ""
+        self._sub_dir = None if sub_dir is None else directory("TensorBoardLogger: sub_dir", sub_dir)
         self._options = kwargs
         self._experiment: SummaryWriter | None = None
         self.hparams: dict[str, Any] = {}

@@ -208,6 +208,17 @@ def directory(name: str, value: Any) -> str:
     return found
 
 
+def text(name: str, value: Any, *, optional: bool = False) -> Any:
+    """A str (or None).
+
+    Raises:
+        MisconfigurationException: anything else.
+    """
+    if not isinstance(value, str) and not (value is None and optional):
+        raise MisconfigurationException(f"{name}={value!r} must be text{' or None' if optional else ''}")
+    return value
+
+
 def one_of(name: str, value: Any, known: tuple[Any, ...]) -> Any:
     """One of the known values.
 
