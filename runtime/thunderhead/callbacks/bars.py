@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
 
-_MIN_SECONDS: Final = 0.1
+MIN_SECONDS: Final = 0.1
 
 
 @dataclass(slots=True)
@@ -79,6 +79,7 @@ class StageBars(ProgressBar):
         self.interval_s = real_number(f"{name}: interval_s", interval_s, least=0)
         self.on_terminal = False
         self._enabled = refresh_rate > 0
+        self._batches, self._seconds = self.refresh_rate, MIN_SECONDS
         self._bar = Bar("")
         self._drawn_at, self._drawn_done = -math.inf, 0
         self._train_rate = 0.0
@@ -223,9 +224,9 @@ class StageBars(ProgressBar):
             self._drawn_at = self._clock()
 
     def _is_due(self, done: int, last: bool) -> bool:
-        if done % self.refresh_rate and not last:
+        if done % self._batches and not last:
             return False
-        interval = _MIN_SECONDS if self.on_terminal else self.interval_s
+        interval = self._seconds if self.on_terminal else self.interval_s
         if self._drawn_at == -math.inf and not self.on_terminal:
             self._drawn_at = self._clock()
         return (last and self.on_terminal) or self._clock() - self._drawn_at >= interval

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from thunderhead.callbacks.bars import Bar, StageBars
+from thunderhead.callbacks.bars import MIN_SECONDS, Bar, StageBars
 from thunderhead.exceptions import MisconfigurationException
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class RichProgressBar(StageBars):
     """Coloured bars, one below the other; lines where there is no terminal. No thread draws: only the loop does.
 
     Args:
-        refresh_rate: batches between looks at the clock; 0 shows nothing.
+        refresh_rate: drawings per second, of which there are never more than ten; 0 shows nothing.
         leave: keep the bar of each epoch on the screen.
         theme: styles.
         console_kwargs: passed to ``rich.console.Console``.
@@ -68,7 +68,7 @@ class RichProgressBar(StageBars):
 
     def __init__(
         self,
-        refresh_rate: int = 1,
+        refresh_rate: int = 100,
         leave: bool = False,
         theme: RichProgressBarTheme | None = None,
         console_kwargs: dict[str, Any] | None = None,
@@ -80,6 +80,7 @@ class RichProgressBar(StageBars):
         import rich.progress  # noqa: F401 - missing here is better than missing when training starts
 
         super().__init__(refresh_rate, leave, interval_s=interval_s, stream=stream, clock=clock)
+        self._batches, self._seconds = 1, max(MIN_SECONDS, 1 / (refresh_rate or 1))
         if not isinstance(theme, RichProgressBarTheme | None):
             raise MisconfigurationException(
                 f"RichProgressBar: theme={theme!r} must be a RichProgressBarTheme: RichProgressBarTheme(time='dim')"

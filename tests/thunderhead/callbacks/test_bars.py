@@ -88,6 +88,18 @@ def test_refresh_rate_counts_batches(refresh: int, batches: list[str]) -> None:
     assert [line.split("|")[2].split("/")[0].strip() for line in text(stream)] == batches
 
 
+@pytest.mark.parametrize(
+    ("rate", "batches"), [(1, ["1", "5", "5"]), (2, ["1", "4", "5", "5"]), (100, ["1", "2", "3", "4", "5", "5"])]
+)
+def test_refresh_rate_of_rich_counts_seconds(rate: int, batches: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(RichProgressBar, "draw", lambda self, bar: drawn.append(str(bar.done)))
+    moments = iter(range(1000))
+    bar = RichProgressBar(rate, stream=Terminal(), clock=lambda: next(moments) * 0.2)
+    trainer(bar, max_epochs=1).fit(Shown(), shuffled())
+    assert drawn == batches
+
+
 @pytest.mark.parametrize(("leave", "lines"), [(True, 2), (False, 1)])
 def test_leave_keeps_the_bar_of_each_epoch(leave: bool, lines: int) -> None:
     stream = Terminal()
