@@ -10,8 +10,9 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import torch
 
 from thunderhead.checkpoint.migration import migrate, old_classes
-from thunderhead.checkpoint.places import place_of
-from thunderhead.exceptions import MisconfigurationException
+from thunderhead.checkpoint.places import LOCAL, is_url, place_of
+from thunderhead.exceptions import MisconfigurationException, did_you_mean
+from thunderhead.trainer import arguments as args
 from thunderhead.warning import warn
 
 if TYPE_CHECKING:
@@ -31,13 +32,14 @@ def resolve(trainer: Trainer, asked: str | os.PathLike[str] | None) -> str | Non
     (OnExceptionCheckpoint): the last, if any.
 
     Raises:
+        TypeError: neither text nor a path.
         ValueError: ``"best"`` without a ModelCheckpoint, or before it saved anything; ``"hpc"`` without such a file.
         MisconfigurationException: ``"registry..."``.
     """
     if asked is None:
         wants = any(getattr(callback, "resumes_by_default", False) for callback in trainer.checkpoint_callbacks)
         return newest_last(trainer) if wants and trainer._fn == "fit" else None
-    path = os.fspath(asked)
+    path = args.path("ckpt_path", asked, "'best', 'last', 'hpc', a file or a URL")
     if path == "best":
         return _best(trainer)
     if path == "last":
@@ -110,7 +112,8 @@ def read(path: str, *, weights_only: bool | None = None, map_location: Any = "cp
             f"python -m lightning.pytorch.utilities.consolidate_checkpoint {path}, and load what that writes"
         )
     if not place.exists(path):
-        raise FileNotFoundError(f"checkpoint {path!r} does not exist")
+        raise FileNotFoundError(f"checkpoint {path!r} does not exist.{_close_to(path)}")
+    args.switch("weights_only", weights_only, optional=True)
     safe = weights_only is None or weights_only
     with place.read(path) as stream:
         _refuse_other_formats(stream, path)
@@ -125,6 +128,15 @@ def read(path: str, *, weights_only: bool | None = None, map_location: Any = "cp
             error.add_note(f"while reading checkpoint {path!r}; if the file is cut short or damaged, pass another")
             raise
     return migrate(loaded, path)
+
+
+def _close_to(path: str) -> str:
+    """The word or the file beside it that may have been meant."""
+    folder = os.path.dirname(path)
+    if is_url(path):
+        return ""
+    beside = [os.path.join(folder, entry) for entry in LOCAL.names(folder or ".") if not entry.startswith(".")]
+    return did_you_mean(path, beside if folder else ["best", "last", "hpc", *beside])
 
 
 def _refuse_other_formats(stream: IO[bytes], path: str) -> None:

@@ -125,7 +125,7 @@ class LocalFiles:
         except BaseException as error:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-            if isinstance(error, OSError) and error.filename is None:
+            if isinstance(error, OSError) and error.filename in (None, str(temporary)):
                 error.filename = str(target)  # of a write the system says what, but not where
             raise
 

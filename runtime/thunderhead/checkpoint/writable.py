@@ -45,8 +45,10 @@ class Destination:
         try:
             yield
         except OSError as error:
-            path = self.directory if error.filename is None else str(error.filename)
-            explained = in_words(error, f"{self.argument}: {self.content} cannot be written", path)
+            # What a method of the Trainer has put in words for its own argument is said for this one instead.
+            system = error.__cause__ if isinstance(error.__cause__, OSError) else error
+            path = self.directory if system.filename is None else str(system.filename)
+            explained = in_words(system, f"{self.argument}: {self.content} cannot be written", path)
             if explained is None:
                 error.add_note(f"{self.argument} decides where {self.content} go")
                 raise

@@ -197,14 +197,23 @@ def switch(name: str, value: Any, *, optional: bool = False) -> Any:
 
 
 def directory(name: str, value: Any) -> str:
-    """A path or URL as text.
+    """A directory or URL as text.
+
+    Raises:
+        TypeError: neither text nor a path.
+    """
+    return path(name, value, "a directory or URL")
+
+
+def path(name: str, value: Any, kind: str) -> str:
+    """A path as text; ``kind`` is what it must be.
 
     Raises:
         TypeError: neither text nor a path.
     """
     found = os.fspath(value) if isinstance(value, (str, os.PathLike)) else value
     if not isinstance(found, str):
-        raise TypeError(f"{name}={value!r} must be a directory or URL, as str or pathlib.Path")
+        raise TypeError(f"{name}={value!r} must be {kind}, as str or pathlib.Path")
     return found
 
 

@@ -330,6 +330,7 @@ class Trainer(Configuration, TrainerInternals):
         Raises:
             AttributeError: no module is attached.
             OSError: it could not be written; raised on every rank.
+            TypeError: ``filepath`` is no path.
         """
         run.save_checkpoint(self, filepath, bool(weights_only), storage_options)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,61 @@ def test_without_a_last_one_it_is_said_what_happens(fn: str, instead: str) -> No
 
     with pytest.warns(UserWarning, match=f"there is no last checkpoint; {instead}$"):
         getattr(trainer(), fn)(Evaluated(), numbers(1), ckpt_path="last")
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("Last", " Did you mean 'last'?"),
+        ("bets", " Did you mean 'best'?"),
+        ("kept/epoch=1.ckp", " Did you mean 'kept/epoch=1.ckpt'?"),
+        ("{home}/kept/epoch=2.ckpt", " Did you mean '{home}/kept/epoch=1.ckpt'?"),
+        ("mine.cpkt", " Did you mean 'mine.ckpt'?"),
+        ("nowhere/else.ckpt", ""),
+        ("kept/zzz", ""),
+    ],
+)
+def test_a_missing_file_and_what_was_meant(tmp_path: Path, asked: str, meant: str) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "epoch=1.ckpt").touch()
+    (tmp_path / "mine.ckpt").touch()
+    path, hint = (text.format(home=tmp_path) for text in (asked, meant))
+    said = re.escape(f"checkpoint {path!r} does not exist.{hint}")
+    with pytest.raises(FileNotFoundError, match=f"^{said}$"):
+        resumed_from(path)
+
+
+@pytest.mark.parametrize("asked", [3, True, b"a.ckpt", ["a.ckpt"]])
+def test_what_is_no_path(asked: Any) -> None:
+    said = re.escape(f"ckpt_path={asked!r} must be 'best', 'last', 'hpc', a file or a URL, as str or pathlib.Path")
+    with pytest.raises(TypeError, match=said):
+        resumed_from(asked)
+    made = trainer()
+    made.fit(Line(), numbers(1))
+    with pytest.raises(
+        TypeError, match=re.escape(f"Trainer.save_checkpoint: filepath={asked!r} must be a path or URL")
+    ):
+        made.save_checkpoint(asked)
+
+
+def test_weights_only_is_a_switch(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.ckpt", 1)
+    with pytest.raises(MisconfigurationException, match="weights_only='no' must be True or False or None"):
+        trainer().fit(Line(), numbers(1), ckpt_path=path, weights_only="no")
+
+
+@pytest.mark.parametrize(
+    ("below", "kind", "said"),
+    [
+        ("{home}/file/a.ckpt", OSError, "'{home}/file' is a file, not a directory; give another directory"),
+        ("/proc/a.ckpt", FileNotFoundError, "no file can be made in '/proc/a.ckpt' (No such file or directory); give"),
+    ],
+)
+def test_a_place_that_takes_no_file(tmp_path: Path, below: str, kind: type[Exception], said: str) -> None:
+    (tmp_path / "file").touch()
+    path = below.format(home=tmp_path)
+    made = trainer()
+    made.fit(Line(), numbers(1))
+    words = f"Trainer.save_checkpoint(filepath={path!r}) cannot write it: {said.format(home=tmp_path)}"
+    with pytest.raises(kind, match=f"^{re.escape(words)}"):
+        made.save_checkpoint(path)
