@@ -20,14 +20,12 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from thunderhead.checkpoint import content, file
-from thunderhead.checkpoint.writable import in_words
 from thunderhead.core.datamodule import LightningDataModule
 from thunderhead.core.hparams import drop_unpicklable, merged
 from thunderhead.core.module import LightningModule
@@ -42,7 +40,6 @@ from thunderhead.loops.evaluate import check_evaluation_loop
 from thunderhead.loops.job import JobControl, content_of, restore_local
 from thunderhead.loops.position import Next
 from thunderhead.rng import isolate_rng
-from thunderhead.trainer import arguments as args
 from thunderhead.trainer.assembly import attach_module_callbacks
 from thunderhead.trainer.destinations import check_destinations
 from thunderhead.trainer.failure import attempt, explain, tell
@@ -363,36 +360,3 @@ def _finish(trainer: Trainer, fn: str, status: str, end: TrainerStatus) -> None:
     trainer._sink.results = None
     trainer.state.status = end
     trainer.state.stage = trainer._stage = None
-
-
-def save_checkpoint(trainer: Trainer, filepath: str | os.PathLike[str], weights_only: bool, options: Any) -> None:
-    """Write a ``.ckpt`` file of the running moment; see ``Trainer.save_checkpoint``."""
-    if trainer._module is None:
-        raise AttributeError("the Trainer has no module, so there is nothing to save; pass one to fit first")
-    path = args.path("Trainer.save_checkpoint: filepath", filepath, "a path or URL")
-    position = trainer.fit_loop.position_for_file()
-    made = content.dump(trainer, position, weights_only=weights_only)
-    gathered = content.gather_shares(trainer, made)
-    failure: Exception | None = None
-    if trainer.is_global_zero:
-        try:
-            content.add_shares(made, gathered)
-            trainer.strategy.save_checkpoint(made, path, storage_options=options)
-        except Exception as error:  # noqa: BLE001 - raised below, once the other ranks know that they need not wait
-            failure = _in_words(error, path)
-    said = trainer.strategy.broadcast(None if failure is None else f"{type(failure).__name__}: {failure}")
-    if failure is not None:
-        raise failure
-    if said is not None:
-        raise OSError(f"rank 0 could not write {path!r}: {said}")
-
-
-def _in_words(error: Exception, path: str) -> Exception:
-    if not isinstance(error, OSError):
-        return error
-    subject = f"Trainer.save_checkpoint(filepath={path!r}) cannot write it"
-    said = in_words(error, subject, str(error.filename or path))
-    if said is None:
-        return error
-    said.__cause__ = error
-    return said

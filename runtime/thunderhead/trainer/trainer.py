@@ -38,6 +38,7 @@ from thunderhead.trainer.hook_table import HookTable
 from thunderhead.trainer.internals import TrainerInternals
 from thunderhead.trainer.placement import choose_strategy
 from thunderhead.trainer.plugins import choose_checkpoint_io, choose_layer_sync, choose_precision, read_plugins
+from thunderhead.trainer.saving import save_checkpoint
 from thunderhead.trainer.state import TrainerState
 
 
@@ -332,7 +333,7 @@ class Trainer(Configuration, TrainerInternals):
             OSError: it could not be written; raised on every rank.
             TypeError: ``filepath`` is no path.
         """
-        run.save_checkpoint(self, filepath, bool(weights_only), storage_options)
+        save_checkpoint(self, filepath, bool(weights_only), storage_options)
 
     @contextmanager
     def init_module(self, empty_init: bool | None = None) -> Iterator[None]:
