@@ -79,13 +79,20 @@ CLOSURES: Final[dict[str, str]] = {
 }
 OWN_BUFFERS: Final[dict[str, str]] = dict.fromkeys(
     (
-        "weights/*.running_*/values/*",
         "metrics/*/callback_metrics/val_loss/1",
         "metrics/*/logged_metrics/val_loss/1",
         "metrics/*/progress_bar_metrics/val_loss",
         "logged/*/metrics/val_loss",
     ),
-    "under manual optimisation every rank is evaluated with the buffers of rank 0, in Lightning with its own",
+    "every rank is evaluated with the buffers of rank 0; in Lightning with its own under manual optimisation and amid "
+    "an accumulation",
+)
+KEPT_BUFFERS: Final[dict[str, str]] = OWN_BUFFERS | {
+    "weights/*.running_*/values/*": OWN_BUFFERS["logged/*/metrics/val_loss"]
+}
+RANK_0_DECIDES: Final[dict[str, str]] = dict.fromkeys(
+    ("hooks/*", "logged/*", "files/*", "checkpoints/*/epoch=*-step=*.ckpt", "attributes/ModelCheckpoint.*"),
+    "where ranks monitor values of their own, rank 0 decides what is saved; in Lightning all of them must agree",
 )
 WIDE_INTEGERS: Final[dict[str, str]] = {"returned/0/8/dtype": "all_gather of an int gives 64 bits, in Lightning 32"}
 

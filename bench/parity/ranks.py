@@ -55,7 +55,8 @@ class _Group:
         self._ranks = []
         for rank in range(count):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, _environment(rank, count, port), side), daemon=True)
+            # No daemons: they may have loader processes. They end with the pipe.
+            process = context.Process(target=_serve, args=(theirs, _environment(rank, count, port), side))
             process.start()
             theirs.close()
             self._ranks.append((process, ours))
@@ -67,10 +68,12 @@ class _Group:
         return [_answer(connection, seconds) for _, connection in self._ranks]
 
     def end(self) -> None:
-        for process, connection in self._ranks:
+        for _, connection in self._ranks:
+            connection.close()
+        for process, _ in self._ranks:
+            process.join(5)
             process.kill()
             process.join()
-            connection.close()
 
 
 def _answer(connection: Connection[Any, Any], seconds: float) -> Record:
@@ -104,7 +107,10 @@ def _serve(connection: Connection[Any, Any], environment: dict[str, str], side: 
 
     by_name = {case.name: case for case in CASES}
     while True:
-        name, root = connection.recv()
+        try:
+            name, root = connection.recv()
+        except EOFError:  # whoever asked is gone
+            return
         connection.send(run(by_name[name], side, root, files=False))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, WeightedRandomSampler
 from torch.utils.data.distributed import DistributedSampler
 
-from bench.parity.explained import AS_MANY_BATCHES, DRAWN_ALIKE, OWN_BUFFERS, RESUMED, WIDE_INTEGERS, unpadded
+from bench.parity.explained import AS_MANY_BATCHES, DRAWN_ALIKE, KEPT_BUFFERS, RESUMED, WIDE_INTEGERS, unpadded
 from bench.parity.record import plain
 from bench.parity.scenario import Case, Session, loss_of, samples
 
@@ -31,7 +31,8 @@ def even_loaders(api: Any) -> dict[str, Any]:
     }
 
 
-def _case(name: str, trainer: Mapping[str, Any] | None = None, **more: Any) -> Case:
+def two_ranks(name: str, trainer: Mapping[str, Any] | None = None, **more: Any) -> Case:
+    """A case of two ranks by ``even_loaders``."""
     options = {"devices": RANKS, "strategy": "ddp", **(trainer or {})}
     return Case(**{"name": f"two ranks: {name}", "trainer": options, "ranks": RANKS, "loaders": even_loaders, **more})
 
@@ -270,21 +271,21 @@ _ODD_TEST = {
 }
 
 TWO_RANKS = (
-    _case("fit"),
-    _case("fit, hooks left alone", hooks=False),
-    _case("fit, validate, test, predict", steps=_evaluate),
-    _case("fit, validate, test, predict with a datamodule", steps=_evaluate, datamodule=True),
-    _case(
+    two_ranks("fit"),
+    two_ranks("fit, hooks left alone", hooks=False),
+    two_ranks("fit, validate, test, predict", steps=_evaluate),
+    two_ranks("fit, validate, test, predict with a datamodule", steps=_evaluate, datamodule=True),
+    two_ranks(
         "test and predict data of an odd length",
         loaders=_odd_test,
         methods={"test_step": _synced_test},
         steps=_evaluate,
         explained=_ODD_TEST,
     ),
-    _case("validation data of an odd length", loaders=_odd_validation, methods=SYNCED, explained=_UNPADDED),
-    _case("several validation loaders", loaders=_two_val, methods={"validation_step": _two_val_step}),
+    two_ranks("validation data of an odd length", loaders=_odd_validation, methods=SYNCED, explained=_UNPADDED),
+    two_ranks("several validation loaders", loaders=_two_val, methods={"validation_step": _two_val_step}),
     *(
-        _case(f"log {how}", {"log_every_n_steps": 2}, methods=_logging(**how))
+        two_ranks(f"log {how}", {"log_every_n_steps": 2}, methods=_logging(**how))
         for how in (
             {"on_step": True, "on_epoch": True, "sync_dist": True},
             {"on_step": True, "on_epoch": True},
@@ -294,55 +295,55 @@ TWO_RANKS = (
             {"on_epoch": True, "rank_zero_only": True},
         )
     ),
-    _case("log at an epoch's end", methods=_epoch_hooks()),
-    _case(
+    two_ranks("log at an epoch's end", methods=_epoch_hooks()),
+    two_ranks(
         "torchmetrics",
         {"log_every_n_steps": 2},
         methods={"begin": _metric_begin, "training_step": _metric_step, "validation_step": _metric_val},
     ),
-    _case(
+    two_ranks(
         "reduce, gather, broadcast",
         methods={"on_train_epoch_end": _exchange},
         steps=_exchanging,
         explained=WIDE_INTEGERS,
     ),
-    _case("iterable dataset, cut by rank", loaders=_parts),
-    _case("a weighted sampler, drawn from the global state", loaders=_weighted_globally, explained=DRAWN_ALIKE),
-    _case("without a distributed sampler", {"use_distributed_sampler": False}),
-    _case("samplers of its own", loaders=_own_sampler),
-    _case("data in order, drop_last", loaders=_in_order),
-    _case("a weighted sampler", loaders=_weighted),
-    _case("seed_everything", steps=_seeded),
-    _case("overfit 2 batches", {"overfit_batches": 2}),
-    _case("limits, validation every 2 batches", {"limit_train_batches": 3, "val_check_interval": 2}),
-    _case("accumulate 3, clip norm", {"accumulate_grad_batches": 3, "gradient_clip_val": 0.1}),
-    _case("max_steps", {"max_steps": 5, "max_epochs": -1}),
-    _case("precision bf16-mixed", {"precision": "bf16-mixed"}),
-    _case("unused parameters", {"strategy": "ddp_find_unused_parameters_true"}),
-    _case(
-        "manual optimisation", methods={"begin": _begin_manual, "training_step": _manual_step}, explained=OWN_BUFFERS
+    two_ranks("iterable dataset, cut by rank", loaders=_parts),
+    two_ranks("a weighted sampler, drawn from the global state", loaders=_weighted_globally, explained=DRAWN_ALIKE),
+    two_ranks("without a distributed sampler", {"use_distributed_sampler": False}),
+    two_ranks("samplers of its own", loaders=_own_sampler),
+    two_ranks("data in order, drop_last", loaders=_in_order),
+    two_ranks("a weighted sampler", loaders=_weighted),
+    two_ranks("seed_everything", steps=_seeded),
+    two_ranks("overfit 2 batches", {"overfit_batches": 2}),
+    two_ranks("limits, validation every 2 batches", {"limit_train_batches": 3, "val_check_interval": 2}),
+    two_ranks("accumulate 3, clip norm", {"accumulate_grad_batches": 3, "gradient_clip_val": 0.1}),
+    two_ranks("max_steps", {"max_steps": 5, "max_epochs": -1}),
+    two_ranks("precision bf16-mixed", {"precision": "bf16-mixed"}),
+    two_ranks("unused parameters", {"strategy": "ddp_find_unused_parameters_true"}),
+    two_ranks(
+        "manual optimisation", methods={"begin": _begin_manual, "training_step": _manual_step}, explained=KEPT_BUFFERS
     ),
-    _case("plateau of a reduced metric", methods={**SYNCED, "configure_optimizers": _plateau}),
-    _case("OneCycle over estimated_stepping_batches", methods={"configure_optimizers": _one_cycle}),
-    _case(
+    two_ranks("plateau of a reduced metric", methods={**SYNCED, "configure_optimizers": _plateau}),
+    two_ranks("OneCycle over estimated_stepping_batches", methods={"configure_optimizers": _one_cycle}),
+    two_ranks(
         "EarlyStopping of a reduced metric",
         {"max_epochs": 4},
         methods=SYNCED,
         callbacks=lambda api: [api.callbacks.EarlyStopping("val_loss", patience=0, min_delta=10.0)],
     ),
-    _case(
+    two_ranks(
         "EarlyStopping, one rank would stop",
         {"max_epochs": 4},
         methods=_per_rank((3.0, 3.0), (2.0, 4.0), (1.0, 1.0)),
         callbacks=lambda api: [api.callbacks.EarlyStopping("val_loss", patience=1)],
     ),
-    _case(
+    two_ranks(
         "ModelCheckpoint of a reduced metric, top 2, last",
         {"max_epochs": 4},
         methods=SYNCED,
         callbacks=lambda api: [api.callbacks.ModelCheckpoint(monitor="val_loss", save_top_k=2, save_last=True)],
     ),
-    _case("resumed after an epoch", steps=_resume, explained=RESUMED),
-    _case("training_step returns None", methods={"training_step": _none_step}),
-    _case("an exception", methods={"on_train_epoch_end": _raises}),
+    two_ranks("resumed after an epoch", steps=_resume, explained=RESUMED),
+    two_ranks("training_step returns None", methods={"training_step": _none_step}),
+    two_ranks("an exception", methods={"on_train_epoch_end": _raises}),
 )
