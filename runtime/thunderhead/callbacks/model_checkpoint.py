@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import proxy
 
@@ -18,7 +19,7 @@ from thunderhead.callbacks.checkpoint_arguments import how_many, last_kind, metr
 from thunderhead.callbacks.checkpoint_names import CheckpointNames
 from thunderhead.callbacks.checkpoint_plan import Best, Plan, planned
 from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation, decide
-from thunderhead.checkpoint.alone import write_alone
+from thunderhead.checkpoint.alone import ended_together, write_ended
 from thunderhead.checkpoint.places import is_url, lies_in, normal, place_of, same
 from thunderhead.checkpoint.writable import Destination
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
@@ -185,12 +186,14 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
             return
         # No collective, hence rank 0 alone: the ranks that are well may never come, and wait elsewhere.
         self._last_global_step_saved = trainer.global_step
-        if trainer.is_global_zero:
+        together = ended_together(trainer, exception)
+        if together or trainer.is_global_zero:
+            write = partial(write_ended, trainer, together=together, weights_only=self.save_weights_only)
             candidates = self._candidates(trainer)
             path = self.format_checkpoint_name(candidates)
-            self._save(trainer, path, alone=True)
+            self._save(trainer, path, write)
             if self.save_last:
-                self._save_last(trainer, self._last_path(candidates), alone=True)
+                self._save_last(trainer, self._last_path(candidates), write)
             say(f"{type(exception).__name__}: saved {path}")
 
     def _is_off(self, trainer: Trainer) -> bool:
@@ -299,10 +302,10 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
     def _better(self, one: Tensor, other: Tensor) -> bool:
         return bool(one < other) if self.mode == "min" else bool(one > other)
 
-    def _save(self, trainer: Trainer, path: str, *, alone: bool = False) -> None:
+    def _save(self, trainer: Trainer, path: str, write: Callable[[str], None] | None = None) -> None:
         with self._directory(trainer).naming():
-            if alone:
-                write_alone(trainer, path, weights_only=self.save_weights_only)
+            if write is not None:
+                write(path)
             else:
                 trainer.save_checkpoint(path, self.save_weights_only)
         self._last_global_step_saved = trainer.global_step
@@ -311,14 +314,14 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
             for logger in trainer.loggers:
                 logger.after_save_checkpoint(proxy(self))
 
-    def _save_last(self, trainer: Trainer, path: str, *, alone: bool = False) -> None:
+    def _save_last(self, trainer: Trainer, path: str, write: Callable[[str], None] | None = None) -> None:
         previous, self.last_model_path = self.last_model_path, path
         if self._links(path) and self._last_checkpoint_saved:
             with self._directory(trainer).naming():
                 trainer.strategy.link_checkpoint(self._last_checkpoint_saved, path)
         else:
             newest = self._last_checkpoint_saved
-            self._save(trainer, path, alone=alone)
+            self._save(trainer, path, write)
             self._last_checkpoint_saved = newest or path
         if previous and self._may_remove(trainer, previous, path) and trainer.is_global_zero:
             trainer.strategy.remove_checkpoint(previous)

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from thunderhead.callbacks.callback import Checkpoint
-from thunderhead.checkpoint.alone import write_alone
+from thunderhead.checkpoint.alone import ended_together, write_ended
 from thunderhead.checkpoint.places import place_of
 from thunderhead.checkpoint.writable import Destination
 from thunderhead.exceptions import MisconfigurationException
@@ -22,8 +22,9 @@ class OnExceptionCheckpoint(Checkpoint):
     """Saves when training ends with an exception, and deletes that file once a fit has ended well.
 
     With it, ``fit(ckpt_path=None)`` means ``"last"``: the next start goes on from the file. It is written by rank 0
-    alone and without a collective, since the other ranks may never come; a run that fails before its first batch leaves
-    the file of an earlier failure as it is.
+    alone and without a collective, since the other ranks may never come. After SIGTERM, which ends all of them at the
+    same step, it holds every rank's share. A run that fails before its first batch leaves the file of an earlier
+    failure as it is.
 
     Args:
         dirpath: directory or URL.
@@ -62,9 +63,10 @@ class OnExceptionCheckpoint(Checkpoint):
         if not self._training:
             return
         self._training = False
-        if trainer.is_global_zero:
+        together = ended_together(trainer, exception)
+        if together or trainer.is_global_zero:
             with self._destination(trainer).naming():
-                write_alone(trainer, self.ckpt_path)
+                write_ended(trainer, self.ckpt_path, together=together)
             say(f"{type(exception).__name__}: saved {self.ckpt_path}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -171,11 +171,11 @@ def _sizes(groups: list[dict[str, Any]]) -> list[int]:
     return [len(group["params"]) for group in groups]
 
 
-def gather_shares(trainer: Trainer, content: dict[str, Any]) -> list[Any]:
-    """What belongs to each rank, on rank 0, for ``add_shares``; called by all, see ``checkpoint.shares``."""
+def gather_shares(trainer: Trainer, content: dict[str, Any], *, ending: bool = False) -> list[Any]:
+    """What belongs to each rank, on rank 0, for ``add_shares``; called by all, see ``checkpoint.shares.gather``."""
     if OWN_KEY not in content or trainer.world_size == 1:
         return []
-    return shares.gather(trainer, content, content[OWN_KEY])
+    return shares.gather(trainer, content, content[OWN_KEY], ending=ending)
 
 
 def add_shares(content: dict[str, Any], gathered: list[Any]) -> None:

@@ -33,6 +33,8 @@ from thunderhead.warning import say
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
 
+# Ranks that stop together come within a batch of each other; whoever sent SIGTERM sends SIGKILL half a minute later.
+_LONGEST_WAIT_S: Final = 10.0
 _APART: Final = ("random", "metrics", "validation_data")
 
 
@@ -46,17 +48,25 @@ def share_of(trainer: Trainer, position: Position) -> dict[str, Any]:
     if position.next is not Next.EPOCH:
         share["validation_data"] = trainer._validation_data_state()
         share["metrics"] = trainer._metrics.state_dict()
-        share["random"] = capture_rng()
+        # A validation that was interrupted is run again, from where it began.
+        began_with = trainer._validation.began_with if position.next is Next.VALIDATE else None
+        share["random"] = began_with if began_with is not None else capture_rng()
     return share
 
 
-def gather(trainer: Trainer, content: Mapping[str, Any], own: Mapping[str, Any]) -> list[bytes | str]:
+def gather(
+    trainer: Trainer, content: Mapping[str, Any], own: Mapping[str, Any], *, ending: bool = False
+) -> list[bytes | str]:
     """The shares of all ranks on rank 0, packed: one gather, for which every rank must come here.
 
     Args:
         trainer: whose state.
         content: of this rank's file.
         own: its part of ours.
+        ending: all ranks end the run here, but one may be killed before it comes: no collective, and a short wait.
+
+    Raises:
+        RuntimeError: a rank did not come, on rank 0.
     """
     given: dict[str, Any] = {name: value for name, value in own.items() if name not in ("position", "world_size")}
     states = content["callbacks"]
@@ -64,7 +74,10 @@ def gather(trainer: Trainer, content: Mapping[str, Any], own: Mapping[str, Any])
     # Outside of a fit nothing says which buffers ranks share, and all of them are alike or will be.
     wrapped = trainer.strategy.model is not None
     given["buffers"] = trainer.strategy.local_buffers(trainer.lightning_module) if wrapped else {}
-    return trainer.strategy.gather_on_first(_packed(given))
+    packed = _packed(given)
+    if ending:
+        return trainer.strategy.leave_with_first(packed, _LONGEST_WAIT_S)
+    return trainer.strategy.gather_on_first(packed)
 
 
 def add_others(own: dict[str, Any], gathered: list[bytes | str]) -> None:

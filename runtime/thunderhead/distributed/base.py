@@ -162,6 +162,14 @@ class Strategy:
         """What each rank has, in order of rank, on rank 0; nothing on the others."""
         return [obj]
 
+    def leave_with_first(self, obj: Any, seconds: float) -> list[Any]:
+        """As ``gather_on_first``, for ranks that end: over the store, and rank 0 waits so long at most.
+
+        Raises:
+            RuntimeError: a rank did not come, on rank 0.
+        """
+        return [obj]
+
     def sync_buffers(self, module: nn.Module) -> None:
         """Give all ranks the buffers of rank 0, if that is what training does."""
 

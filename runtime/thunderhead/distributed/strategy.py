@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import pickle
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from thunderhead.core.module import LightningModule
 
 _waits = itertools.count()
+_endings = itertools.count()
 
 __all__ = ["DDPStrategy", "DataParallelStep", "SingleDeviceStrategy", "Strategy", "freeze_buckets"]
 
@@ -259,6 +261,18 @@ class DDPStrategy(Strategy):
         found: list[Any] | None = [None] * self.world_size if self.is_global_zero else None
         dist.gather_object(obj, found)
         return found or []
+
+    def leave_with_first(self, obj: Any, seconds: float) -> list[Any]:
+        # A rank that was killed meanwhile would let a collective wait for its time limit, in which all are killed.
+        store = dist.distributed_c10d._get_default_store()
+        # Counted over all strategies of this process: what an earlier run left is still in the store.
+        number = next(_endings)
+        keys = [f"thunderhead/ended/{number}/{rank}" for rank in range(self.world_size)]
+        store.set(keys[self.global_rank], pickle.dumps(obj))  # type: ignore[arg-type]  # bytes are taken as well
+        if not self.is_global_zero:
+            return []
+        store.wait(keys, timedelta(seconds=seconds))
+        return [pickle.loads(store.get(key)) for key in keys]
 
     def sync_buffers(self, module: nn.Module) -> None:
         if isinstance(self.model, DataParallelStep) and self.model.broadcast_buffers:

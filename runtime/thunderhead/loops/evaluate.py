@@ -25,6 +25,7 @@ from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loops.own_iteration import DataloaderIter
 from thunderhead.loops.signature import check_dataloader_idx, refuse_removed, takes, wants_iterator
 from thunderhead.results.store import Results
+from thunderhead.rng import capture_rng
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.trainer.state import RunningStage
 
@@ -43,6 +44,7 @@ class EvaluationLoop:
         has_run: whether it has run outside of a sanity check in this entry point.
         batches: batches of the newest run.
         batches_in_epoch: batches of all runs of the running training epoch.
+        began_with: random state before the run within fit that goes on, or that an exception ended.
     """
 
     def __init__(self, trainer: Trainer, kind: str) -> None:
@@ -53,6 +55,7 @@ class EvaluationLoop:
         self.possible = False
         self.has_run = False
         self.batches = self.batches_in_epoch = 0
+        self.began_with: dict[str, Any] | None = None
         self._seen: list[int] = []
         self._ended_at = time.monotonic()
         self.predictions: list[list[Any]] = []
@@ -84,6 +87,13 @@ class EvaluationLoop:
         Returns:
             Metrics per loader, by name.
         """
+        sanity = sanity_batches is not None
+        self.began_with = capture_rng() if self._trainer._fn == "fit" and not sanity else None
+        found = self._evaluate(sanity_batches)
+        self.began_with = None
+        return found
+
+    def _evaluate(self, sanity_batches: float | None) -> list[dict[str, float]]:
         t = self._trainer
         data = t._load_evaluation_data(self)
         sanity = sanity_batches is not None
@@ -175,7 +185,7 @@ class EvaluationLoop:
         while done < limit:
             if control is not None:
                 control.in_evaluation(t._position, index, done)
-            elif t._sigterm:
+            elif t._sigterm and not (t._fn == "fit" and t.fit_loop.accumulating):
                 t.fit_loop.end_by_sigterm()
             batch = next(iterator, _END)
             if batch is _END:

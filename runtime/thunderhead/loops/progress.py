@@ -64,6 +64,12 @@ class Progress:
         return self._trainer._position.batch
 
     @property
+    def accumulating(self) -> bool:
+        """Inside a window of batches whose gradients are added up: no checkpoint holds those."""
+        t = self._trainer
+        return t._position.batch % t.accumulate_grad_batches != 0 and not self.is_last_batch
+
+    @property
     def samples(self) -> int:
         """Samples this rank has trained on in the whole run; those of loaders that do not tell are missing."""
         p = self._trainer._position
@@ -83,6 +89,15 @@ class Progress:
             due = self.validation_follows
             return replace(p, next=Next.VALIDATE if due else Next.BATCH, log_step=p.log_step + (0 if due else 1))
         return replace(p)
+
+    def position_at_end(self) -> Position:
+        """Where a run goes on that resumes from a file of the exception that ended this one.
+
+        A validation that did not come to its end is run again.
+        """
+        p = self._trainer._position
+        interrupted = p.next is Next.VALIDATE and self._trainer._validation.began_with is not None
+        return replace(p) if interrupted else self.position_for_file()
 
     def _nothing_to_train(self) -> bool:
         t = self._trainer
@@ -147,7 +162,7 @@ class Progress:
 
     def _epoch_done(self) -> bool:
         t, p = self._trainer, self._trainer._position
-        if t._sigterm and t._control is None:
+        if t._sigterm and t._control is None and not self.accumulating:
             self.end_by_sigterm()
         if self.is_last_batch or self._skip_epoch or (t.max_steps != -1 and p.step >= t.max_steps):
             return True

@@ -234,7 +234,7 @@ def _attach(
     trainer._resumed_rng = trainer._resume_validation_data = None
     if fn == "fit":
         trainer.fit_loop.data = None
-        trainer._validation.data = None
+        trainer._validation.data = trainer._validation.began_with = None
         has_step = is_overridden("validation_step", module)
         has_loader = _has_loader(trainer, "val")
         if has_loader and not has_step:

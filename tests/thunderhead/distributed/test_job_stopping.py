@@ -5,10 +5,7 @@ Agreement, exchange and checkpoint store are the real ones; only the process tha
 
 from __future__ import annotations
 
-import hashlib
-import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +18,7 @@ from torch.distributed import PrefixStore, TCPStore
 from trainer_logging import Records
 from trainer_models import QUIET, Net, Noisy, bits, in_order, regression, shuffled
 from trainer_ranks import run_ranks
+from trainer_stops import Events, flat
 
 import thunderhead as th
 from thunderhead import job
@@ -34,46 +32,6 @@ from thunderhead_api.messages import FrozenJob
 # Six batches per rank and epoch in windows of four, validated after the third and the last; three validation batches
 # on rank 0, two on rank 1.
 EPOCHS, WINDOW, STEPS = 2, 4, 4
-Seen = list[tuple[int, int, str, str]]
-
-
-class Events(th.Callback):
-    """Every training batch with its loss, and the moments at which somebody may be asked to stop.
-
-    Args:
-        moment: the one at which this rank waits until the ranks have begun to agree.
-        terminate: whether SIGTERM comes to this process then.
-        link: whose agreement that is.
-    """
-
-    def __init__(self, moment: str, terminate: bool, link: AgentLink) -> None:
-        self.batches: Seen = []
-        self._moment, self._terminate, self._link = moment, terminate, link
-
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        self._at(f"epoch {trainer.current_epoch} begins")
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        content = hashlib.sha256(batch[0].numpy().tobytes()).hexdigest()
-        self.batches.append((trainer.current_epoch, batch_idx, content, float(outputs["loss"]).hex()))
-        self._at(f"batch {trainer.current_epoch}.{batch_idx}")
-
-    def on_validation_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
-        where = "sanity" if trainer.sanity_checking else f"validation after {trainer.global_step}"
-        self._at(f"{where}.{rest[2]}")
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        self._at(f"epoch {trainer.current_epoch} ends")
-
-    def _at(self, moment: str) -> None:
-        if moment != self._moment:
-            return
-        if self._terminate:
-            os.kill(os.getpid(), signal.SIGTERM)
-        until = time.monotonic() + 60
-        while self._link.stop.limit == NEVER:
-            assert time.monotonic() < until, f"nobody agreed on anything at {moment}"
-            time.sleep(0.001)
 
 
 @contextmanager
@@ -126,7 +84,11 @@ def train(rank: int, attempt: int, directory: Path, moment: str, terminate: bool
     with agent_link(rank, attempt, directory) as link:
         job.attach(link)
         th.seed_everything(3, verbose=False)
-        module, events, records = Net(), Events(moment, terminate, link), Records()
+        module, events, records = (
+            Net(),
+            Events(moment, lambda _: link.stop.limit != NEVER, terminate=terminate),
+            Records(),
+        )
         torch.manual_seed(100 + rank)
         arguments = {"accumulate_grad_batches": WINDOW, "val_check_interval": 3, "log_every_n_steps": 1}
         trainer = th.Trainer(**{**QUIET, "logger": [records]}, max_epochs=EPOCHS, **arguments, callbacks=[events])
@@ -143,18 +105,10 @@ def train(rank: int, attempt: int, directory: Path, moment: str, terminate: bool
             "batches": events.batches,
             "records": records.seen,
             "weights": bits(module),
-            "optimizer": _flat(trainer.optimizers[0].state_dict()),
+            "optimizer": flat(trainer.optimizers[0].state_dict()),
             "metrics": {name: value.item() for name, value in trainer.callback_metrics.items()},
             "random": torch.get_rng_state().numpy().tobytes(),
         }
-
-
-def _flat(tree: Any) -> Any:
-    if isinstance(tree, torch.Tensor):
-        return tree.numpy().tobytes()
-    if isinstance(tree, dict):
-        return {key: _flat(value) for key, value in tree.items()}
-    return [_flat(value) for value in tree] if isinstance(tree, list) else tree
 
 
 # At which moment it comes; the step that all commit, None for a run that has no step left to stop after.
