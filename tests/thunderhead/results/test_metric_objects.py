@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -198,3 +199,17 @@ def test_a_restored_state_comes_to_the_metrics_device(make: Any) -> None:
     flat = [tensor for state in states for tensor in (state if isinstance(state, list) else [state])]
     assert flat
     assert {tensor.device.type for tensor in flat} == {"meta"}
+
+
+def test_who_a_restored_value_is_reduced_with_is_for_the_new_run_to_say() -> None:
+    """A process group is no plain data, and the ranks may be others; how values add up must be as it was."""
+    levels = {"on_step": False, "on_epoch": True, "prog_bar": False, "logger": True, "enable_graph": False}
+    others = {"rank_zero_only": False, "dataloader_idx": None, "add_dataloader_idx": True, "metric_attribute": None}
+    saved, restored = Results(training=True), Results(training=True)
+    spec = LogSpec(reduction="mean", sync_dist=True, group=object(), **levels, **others)
+    saved.register("training_step", "value", spec).add(3.0, 2)
+    restored.load_state_dict(saved.state_dict(), {})
+    with pytest.raises(MisconfigurationException, match="reduction: 'mean' then 'sum'"):
+        restored.register("training_step", "value", replace(spec, reduction="sum"))
+    again = restored.register("training_step", "value", spec)
+    assert (again.spec, again.state()) == (spec, (6.0, 2))
