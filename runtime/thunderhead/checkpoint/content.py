@@ -155,9 +155,7 @@ def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
     try:
         optimizer.load_state_dict(state)
     except ValueError as error:
-        saved, present = (
-            [len(group["params"]) for group in of] for of in (state["param_groups"], optimizer.param_groups)
-        )
+        saved, present = _sizes(state["param_groups"]), _sizes(optimizer.param_groups)
         if saved == present:
             raise
         raise MisconfigurationException(

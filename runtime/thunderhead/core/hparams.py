@@ -8,18 +8,13 @@ import inspect
 import pickle
 import types
 from argparse import Namespace
-from collections.abc import Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 import torch
 
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.warning import warn
-
-# Set while an object is made from a job file or a checkpoint: these are the arguments, whatever the frames say.
-_given: ContextVar[dict[str, Any] | None] = ContextVar("given_hyperparameters", default=None)
 
 
 class AttributeDict(dict[str, Any]):
@@ -100,9 +95,6 @@ class HyperparametersMixin:
         self._hparams_initial = _deep_copy(self._hparams)
 
     def _constructor_arguments(self, frame: types.FrameType) -> dict[str, Any]:
-        given = _given.get()
-        if given is not None:
-            return dict(given)
         if dataclasses.is_dataclass(self):
             names = {field.name for field in dataclasses.fields(self) if field.init}
             return {name: getattr(self, name) for name in names if hasattr(self, name)}
@@ -126,16 +118,6 @@ class HyperparametersMixin:
     def hparams_initial(self) -> Any:
         """A deep copy of the hyperparameters as they were when saved."""
         return _deep_copy(self.__dict__["_hparams_initial"]) if "_hparams_initial" in self.__dict__ else AttributeDict()
-
-
-@contextmanager
-def given_hyperparameters(arguments: dict[str, Any]) -> Iterator[None]:
-    """Objects made inside take ``arguments`` as their hyperparameters instead of looking at frames."""
-    token = _given.set(arguments)
-    try:
-        yield
-    finally:
-        _given.reset(token)
 
 
 def drop_unpicklable(owner: HyperparametersMixin) -> None:
