@@ -37,7 +37,7 @@ class Workload:
 
 
 NULL = Workload("null model", null=True)
-TINY = Workload("tiny MLP", width=64, batch_size=64)
+TINY = Workload("tiny MLP", width=32, depth=2)
 LARGER = Workload("step of 5 ms and more", width=512, depth=5, batch_size=64)
 
 
