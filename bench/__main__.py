@@ -59,10 +59,17 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"benchmarks:\n{described}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*BENCHMARKS, "trainer"], help="default: trainer")
+    # Not by choices=: argparse of Python 3.11 compares an empty list with them too.
+    parser.add_argument("names", nargs="*", metavar="NAME", type=_known, help="default: trainer")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a figure")
     parser.add_argument("--out", type=Path, help="folder for the JSON and the table (bench/results for all of them)")
     return parser
+
+
+def _known(name: str) -> str:
+    if name not in (*BENCHMARKS, "trainer"):
+        raise argparse.ArgumentTypeError(f"{name!r} is none of trainer, {', '.join(BENCHMARKS)}")
+    return name
 
 
 def _machine(load: list[float], *, quick: bool) -> dict[str, object]:

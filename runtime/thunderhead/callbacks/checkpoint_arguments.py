@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from thunderhead.callbacks.checkpoint_policy import Triggers
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
-from thunderhead.trainer.arguments import duration, whole_number
+from thunderhead.trainer.arguments import duration, switch, whole_number
 
 # A field of a file's name: its metric, and a format behind a colon.
 FIELD: Final = re.compile(r"\{([^{}:]*)(:[^{}]*)?\}")
@@ -78,12 +78,12 @@ def last_kind(value: Any) -> Any:
     Raises:
         MisconfigurationException: anything else.
     """
-    if value is None or value == "link" or (isinstance(value, int) and value in (0, 1)):
-        return bool(value) if isinstance(value, int) else value
-    hint = did_you_mean(value, ["link"]) if isinstance(value, str) else ""
-    raise MisconfigurationException(
-        f"ModelCheckpoint: save_last={value!r} is none of True, False, None and 'link'.{hint}"
-    )
+    if isinstance(value, str) and value != "link":
+        raise MisconfigurationException(
+            f"ModelCheckpoint: save_last={value!r} is none of True, False, None and 'link'."
+            f"{did_you_mean(value, ['link'])}"
+        )
+    return value if isinstance(value, str) else switch("ModelCheckpoint: save_last", value, optional=True)
 
 
 def triggers_of(steps: Any, epochs: Any, interval: Any) -> tuple[Triggers, timedelta | None]:

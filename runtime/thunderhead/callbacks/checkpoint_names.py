@@ -103,7 +103,8 @@ class CheckpointNames:
             argument = getattr(logger, "_decided_by", None) or f"{type(logger).__name__}(save_dir={save_dir!r})"
         else:
             argument = trainer._root_argument
-        return Destination(self.dirpath or save_dir or trainer.default_root_dir, argument, "checkpoints")
+        # Loggers of others may say it as a Path.
+        return Destination(os.fspath(self.dirpath or save_dir or trainer.default_root_dir), argument, "checkpoints")
 
     def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
         directory = self._resolve_directory(trainer)

@@ -78,7 +78,8 @@ class EarlyStopping(Callback):
             raise MisconfigurationException(f"EarlyStopping: monitor={monitor!r} must be the name of a logged metric")
         self.monitor = monitor
         self.min_delta = abs(real_number("EarlyStopping: min_delta", min_delta))
-        self.patience = whole_number("EarlyStopping: patience", patience, least=0)
+        endless = patience == math.inf  # watches, for another threshold, without losing patience
+        self.patience = patience if endless else whole_number("EarlyStopping: patience", patience, least=0)
         self.verbose = switch("EarlyStopping: verbose", verbose)
         self.mode = mode
         self.strict = switch("EarlyStopping: strict", strict)

@@ -18,9 +18,9 @@ from thunderhead.warning import warn
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
 
-# How files begin that torch.save writes: a zip archive, and before torch 1.6 a pickled magic number.
+# How files begin that torch.save writes: a zip archive; before torch 1.6 a magic number, pickled by some protocol.
 _ARCHIVE_HEAD: Final = b"PK\x03\x04"
-_LEGACY_HEAD: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_LEGACY_MAGIC: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _HPC = re.compile(r"hpc_ckpt_(\d+)\.ckpt")
 
 
@@ -145,9 +145,9 @@ def _refuse_other_formats(stream: IO[bytes], path: str) -> None:
     Raises:
         MisconfigurationException: it is none.
     """
-    head = stream.read(len(_LEGACY_HEAD))
+    head = stream.read(32)
     stream.seek(0)
-    if head.startswith(_ARCHIVE_HEAD) or head == _LEGACY_HEAD:
+    if head.startswith(_ARCHIVE_HEAD) or _LEGACY_MAGIC in head:
         return
     what = "it is empty" if not head else f"torch.save wrote none that begins with {head[:8]!r}"
     raise MisconfigurationException(

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from thunderhead.checkpoint.staging import detached
 from thunderhead.loops.position import Next, Position
-from thunderhead.results.merging import merged
+from thunderhead.results.merging import apart, merged
 from thunderhead.rng import capture_rng
 from thunderhead.warning import say
 
@@ -113,7 +113,8 @@ def of_this_rank(
     common = {name: value for name, value in own.items() if name not in _APART}
     parts = [own.get("results", []), *(share["results"] for share in others or ())]
     # Given to one rank, so that they count once in what is reduced over ranks.
-    common["results"] = merged(parts, metrics) if rank == 0 else []
+    whole = merged(parts, metrics)
+    common["results"] = whole if rank == 0 else apart(whole, metrics)
     say(_told(own, trainer.world_size))
     return content, common
 

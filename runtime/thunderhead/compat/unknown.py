@@ -31,6 +31,8 @@ def unknown_name(package: str, name: str, known: Iterable[str]) -> Exception:
 
 def instead(package: str, name: str, known: Iterable[str]) -> str:
     """What follows "has no name": why a name of Lightning's is lacking or where it is, else the closest known one."""
+    if name.startswith("__"):
+        return ""  # what Python and tools ask every object for; nobody misspelt it
     ours = package.partition(".")[0] == "thunderhead"
     if ours and any(name in found for found in names.MODULES.values()):
         home = names.home(package.replace("thunderhead", "lightning.pytorch", 1), name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, SupportsIndex
 
 from thunderhead.checkpoint.places import place_of
 from thunderhead.checkpoint.writable import Destination
@@ -96,11 +97,13 @@ def given_version(name: str, value: Any) -> int | str | None:
     Raises:
         MisconfigurationException: anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, int | str | None) or (isinstance(value, int) and value < 0):
+    if value is None or isinstance(value, (str, os.PathLike)):
+        return None if value is None else os.fspath(value)
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < 0:
         raise MisconfigurationException(
             f"{name}={value!r} must be a number from 0 or the name of a directory; None takes the next free number"
         )
-    return value
+    return operator.index(value)
 
 
 def next_version(root: str) -> int:

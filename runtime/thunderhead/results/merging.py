@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -47,3 +48,31 @@ def _merged_metric(saved: list[dict[str, Any]], reductions: Mapping[str, Any]) -
         else:
             states[name] = reduce(torch.stack(values))
     return {**saved[0], "states": states, "update_count": sum(each["update_count"] for each in saved)}
+
+
+def apart(entries: Sequence[dict[str, Any]], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What all other ranks hold beside the one that got ``entries``, so that reducing them again changes nothing.
+
+    That is nothing, but for states that are reduced to their mean: each rank must have those.
+
+    Args:
+        entries: as ``merged`` returns them.
+        metrics: as there.
+    """
+    found = []
+    for entry in entries:
+        reductions = {} if entry["metric"] is None else metrics[entry["spec"]["metric_attribute"]]._reductions
+        if any(map(_is_mean, reductions.values())):
+            defaults = metrics[entry["spec"]["metric_attribute"]]._defaults
+            saved = entry["metric"]["states"]
+            states = {
+                name: saved[name] if _is_mean(reduce) else deepcopy(defaults[name])
+                for name, reduce in reductions.items()
+            }
+            found.append({**entry, "metric": {**entry["metric"], "states": states}})
+    return found
+
+
+def _is_mean(reduce: Any) -> bool:
+    # torchmetrics' function, which is not imported for its name.
+    return getattr(reduce, "__name__", "") == "dim_zero_mean"

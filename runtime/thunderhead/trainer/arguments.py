@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import operator
 import os
 import re
 from ast import literal_eval
@@ -164,9 +165,22 @@ def whole_number(name: str, value: Any, *, least: int, optional: bool = False) -
     """
     if value is None and optional:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    number = _index(value)
+    if number is None or number < least:
         raise MisconfigurationException(f"{name}={value!r} must be an integer of at least {least}")
-    return value
+    return number
+
+
+def _index(value: Any) -> int | None:
+    """The integer that ``value`` is, as NumPy's, a tensor's and 1e3 are too; Python's, which a file can hold."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 def real_number(name: str, value: Any, *, least: float = -math.inf, optional: bool = False) -> Any:
@@ -177,21 +191,29 @@ def real_number(name: str, value: Any, *, least: float = -math.inf, optional: bo
     """
     if value is None and optional:
         return None
-    if isinstance(value, bool) or not isinstance(value, SupportsFloat) or not float(value) >= least:
+    if isinstance(value, bool) or not _is_at_least(value, least):
         rule = "a number" if math.isinf(least) else f"a number of at least {least:g}"
         raise MisconfigurationException(f"{name}={value!r} must be {rule}{' or None' if optional else ''}")
     return value
 
 
+def _is_at_least(value: Any, least: float) -> bool:
+    try:
+        return isinstance(value, SupportsFloat) and float(value) >= least
+    except (TypeError, ValueError, RuntimeError):  # arrays and tensors of several numbers
+        return False
+
+
 def switch(name: str, value: Any, *, optional: bool = False) -> Any:
-    """True or False (or None); 1 and 0, as the environment may have them, mean the same.
+    """True or False (or None); 1 and 0, as the environment may have them, mean the same, and so do NumPy's.
 
     Raises:
         MisconfigurationException: anything else.
     """
     if value is None and optional:
         return None
-    if not isinstance(value, int) or value not in (0, 1):
+    # NumPy's bool is no int.
+    if not (isinstance(value, int) or type(value).__name__ in ("bool", "bool_")) or value not in (0, 1):
         raise MisconfigurationException(f"{name}={value!r} must be True or False{' or None' if optional else ''}")
     return bool(value)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thunderhead.checkpoint.writable import Destination
+from thunderhead.loggers.logger import Logger
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -24,8 +25,8 @@ def check_destinations(trainer: Trainer, fn: str) -> None:
 
 def destinations(trainer: Trainer, fn: str) -> list[Destination]:
     """Directories that loggers and, in a fit, callbacks that save will write in; each once."""
-    # Not by their class: loggers of Lightning and of others work as they are, and say nothing of their files.
-    asked = [ask() for logger in trainer.loggers if (ask := getattr(logger, "_destination", None)) is not None]
+    # Loggers of Lightning and of others work as they are, and say nothing of their files.
+    asked = [logger._destination() for logger in trainer.loggers if isinstance(logger, Logger)]
     if fn == "fit":
         asked += [callback._destination(trainer) for callback in trainer.checkpoint_callbacks]
     return list({one.directory: one for one in asked if one is not None}.values())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Iterator
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Final
 
 from thunderhead.callbacks.callback import Callback
@@ -54,20 +55,38 @@ def warn_of_uncalled(trainer: Trainer) -> None:
 def uncalled(kind: type) -> Iterator[str]:
     """What to say of each method of ``kind`` that looks like a hook and is none.
 
-    Strict: only methods of classes that derive from ours, and none that these classes name in their own code.
+    Strict: only methods of classes that derive from ours, and none that any of its classes names in its own code,
+    mixins included.
     """
-    base = next(base for base in _KINDS if issubclass(kind, base))
+    bases = [base for base in _KINDS if issubclass(kind, base)]
+    if not bases:
+        return
+    own = [cls for cls in kind.__mro__ if not cls.__module__.startswith(("thunderhead.", "torch."))]
     methods = {
         name: function
-        for cls in kind.__mro__
-        if issubclass(cls, base) and not cls.__module__.startswith("thunderhead.")
+        for cls in own
+        if issubclass(cls, tuple(bases))
         for name, function in vars(cls).items()
         if isinstance(function, FunctionType)
     }
-    named = {name for function in methods.values() for name in function.__code__.co_names}
+    named = {name for cls in own for value in vars(cls).values() for name in _named(value)}
     for name in methods:
-        if not hasattr(base, name) and name not in named and (why := _why(name, base)):
-            yield f"{kind.__name__}.{name} is never called{why}"
+        if name not in named and not any(hasattr(each, name) for each in bases) and (why := _why(name, bases[0])):
+            yield f"{kind.__name__}.{name} is called by no loop{why}"
+
+
+def _named(attribute: object) -> Iterator[str]:
+    """Names and texts in the code of an attribute of a class, below decorators, in lambdas and comprehensions too."""
+    if isinstance(attribute, property):
+        functions: list[object] = [attribute.fget, attribute.fset, attribute.fdel]
+    else:
+        functions = [getattr(attribute, "__func__", attribute)]
+    codes = [code for function in functions if (code := getattr(inspect.unwrap(function), "__code__", None))]  # type: ignore[arg-type]
+    while codes:
+        code = codes.pop()
+        yield from code.co_names
+        yield from (constant for constant in code.co_consts if isinstance(constant, str))
+        codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
 
 
 def _why(name: str, base: type) -> str:

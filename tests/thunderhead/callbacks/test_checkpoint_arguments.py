@@ -7,7 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from trainer_line import Line, numbers, trainer
 
 from thunderhead.callbacks import ModelCheckpoint
@@ -34,10 +36,11 @@ SWITCHES = ("verbose", "save_on_exception", "save_weights_only", "auto_insert_me
         ({"save_last": "Link"}, MisconfigurationException, "save_last='Link' is none of True, False, None and 'link'."
             " Did you mean 'link'?"),
         ({"save_last": "copy"}, MisconfigurationException, "save_last='copy' is none of True, False, None and 'link'."),
-        ({"save_last": 2}, MisconfigurationException, "save_last=2 is none of True, False, None and 'link'."),
-        ({"save_last": ["link"]}, MisconfigurationException, "save_last=['link'] is none of True, False, None and"),
+        ({"save_last": 2}, MisconfigurationException, "save_last=2 must be True or False or None"),
+        ({"save_last": ["link"]}, MisconfigurationException, "save_last=['link'] must be True or False or None"),
         ({"save_top_k": "3"}, MisconfigurationException, "ModelCheckpoint: save_top_k='3' must be an integer of at"),
-        ({"save_top_k": 1.0}, MisconfigurationException, "save_top_k=1.0 must be an integer of at least -1"),
+        ({"save_top_k": 1.5}, MisconfigurationException, "save_top_k=1.5 must be an integer of at least -1"),
+        ({"save_top_k": torch.tensor(1.5)}, MisconfigurationException, "must be an integer of at least -1"),
         ({"save_top_k": True}, MisconfigurationException, "save_top_k=True must be an integer of at least -1"),
         ({"save_top_k": None}, MisconfigurationException, "save_top_k=None must be an integer of at least -1"),
         ({"save_top_k": -2}, MisconfigurationException, "save_top_k=-2 must be an integer of at least -1"),
@@ -77,6 +80,10 @@ def test_refused(options: dict[str, Any], kind: type[Exception], said: str) -> N
         ({"save_last": False}, {"save_last": False}),
         ({"save_last": "link"}, {"save_last": "link"}),
         ({"verbose": 1}, {"verbose": True}),
+        ({"verbose": np.bool_(True), "save_last": np.bool_(False)}, {"verbose": True, "save_last": False}),
+        ({"every_n_epochs": np.int64(2)}, {"every_n_epochs": 2}),
+        ({"every_n_epochs": 1e1}, {"every_n_epochs": 10}),
+        ({"monitor": "loss", "save_top_k": torch.tensor(3)}, {"save_top_k": 3}),
         ({"every_n_train_steps": 3}, {"every_n_epochs": 0}),
         ({"every_n_train_steps": 0, "every_n_epochs": 2}, {"every_n_epochs": 2}),
         ({"every_n_epochs": 0}, {"every_n_epochs": 0}),

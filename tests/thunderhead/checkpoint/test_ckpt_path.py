@@ -221,3 +221,15 @@ def test_a_place_that_takes_no_file(tmp_path: Path, below: str, kind: type[Excep
     words = f"Trainer.save_checkpoint(filepath={path!r}) cannot write it: {said.format(home=tmp_path)}"
     with pytest.raises(kind, match=f"^{re.escape(words)}"):
         made.save_checkpoint(path)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_the_form_of_old_files_is_read(tmp_path: Path, protocol: int) -> None:
+    made = trainer(max_steps=1)
+    made.fit(Line(), numbers(2))
+    made.save_checkpoint(tmp_path / "new.ckpt")
+    content = torch.load(tmp_path / "new.ckpt", weights_only=False)
+    torch.save(content, tmp_path / "old.ckpt", _use_new_zipfile_serialization=False, pickle_protocol=protocol)
+    again = trainer(max_steps=2, max_epochs=-1)
+    again.fit(Line(), numbers(2), ckpt_path=tmp_path / "old.ckpt", weights_only=False)
+    assert again.global_step == 2

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from thunderhead.exceptions import MisconfigurationException
@@ -28,7 +29,7 @@ BOTH = [
         (CSVLogger, {"flush_logs_every_n_steps": 0}, "flush_logs_every_n_steps=0 must be an integer of at least 1"),
         (CSVLogger, {"flush_logs_every_n_steps": "3"}, "flush_logs_every_n_steps='3' must be an integer of at least 1"),
         (TensorBoardLogger, {"log_graph": "no"}, "log_graph='no' must be True or False"),
-        (TensorBoardLogger, {"default_hp_metric": None}, "default_hp_metric=None must be True or False"),
+        (TensorBoardLogger, {"default_hp_metric": "yes"}, "default_hp_metric='yes' must be True or False"),
     ],
 )
 def test_refused(kind: Any, options: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -44,6 +45,8 @@ def test_refused(kind: Any, options: dict[str, Any], said: str, tmp_path: Path) 
         ({"name": None, "version": 0, "prefix": None}, "version_0"),
         ({"name": "", "version": 7}, "version_7"),
         ({"name": "a", "version": "b"}, "a/b"),
+        ({"name": "a", "version": Path("b")}, "a/b"),
+        ({"name": "a", "version": np.int64(3)}, "a/version_3"),
     ],
 )
 def test_taken(kind: Any, options: dict[str, Any], below: str, tmp_path: Path) -> None:

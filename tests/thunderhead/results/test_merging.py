@@ -9,7 +9,7 @@ import pytest
 import torch
 import torchmetrics
 
-from thunderhead.results.merging import merged
+from thunderhead.results.merging import apart, merged
 
 
 def entry(name: str, reduction: str, total: float, weight: float = 0.0, metric: Any = None) -> dict[str, Any]:
@@ -81,3 +81,33 @@ def test_a_state_without_a_reduction_stays_the_first_ranks() -> None:
     parts = [[entry("a", "mean", 0.0, metric=metric)] for metric in ranks]
     (found,) = merged(parts, {"a": torchmetrics.PearsonCorrCoef()})
     assert found["metric"] is parts[0][0]["metric"]
+
+
+class MeanState(torchmetrics.Metric):
+    """A mean that is reduced as one, beside a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("mean", torch.tensor(0.0), dist_reduce_fx="mean")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, value: float) -> None:
+        """Take the value."""
+        self.mean = torch.tensor(value)
+        self.count += 1
+
+    def compute(self) -> torch.Tensor:
+        """The mean."""
+        return self.mean
+
+
+def test_what_is_reduced_to_its_mean_is_on_every_rank() -> None:
+    ranks = [MeanState(), MeanState()]
+    for metric, value in zip(ranks, (1.0, 3.0), strict=True):
+        metric.update(value)
+    metrics = {"a": MeanState()}
+    parts = [[entry("a", "mean", 0.0, metric=metric), entry("b", "sum", 1.0)] for metric in ranks]
+    whole = merged(parts, metrics)
+    (other,) = apart(whole, metrics)
+    assert whole[0]["metric"]["states"] == {"mean": torch.tensor(2.0), "count": torch.tensor(2)}
+    assert other["metric"]["states"] == {"mean": torch.tensor(2.0), "count": torch.tensor(0)}

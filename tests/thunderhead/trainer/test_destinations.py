@@ -15,7 +15,7 @@ from trainer_models import QUIET
 
 import thunderhead as th
 from thunderhead.callbacks import ModelCheckpoint, OnExceptionCheckpoint
-from thunderhead.loggers import CSVLogger, TensorBoardLogger
+from thunderhead.loggers import CSVLogger, Logger, TensorBoardLogger
 
 
 class Prepared(Line):
@@ -152,3 +152,38 @@ class Logging(Line):
 def test_what_is_no_path(make: Callable[[Any], Any], name: str, given: Any) -> None:
     with pytest.raises(TypeError, match=rf"^{name}={re.escape(repr(given))} must be a directory or URL, as str or"):
         make(given)
+
+
+class Elsewhere(Logger):
+    """Of somebody else, who writes paths as Path."""
+
+    name = "elsewhere"
+    version = 0
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def save_dir(self) -> Any:
+        """Not text."""
+        return self.folder
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Nothing to keep."""
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing to keep."""
+
+
+def test_a_logger_may_say_its_directory_as_a_path(tmp_path: Path) -> None:
+    made = th.Trainer(
+        **{
+            **QUIET,
+            "logger": Elsewhere(tmp_path),
+            "enable_checkpointing": True,
+            "max_epochs": 1,
+            "log_every_n_steps": 1,
+        }
+    )
+    made.fit(Line(), numbers(1))
+    assert Path(made.checkpoint_callback.best_model_path).is_relative_to(tmp_path / "elsewhere")

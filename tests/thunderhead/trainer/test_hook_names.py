@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from trainer_line import Line, numbers, trainer
 
 import thunderhead as th
@@ -45,7 +46,7 @@ MODULE, CALLBACK, DATA = th.LightningModule, th.Callback, th.LightningDataModule
     ],
 )
 def test_what_is_never_called(base: type, name: str, said: str) -> None:
-    assert list(uncalled(made(base, name))) == [f"Mine.{name} is never called{said}"]
+    assert list(uncalled(made(base, name))) == [f"Mine.{name} is called by no loop{said}"]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,53 @@ class Foreign:
         """Of another framework."""
 
 
+class Decorated(th.LightningModule):
+    """Calls from below a decorator, a comprehension, a lambda and a property."""
+
+    @torch.no_grad()
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        """Both."""
+        return self.validation_step_end(batch)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        """Each."""
+        return [self.training_step_end(item) for item in batch]
+
+    @property
+    def later(self) -> Any:
+        """A call to be made."""
+        return lambda: self.on_batch_end()
+
+    def validation_step_end(self, x: Any) -> Any:
+        """Called above."""
+
+    def training_step_end(self, x: Any) -> Any:
+        """Called above."""
+
+    def on_batch_end(self) -> None:
+        """Called above."""
+
+
+class Mixin:
+    """Calls what the class that it is mixed into has."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        """Both."""
+        return self.training_step_end(batch)  # type: ignore[attr-defined]  # as mixins do
+
+
+class Mixed(Mixin, th.LightningModule):
+    """Called by its mixin."""
+
+    def training_step_end(self, x: Any) -> Any:
+        """Called above."""
+
+
+@pytest.mark.parametrize("kind", [Decorated, Mixed])
+def test_what_is_called_somewhere_in_the_class(kind: type) -> None:
+    assert list(uncalled(kind)) == []
+
+
 def test_what_is_called_by_others() -> None:
     assert list(uncalled(Helped)) == []
     assert list(uncalled(type("Both", (Foreign, th.Callback), {}))) == []
@@ -130,9 +178,9 @@ class Bringing(Misspelt):
 
 
 SAID = [
-    "Misspelt.on_training_epoch_end is never called. Did you mean 'on_train_epoch_end'?",
-    "Data.on_fit_start is never called: it is a hook of modules and callbacks, not of datamodules",
-    "Watching.on_val_start is never called. Did you mean 'on_validation_start'?",
+    "Misspelt.on_training_epoch_end is called by no loop. Did you mean 'on_train_epoch_end'?",
+    "Data.on_fit_start is called by no loop: it is a hook of modules and callbacks, not of datamodules",
+    "Watching.on_val_start is called by no loop. Did you mean 'on_validation_start'?",
 ]
 
 
