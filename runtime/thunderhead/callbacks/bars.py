@@ -187,6 +187,7 @@ class StageBars(ProgressBar):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Inside fit the training bar goes on; in a log, a line tells what was measured."""
+        super().on_validation_end(trainer, pl_module)
         if trainer.sanity_checking:
             return
         self._end(leave=trainer._fn != "fit")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from thunderhead.callbacks.callback import Callback
+from thunderhead.callbacks.pace import Pace
 from thunderhead.trainer.arguments import real_number, whole_number
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class ProgressBar(Callback):
         self._trainer: Trainer | None = None
         self._current_eval_dataloader_idx: int | None = None
         self._enabled = True
-        self._steps_at = 0
+        self._pace = Pace()
         self._shown_at = 0.0
 
     @property
@@ -160,21 +161,33 @@ class ProgressBar(Callback):
             self.disable()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The first interval begins."""
-        self._steps_at, self._shown_at = trainer.global_step, self._clock()
+        """The first interval begins, and perhaps the rest of an epoch."""
+        self._shown_at = self._clock()
+        self._pace = Pace()
+        self._pace.begin(self._shown_at, trainer.global_step)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Each epoch has a rate of its own."""
+        self._pace.begin(self._clock(), trainer.global_step)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Its time is none of training's."""
+        self._pace.pause(self._clock())
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Training goes on."""
+        self._pace.go_on(self._clock())
 
     def _describe(self, trainer: Trainer, pl_module: LightningModule, batch: int) -> str:
-        now = self._clock()
-        seconds, steps = now - self._shown_at, trainer.global_step - self._steps_at
-        rate = steps / seconds if seconds > 0 else 0.0
-        self._steps_at, self._shown_at = trainer.global_step, now
+        self._shown_at = now = self._clock()
+        rate = self._pace.rate(now, trainer.global_step)
         total = trainer.num_training_batches
         of = "" if math.isinf(total) else f"/{int(total)}"
         parts = [
             f"epoch {trainer.current_epoch}",
             f"batch {batch}{of}",
             f"step {trainer.global_step}",
-            f"{rate:.1f} steps/s",
+            f"{rate:.1f} steps/s" if rate >= 1 or not rate else f"{rate:.2g} steps/s",
         ]
         return "  ".join(
             parts + [f"{k} {_number(v)}" for k, v in self.get_metrics(trainer, pl_module).items() if k != "v_num"]
@@ -208,6 +221,7 @@ class LineProgress(ProgressBar):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A line with what validation measured."""
+        super().on_validation_end(trainer, pl_module)
         if self._enabled and trainer._fn == "fit" and not trainer.sanity_checking:
             values = "  ".join(f"{name} {_number(value)}" for name, value in trainer.progress_bar_metrics.items())
             self._write(f"epoch {trainer.current_epoch}  step {trainer.global_step}  validated  {values}".rstrip())
