@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import Any, SupportsFloat
 
 from thunderhead.exceptions import MisconfigurationException, UnknownArgument, did_you_mean
+from thunderhead.trainer.removed_arguments import SUCCESSORS
 from thunderhead.warning import warn_once
 
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
@@ -47,6 +48,8 @@ def keyword_arguments(init: Callable[..., None]) -> Callable[..., None]:
 def _instead(name: str, known: list[str]) -> str:
     if name in _NOT_OURS:
         return f": {_NOT_OURS[name]}"
+    if name in SUCCESSORS:
+        return f", which Lightning 1.x had: {SUCCESSORS[name]}"
     return f".{did_you_mean(name, known)} See the documentation of Trainer for all"
 
 
@@ -68,11 +71,15 @@ def unknown_variables(environ: Mapping[str, str], known: list[str]) -> list[str]
     """What to say of each ``PL_TRAINER_`` variable that names no argument; not an error, others may read it."""
     names = [f"PL_TRAINER_{name.upper()}" for name in known]
     return [
-        f"{variable}={environ[variable]!r} names no argument of Trainer and has no effect."
-        f"{did_you_mean(variable, names)}"
+        f"{variable}={environ[variable]!r} names no argument of Trainer and has no effect{_meant(variable, names)}"
         for variable in sorted(environ)
         if variable.startswith("PL_TRAINER_") and variable not in names
     ]
+
+
+def _meant(variable: str, names: list[str]) -> str:
+    successor = SUCCESSORS.get(variable.removeprefix("PL_TRAINER_").lower())
+    return f": {successor}" if successor else f".{did_you_mean(variable, names)}"
 
 
 def batch_limit(name: str, value: Any) -> float | int:

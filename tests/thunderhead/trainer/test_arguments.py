@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import re
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from trainer_models import QUIET, Net, in_order, regression, shuffled
 
 import thunderhead as th
 from thunderhead.trainer.arguments import batch_limit, duration, validation_interval
+from thunderhead.trainer.removed_arguments import SUCCESSORS
 
 
 @pytest.mark.parametrize(
@@ -151,6 +156,41 @@ def test_an_unknown_argument_is_a_type_error_too() -> None:
         th.Trainer(**QUIET, gpus=1)
 
 
+@pytest.mark.parametrize(
+    ("name", "successor"),
+    [
+        ("resume_from_checkpoint", "use Trainer.fit(ckpt_path=)"),
+        ("gpus", "use devices=, with accelerator='gpu'"),
+        ("val_percent_check", "use limit_val_batches="),
+        ("log_gpu_memory", "nothing here logs the memory of GPUs; log torch.cuda.max_memory_allocated() yourself"),
+    ],
+)
+def test_an_argument_of_lightning_1(name: str, successor: str) -> None:
+    with pytest.raises(th.MisconfigurationException) as caught:
+        th.Trainer(**QUIET, **{name: 1})
+    assert str(caught.value) == f"Trainer has no argument {name!r}, which Lightning 1.x had: {successor}"
+
+
+def _owner(path: str) -> Callable[..., Any]:
+    homes = (th.callbacks, th.loggers, th)
+    if "." not in path:
+        return next(getattr(home, path) for home in homes if hasattr(home, path))
+    home, _, name = path.rpartition(".")
+    found: Any = th.Trainer if home == "Trainer" else importlib.import_module(home)
+    return cast("Callable[..., Any]", getattr(found, name))
+
+
+@pytest.mark.parametrize("name", SUCCESSORS)
+def test_a_successor_exists_and_the_old_name_does_not(name: str) -> None:
+    """``f(x=)`` takes x, and a bare ``x=`` is an argument of Trainer."""
+    text, trainers = SUCCESSORS[name], inspect.signature(th.Trainer).parameters
+    assert name not in trainers
+    for path, argument in re.findall(r"([\w.]+)\((?:self, )?(\w+)=", text):
+        assert argument in inspect.signature(_owner(path)).parameters, (path, argument)
+    assert set(re.findall(r"(?<![(\w])(?<!self, )(\w+)=", text)) <= set(trainers)
+    assert all(hasattr(th.LightningModule(), attribute) for attribute in re.findall(r"self\.(\w+)", text))
+
+
 def test_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Literals are read as such; what is passed wins."""
     monkeypatch.setenv("PL_TRAINER_MAX_EPOCHS", "7")
@@ -164,6 +204,10 @@ def test_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_variable_that_names_no_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PL_TRAINER_MAX_EPOCS", "3")
     with pytest.warns(UserWarning, match=r"PL_TRAINER_MAX_EPOCS='3' .* Did you mean 'PL_TRAINER_MAX_EPOCHS'"):
+        th.Trainer(**QUIET)
+    monkeypatch.delenv("PL_TRAINER_MAX_EPOCS")
+    monkeypatch.setenv("PL_TRAINER_GPUS", "1")
+    with pytest.warns(UserWarning, match=r"PL_TRAINER_GPUS='1' names no .* no effect: use devices=, with accelerator="):
         th.Trainer(**QUIET)
 
 
