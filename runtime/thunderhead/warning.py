@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
+from typing import Final
 
+import torch
+
+# All of Thunderhead's packages, and torch, which calls back from between.
+_OURS: Final = (os.path.dirname(os.path.abspath(__file__)), os.path.dirname(torch.__file__) + os.sep)
+_PYTHONS: Final = (os.path.dirname(os.__file__) + os.sep, "<frozen ")
+_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _said: set[str] = set()
 _log = logging.getLogger("thunderhead")
 
@@ -38,17 +46,33 @@ def is_rank_zero() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def warn(message: str, category: type[Warning] = UserWarning, stacklevel: int = 3) -> None:
-    """Warn on rank 0."""
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn on rank 0, of the line of the user's that led here; where all lines are ours, of the caller's."""
     if is_rank_zero():
-        warnings.warn(message, category, stacklevel=stacklevel)
+        warnings.warn(message, category, stacklevel=_levels_to_the_user() or 3)
+
+
+def _levels_to_the_user() -> int:
+    """What ``stacklevel`` is in ``warn`` for the innermost frame of the user's; 0 without one."""
+    frame, level = sys._getframe(2), 2
+    while not _is_the_users(frame.f_code.co_filename):
+        if frame.f_back is None:
+            return 0
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _is_the_users(file: str) -> bool:
+    if file.startswith(_OURS):
+        return False
+    return not file.startswith(_PYTHONS) or any(folder in file for folder in _INSTALLED)
 
 
 def warn_once(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn on rank 0 the first time ``message`` comes up in this process."""
     if message not in _said:
         _said.add(message)
-        warn(message, category, stacklevel=4)
+        warn(message, category)
 
 
 def say(message: str) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+
+from thunderhead import warning
 
 _NOTE = """
 from thunderhead.warning import say
@@ -41,3 +46,46 @@ def test_other_ranks_say_nothing() -> None:
     script = f"import os\nos.environ['RANK'] = '1'{_NOTE}"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert ran.stderr == ""
+
+
+_USER = """
+import thunderhead as th
+from thunderhead.warning import warn
+
+class Model(th.LightningModule):
+    def training_step(self, batch, batch_idx):
+        warn("from a step")
+
+    def configure_optimizers(self):
+        pass
+
+th.Trainer(
+    max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu"
+).fit(Model(), [1]); warn("beside")
+"""
+
+
+def test_a_warning_is_of_the_users_line(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(_USER)
+    ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=60)
+    assert f"{script}:7: UserWarning: from a step\n" in ran.stderr
+    assert f"{script}:14: UserWarning: beside\n" in ran.stderr
+    assert "/thunderhead/" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("/home/me/train.py", True),
+        ("<stdin>", True),
+        (warning.__file__, False),
+        (warning.__file__.replace("/thunderhead/", "/thunderhead_agent/"), False),
+        (torch.nn.Module.__init__.__code__.co_filename, False),
+        (os.__file__, False),
+        ("<frozen runpy>", False),
+        (os.path.join(os.path.dirname(os.__file__), "site-packages", "models", "gpt.py"), True),
+    ],
+)
+def test_whose_code_it_is(file: str, expected: bool) -> None:
+    assert warning._is_the_users(file) is expected

@@ -119,7 +119,6 @@ def _warn_of_dropped(cls: type, overrides: dict[str, Any], parameters: set[str])
             warn(
                 f"{cls.__name__}.load_from_checkpoint({name}={overrides[name]!r}) has no effect: "
                 f"{cls.__name__}.__init__ has no argument {name!r}.{did_you_mean(name, parameters)}",
-                stacklevel=6,
             )
 
 
