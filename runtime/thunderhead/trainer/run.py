@@ -47,7 +47,7 @@ from thunderhead.trainer.hook_names import warn_of_uncalled
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.trainer.launched import run_in_children
 from thunderhead.trainer.state import RunningStage, TrainerFn, TrainerStatus
-from thunderhead.warning import warn, warn_once
+from thunderhead.warning import say, warn, warn_once
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -118,6 +118,7 @@ def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -
     attach_module_callbacks(trainer)
     warn_of_uncalled(trainer)
     if fn == "fit":
+        _tell_of_half_a_validation(trainer)
         if trainer._limited_by_default:
             warn(f"max_epochs was not set, so training ends after {trainer.max_epochs}; -1 is without a limit")
         trainer._check_fit(module)
@@ -236,11 +237,24 @@ def _attach(
         trainer.fit_loop.data = None
         trainer._validation.data = trainer._validation.began_with = None
         has_step = is_overridden("validation_step", module)
-        has_loader = _has_loader(trainer, "val")
-        if has_loader and not has_step:
-            given = "val_dataloaders" if loaders.get("val") is not None else "val_dataloader"
-            warn(f"{type(module).__name__} has no validation_step, so {given} is not used")
-        trainer._validation.possible = has_step and has_loader and trainer.limit_val_batches != 0
+        trainer._validation.possible = has_step and _has_loader(trainer, "val") and trainer.limit_val_batches != 0
+
+
+def _tell_of_half_a_validation(trainer: Trainer) -> None:
+    """A loader without a step is a mistake; a step without a loader may be meant for ``Trainer.validate``."""
+    module, datamodule = trainer.lightning_module, trainer.datamodule
+    has_step = is_overridden("validation_step", module)
+    has_loader = _has_loader(trainer, "val")
+    if has_loader and not has_step:
+        given = "val_dataloaders" if trainer._given_loaders.get("val") is not None else "val_dataloader"
+        warn(f"{type(module).__name__} has no validation_step, so {given} is not used")
+    elif has_step and not has_loader and trainer.limit_val_batches != 0:
+        lacking = (
+            "no val_dataloaders were passed"
+            if datamodule is None
+            else (f"{type(datamodule).__name__} has no val_dataloader")
+        )
+        say(f"validation_step of {type(module).__name__} is not called: {lacking}")
 
 
 def _has_loader(trainer: Trainer, stage: str) -> bool:

@@ -74,6 +74,29 @@ def test_loaders_that_nobody_reads_are_said() -> None:
         trainer().fit(Blind(), datamodule=Data())
 
 
+class Empty(th.LightningDataModule):
+    """Forgets validation."""
+
+    train_dataloader = staticmethod(lambda: numbers(1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "data", "told"),
+    [
+        ({}, {"train_dataloaders": numbers(1)}, ["no val_dataloaders were passed"]),
+        ({}, {"datamodule": Empty()}, ["Empty has no val_dataloader"]),
+        ({"limit_val_batches": 0}, {"datamodule": Empty()}, []),
+        ({}, {"train_dataloaders": numbers(1), "val_dataloaders": numbers(1)}, []),
+    ],
+)
+def test_a_step_without_a_loader_is_said(
+    arguments: dict[str, Any], data: dict[str, Any], told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer(**arguments).fit(Line(), **data)
+    notes = [note for note in caplog.messages if "validation_step" in note]
+    assert notes == [f"validation_step of Line is not called: {why}" for why in told]
+
+
 def test_how_many_batches_a_sanity_check_has() -> None:
     found: list[Any] = []
 
