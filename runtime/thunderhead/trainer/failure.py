@@ -47,9 +47,14 @@ def of_backward(error: BaseException, module: LightningModule) -> Iterator[str]:
     elif "grad can be implicitly created only for" in text:
         yield f"The loss of {name} must be one real number; reduce it, with loss.mean() for instance"
     elif "backward through the graph a second time" in text:
+        if module.automatic_optimization:
+            yield (
+                f"If training_step of {name} calls backward() itself, remove that, since Trainer calls it, or set "
+                "self.automatic_optimization = False"
+            )
         yield (
-            f"The loss of {name} depends on a tensor that an earlier backward went through; detach() what is kept "
-            "from one step to the next"
+            f"{'Else the' if module.automatic_optimization else 'The'} loss of {name} depends on a tensor that an "
+            "earlier backward went through; detach() what is kept from one step to the next"
         )
 
 
