@@ -81,7 +81,9 @@ def parse_configuration(found: Any, module: Any) -> tuple[list[Optimizer], list[
     optimizers, schedulers, monitor = _forms(found)
     for optimizer in optimizers:
         if not isinstance(optimizer, Optimizer):
-            raise MisconfigurationException(f"configure_optimizers returned {optimizer!r}, which is no torch Optimizer")
+            raise MisconfigurationException(
+                f"configure_optimizers returned {_types(optimizer)}, which is no torch Optimizer"
+            )
     configs = [_scheduler_config(scheduler, monitor) for scheduler in schedulers]
     for config in configs:
         _check_scheduler(config, optimizers, module)
@@ -111,10 +113,22 @@ def _forms(found: Any) -> tuple[list[Any], list[Any], str | None]:
             return _from_dicts(parts)
         if parts and all(isinstance(part, Optimizer) for part in parts):
             return parts, [], None
+        if len(parts) == 2 and isinstance(parts[0], Optimizer) and parts[1] is not None:
+            raise MisconfigurationException(
+                f"configure_optimizers returned {_types(found)}; put each in a list: return [optimizer], [scheduler]"
+            )
     raise MisconfigurationException(
-        f"configure_optimizers returned {found!r}; it must be an optimizer, a list of them, two lists "
+        f"configure_optimizers returned {_types(found)}; it must be an optimizer, a list of them, two lists "
         "(optimizers, schedulers), a dict with 'optimizer' and 'lr_scheduler', a list of such dicts, or None"
     )
+
+
+def _types(found: Any) -> str:
+    """What ``found`` is made of; an optimizer written out takes a screen."""
+    if isinstance(found, (list, tuple)):
+        inner = ", ".join(map(_types, found))
+        return f"[{inner}]" if isinstance(found, list) else f"({inner})"
+    return f"the class {found.__name__}" if isinstance(found, type) else type(found).__name__
 
 
 def _from_dicts(parts: list[dict[str, Any]]) -> tuple[list[Any], list[Any], str | None]:

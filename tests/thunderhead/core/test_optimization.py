@@ -83,15 +83,29 @@ def foreign(module: Line) -> Any:
 
 
 REFUSED: dict[str, tuple[Callable[[Line], Any], type[Exception], str]] = {
-    "a number": (lambda module: 3, MisconfigurationException, "configure_optimizers returned 3; it must be"),
+    "a number": (lambda module: 3, MisconfigurationException, "configure_optimizers returned int; it must be"),
     "an empty list": (lambda module: [], MisconfigurationException, r"configure_optimizers returned \[\]"),
     "a dict without optimizer": (
         lambda module: {"optimiser": sgd(module)},
         MisconfigurationException,
         "without 'optimizer'",
     ),
-    "a class": (lambda module: [SGD], MisconfigurationException, "configure_optimizers returned"),
-    "something else in two lists": (lambda module: ([1], []), MisconfigurationException, "1, which is no torch Optim"),
+    "a class": (lambda module: [SGD], MisconfigurationException, r"configure_optimizers returned \[the class SGD\];"),
+    "an optimizer and a scheduler outside of lists": (
+        lambda module: (made := sgd(module), halving(made)),
+        MisconfigurationException,
+        r"^configure_optimizers returned \(SGD, StepLR\); put each in a list: return \[optimizer\], \[scheduler\]$",
+    ),
+    "an optimizer and nothing": (
+        lambda module: (sgd(module), None),
+        MisconfigurationException,
+        r"^configure_optimizers returned \(SGD, NoneType\); it must be an optimizer, a list",
+    ),
+    "something else in two lists": (
+        lambda module: ([1], []),
+        MisconfigurationException,
+        "int, which is no torch Optim",
+    ),
     "two optimizers": (lambda module: [sgd(module), sgd(module)], RuntimeError, "automatic_optimization = False"),
     "a foreign scheduler": (foreign, MisconfigurationException, "StepLR belongs to an optimizer that"),
     "no scheduler in the dict": (
