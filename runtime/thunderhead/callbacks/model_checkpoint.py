@@ -19,7 +19,7 @@ from thunderhead.callbacks.checkpoint_arguments import how_many, last_kind, metr
 from thunderhead.callbacks.checkpoint_names import CheckpointNames
 from thunderhead.callbacks.checkpoint_plan import Best, Plan, planned
 from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation, decide
-from thunderhead.checkpoint.alone import ended_together, write_ended
+from thunderhead.checkpoint.alone import ended_together, tell_saved, write_ended
 from thunderhead.checkpoint.places import is_url, lies_in, normal, place_of, same
 from thunderhead.checkpoint.writable import Destination
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
@@ -194,7 +194,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
             self._save(trainer, path, write)
             if self.save_last:
                 self._save_last(trainer, self._last_path(candidates), write)
-            say(f"{type(exception).__name__}: saved {path}")
+            tell_saved(exception, path)
 
     def _is_off(self, trainer: Trainer) -> bool:
         return bool(trainer.fast_dev_run) or trainer._fn != "fit" or trainer.sanity_checking

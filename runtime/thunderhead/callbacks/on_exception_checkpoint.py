@@ -6,12 +6,11 @@ import os
 from typing import TYPE_CHECKING
 
 from thunderhead.callbacks.callback import Checkpoint
-from thunderhead.checkpoint.alone import ended_together, write_ended
+from thunderhead.checkpoint.alone import ended_together, tell_saved, write_ended
 from thunderhead.checkpoint.places import place_of
 from thunderhead.checkpoint.writable import Destination
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.trainer.arguments import directory
-from thunderhead.warning import say
 
 if TYPE_CHECKING:
     from thunderhead.core.module import LightningModule
@@ -67,7 +66,7 @@ class OnExceptionCheckpoint(Checkpoint):
         if together or trainer.is_global_zero:
             with self._destination(trainer).naming():
                 write_ended(trainer, self.ckpt_path, together=together)
-            say(f"{type(exception).__name__}: saved {self.ckpt_path}")
+            tell_saved(exception, self.ckpt_path)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Training has ended well: nothing is left to go on from."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from thunderhead.checkpoint import content
 from thunderhead.loops.control import SIGTERMException
-from thunderhead.warning import warn
+from thunderhead.warning import say, warn
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 def ended_together(trainer: Trainer, exception: BaseException) -> bool:
     """Whether every rank raises this after the same step, as after SIGTERM; of any other exception nobody knows."""
     return trainer.world_size > 1 and trainer.received_sigterm and isinstance(exception, SIGTERMException)
+
+
+def tell_saved(exception: BaseException, path: str) -> None:
+    """Say where the moment of ``exception`` is; of SIGTERM one line says everything, once the run has ended."""
+    if isinstance(exception, SIGTERMException):
+        exception.saved.append(path)
+    else:
+        say(f"{type(exception).__name__}: saved {path}")
 
 
 def write_ended(trainer: Trainer, path: str, *, together: bool, weights_only: bool = False) -> None:

@@ -22,10 +22,15 @@ _fits = itertools.count()
 
 
 class SIGTERMException(SystemExit):
-    """The process was asked to end by SIGTERM; all ranks raise it after the same step."""
+    """The process was asked to end by SIGTERM; all ranks raise it after the same step.
+
+    Attributes:
+        saved: checkpoints of that step, written by callbacks that were told of it.
+    """
 
     def __init__(self, code: int = 128 + signal.SIGTERM) -> None:
         super().__init__(code)
+        self.saved: list[str] = []
 
 
 class Control:

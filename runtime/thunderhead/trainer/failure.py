@@ -5,11 +5,14 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch.optim import Optimizer
 
+from thunderhead.checkpoint.places import place_of
 from thunderhead.core.module import LightningModule
+from thunderhead.loops.control import SIGTERMException
+from thunderhead.warning import say
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -82,6 +85,31 @@ def tell(trainer: Trainer, error: BaseException) -> None:
             attempt(error, datamodule, "on_exception", partial(datamodule.on_exception, error))
     for logger in trainer.loggers:
         attempt(error, logger, "finalize", partial(logger.finalize, "failed"))
+
+
+def tell_sigterm(trainer: Trainer, error: BaseException) -> None:
+    """Say that SIGTERM ended the run, which shows no traceback, and where its checkpoint is.
+
+    To be called last: by then everything that was saved is on its place, or a note on the error says why not.
+    """
+    if not isinstance(error, SIGTERMException) or not trainer.is_global_zero:
+        return
+    ended = f"SIGTERM: training ended after step {trainer.global_step} with exit code {error.code}"
+    say("; ".join([ended, _newest_of(trainer, error), *getattr(error, "__notes__", [])]))
+
+
+def _newest_of(trainer: Trainer, error: SIGTERMException) -> str:
+    savers: list[Any] = [c for c in trainer.checkpoint_callbacks if getattr(c, "_last_checkpoint_saved", "")]
+    regular = [(saver._last_global_step_saved, saver._last_checkpoint_saved) for saver in savers]
+    known = [*regular, *((trainer.global_step, path) for path in error.saved)]
+    found = [(step, path) for step, path in known if place_of(path).exists(path)]
+    remedy = "ModelCheckpoint(save_on_exception=True) or OnExceptionCheckpoint saves the last step too"
+    if not found:
+        return f"no checkpoint was saved; {remedy}"
+    step, path = max(found)
+    if step == trainer.global_step:
+        return f"checkpoint {path} is of that step"
+    return f"checkpoint {path} is of step {step}; {remedy}"
 
 
 def attempt(error: BaseException, owner: object, name: str, act: Callable[[], object]) -> None:

@@ -42,7 +42,7 @@ from thunderhead.loops.position import Next
 from thunderhead.rng import isolate_rng
 from thunderhead.trainer.assembly import attach_module_callbacks
 from thunderhead.trainer.destinations import check_destinations
-from thunderhead.trainer.failure import attempt, explain, tell
+from thunderhead.trainer.failure import attempt, explain, tell, tell_sigterm
 from thunderhead.trainer.hook_names import warn_of_uncalled
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.trainer.launched import run_in_children
@@ -110,6 +110,7 @@ def run(
         attempt(error, trainer, "sync_batchnorm", partial(_put_layers_back, trainer))
         trainer.state.stage = trainer._stage = None
         trainer._sink.results = None
+        tell_sigterm(trainer, error)
         raise
 
 

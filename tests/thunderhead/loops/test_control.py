@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from datetime import timedelta
@@ -13,7 +14,9 @@ from trainer_models import QUIET, Net, in_order, regression, shuffled
 from trainer_ranks import run_ranks
 
 import thunderhead as th
+from thunderhead.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from thunderhead.loops.control import SIGTERMException
+from thunderhead.warning import notes
 
 
 class KillAfter(th.Callback):
@@ -45,6 +48,49 @@ def test_sigterm_ends_a_single_process_after_the_step() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+REMEDY = "ModelCheckpoint(save_on_exception=True) or OnExceptionCheckpoint saves the last step too"
+
+
+class FullDisk(th.Callback):
+    """Fails once it is told of the end."""
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """As writing a file would."""
+        raise OSError("no space is left")
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "said"),
+    [
+        (lambda path: [], f"no checkpoint was saved; {REMEDY}"),
+        (
+            lambda path: [ModelCheckpoint(path, filename="two", every_n_train_steps=2)],
+            f"checkpoint {{}}/two.ckpt is of step 2; {REMEDY}",
+        ),
+        (
+            lambda path: [ModelCheckpoint(path, filename="at", every_n_epochs=9, save_on_exception=True)],
+            "checkpoint {}/at.ckpt is of that step",
+        ),
+        (lambda path: [OnExceptionCheckpoint(path)], "checkpoint {}/on_exception.ckpt is of that step"),
+        (lambda path: [FullDisk()], rf"no checkpoint was saved; {REMEDY}; Afterwards on_exception of FullDisk raised "),
+    ],
+)
+def test_one_line_tells_of_sigterm_and_of_the_checkpoint(
+    callbacks: Any, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = callbacks(tmp_path)
+    saving = any(isinstance(each, ModelCheckpoint | OnExceptionCheckpoint) for each in given)
+    options = {**QUIET, "enable_checkpointing": saving, "max_epochs": 5, "limit_val_batches": 0}
+    trainer = th.Trainer(**options, callbacks=[KillAfter(3), *given])
+    with pytest.raises(SIGTERMException):
+        trainer.fit(Net(), shuffled(), in_order())
+    expected = f"SIGTERM: training ended after step 3 with exit code 143; {said.format(tmp_path)}"
+    lines = [message for message in caplog.messages if "SIGTERM" in message]
+    assert len(lines) == 1
+    assert lines[0].startswith(expected)
+    assert lines[0] == expected or "no space is left" in lines[0]
+
+
 def test_the_handler_that_was_there_still_hears_it() -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
@@ -57,16 +103,23 @@ def test_the_handler_that_was_there_still_hears_it() -> None:
 
 
 def test_sigterm_on_one_rank_ends_all_after_one_step(tmp_path: Path) -> None:
-    steps = run_ranks(_terminated, 2, tmp_path)
-    assert steps[0] == steps[1] >= 4
+    (step, said), (other, nothing) = run_ranks(_terminated, 2, tmp_path)
+    assert step == other >= 4
+    assert len(said) == 1
+    assert said[0].startswith(f"SIGTERM: training ended after step {step} with exit code 143; no checkpoint was saved")
+    assert nothing == []
 
 
-def _terminated(rank: int) -> int:
+def _terminated(rank: int) -> tuple[int, list[str]]:
+    said: list[str] = []
+    hears = logging.Handler()
+    hears.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]  # all it is for
+    notes().addHandler(hears)
     callbacks = [KillAfter(4)] if rank == 1 else []
     trainer = th.Trainer(**QUIET, max_epochs=100_000, callbacks=callbacks)
     with pytest.raises(SIGTERMException):
         trainer.fit(Net(), shuffled(regression(32), batch_size=4), in_order())
-    return trainer.global_step
+    return trainer.global_step, said
 
 
 def test_a_time_limit_ends_all_ranks_after_one_step(tmp_path: Path) -> None:
