@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +41,15 @@ _WORDS: Final = {
     "finish": "end",
     "step": "batch",
 }
+_DATA: Final = ("train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader", "prepare_data")
+_STEPS: Final = ("training_step", "validation_step", "test_step", "predict_step")
+_CONFIGURE: Final = ("configure_optimizers", "configure_callbacks", "configure_model")
+# What users override and is not called on_...; a method that is spelt nearly so was meant to be it.
+_OTHERS: Final = {
+    LightningModule: (*_STEPS, *_CONFIGURE, *_DATA, "setup", "teardown"),
+    Callback: ("setup", "teardown"),
+    LightningDataModule: (*_DATA, "setup", "teardown"),
+}
 _CLOSE: Final = 0.9
 
 
@@ -71,7 +80,11 @@ def uncalled(kind: type) -> Iterator[str]:
     }
     named = {name for cls in own for value in vars(cls).values() for name in _named(value)}
     for name in methods:
-        if name not in named and not any(hasattr(each, name) for each in bases) and (why := _why(name, bases[0])):
+        if (
+            name not in named
+            and not any(hasattr(each, name) for each in bases)
+            and (why := _why(name, bases[0], methods))
+        ):
             yield f"{kind.__name__}.{name} is called by no loop{why}"
 
 
@@ -89,11 +102,13 @@ def _named(attribute: object) -> Iterator[str]:
         codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
 
 
-def _why(name: str, base: type) -> str:
+def _why(name: str, base: type, present: Collection[str]) -> str:
     if name in _GONE:
         return f": it is gone since Lightning 2.0; use {_GONE[name]}"
     if not name.startswith("on_"):
-        return ""
+        lacking = [other for other in _OTHERS[base] if other not in present]
+        meant = None if any(map(name.startswith, lacking)) else _closest(name, lacking)
+        return f". Did you mean {meant!r}?" if meant else ""
     others = [kind for cls, kind in _KINDS.items() if hasattr(cls, name)]
     if others:
         return f": it is a hook of {' and '.join(others)}, not of {_KINDS[base]}"
@@ -109,5 +124,9 @@ def _meant(name: str, hooks: list[str]) -> str | None:
         return plain
     if any(name.startswith(f"{hook}_") for hook in hooks):
         return None
-    close = difflib.get_close_matches(name, hooks, n=1, cutoff=_CLOSE)
+    return _closest(name, hooks)
+
+
+def _closest(name: str, known: list[str]) -> str | None:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=_CLOSE)
     return close[0] if close else None

@@ -42,6 +42,11 @@ MODULE, CALLBACK, DATA = th.LightningModule, th.Callback, th.LightningDataModule
         (MODULE, "on_exception", ": it is a hook of callbacks and datamodules, not of modules"),
         (MODULE, "on_sanity_check_end", ": it is a hook of callbacks, not of modules"),
         (CALLBACK, "on_test_model_eval", ": it is a hook of modules, not of callbacks"),
+        (MODULE, "trainig_step", ". Did you mean 'training_step'?"),
+        (MODULE, "validaton_step", ". Did you mean 'validation_step'?"),
+        (MODULE, "configure_optimizer", ". Did you mean 'configure_optimizers'?"),
+        (DATA, "val_dataloder", ". Did you mean 'val_dataloader'?"),
+        (DATA, "set_up", ". Did you mean 'setup'?"),
         (DATA, "on_train_epoch_end", ": it is a hook of modules and callbacks, not of datamodules"),
     ],
 )
@@ -59,6 +64,11 @@ def test_what_is_never_called(base: type, name: str, said: str) -> None:
         (MODULE, "train_epoch_end"),
         (MODULE, "validate_step"),
         (MODULE, "loss_step"),
+        (MODULE, "train_step"),
+        (MODULE, "training_steps"),
+        (MODULE, "training_step_2"),
+        (DATA, "training_stp"),
+        (DATA, "train_dataloaders"),
         (CALLBACK, "on_improvement"),
         (CALLBACK, "on_train_loss"),
         (CALLBACK, "training_step"),
@@ -67,6 +77,10 @@ def test_what_is_never_called(base: type, name: str, said: str) -> None:
 )
 def test_ordinary_methods(base: type, name: str) -> None:
     assert list(uncalled(made(base, name))) == []
+
+
+def test_what_is_there_was_not_misspelt() -> None:
+    assert list(uncalled(made(MODULE, "validation_step", "validaton_step"))) == []
 
 
 @pytest.mark.parametrize("base", [MODULE, CALLBACK, DATA])
