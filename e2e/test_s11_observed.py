@@ -65,8 +65,12 @@ def test_prometheus_sees_what_matters(
 
 def test_the_parser_accepts_what_is_exposed(training: Run, operators: Operators, api: Api) -> None:
     path = PODS.path(training.namespace, f"{training.name}-1-0:9400", "proxy/metrics")
-    exposed = samples(api.text(path))
-    assert exposed["thunderhead_world_size"] == 2
-    assert exposed["thunderhead_global_step"] >= 15
+
+    def at_step_15() -> dict[str, float]:
+        # The agent samples its workers at intervals, so the step that the log told of may not be in there yet.
+        exposed = samples(api.text(path))
+        return exposed if exposed["thunderhead_global_step"] >= 15 else {}
+
+    assert eventually(at_step_15, f"step 15 in {path}", timeout_s=10)["thunderhead_world_size"] == 2
     for pod in operators.pods():
         assert operators.metrics(pod)["process_resident_memory_bytes"] > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from .config import ClusterError, Config, bridge_name
-from .shell import run, succeeds
+from .shell import CommandError, run, succeeds
 
 OCTETS = range(244, 254)
 
@@ -36,7 +36,7 @@ def remove_all(name: str) -> None:
     links = {link["ifname"] for link in json.loads(run("ip", "-j", "link"))}
     for link in sorted(links):
         if link == bridge or link.startswith(f"{bridge}-"):
-            run("ip", "link", "del", link)
+            _delete(link)
 
 
 def connect_node(config: Config, node: str, init_pid: int) -> None:
@@ -48,8 +48,16 @@ def connect_node(config: Config, node: str, init_pid: int) -> None:
 
 def disconnect_node(config: Config, node: str) -> None:
     """Removes the node's cable. The kernel would too, but at a time of its own after the namespace has gone."""
-    if succeeds(run, "ip", "link", "show", config.node_link(node)):
-        run("ip", "link", "del", config.node_link(node))
+    _delete(config.node_link(node))
+
+
+def _delete(link: str) -> None:
+    """Removes a link, unless it is gone by then: the kernel takes a cable away some time after its namespace."""
+    try:
+        run("ip", "link", "del", link)
+    except CommandError:
+        if succeeds(run, "ip", "link", "show", link):
+            raise
 
 
 def set_cable(config: Config, node: str, *, plugged: bool) -> None:
