@@ -26,6 +26,7 @@ from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.ddp_model import DataParallelStep, average_after_steps, explain_unused, freeze_buckets
 from thunderhead.distributed.ddp_options import check_hook, check_options, check_start_method
 from thunderhead.distributed.launch import ScriptLauncher
+from thunderhead.distributed.leave import leave_at_exit
 from thunderhead.precision import Precision
 from thunderhead.rng import seed_process
 
@@ -109,8 +110,9 @@ class DDPStrategy(Strategy):
         return self.place.node_rank
 
     def setup_environment(self) -> None:
-        if isinstance(self.launcher, ScriptLauncher):
-            self.launcher.launch()
+        launcher = self.launcher if isinstance(self.launcher, ScriptLauncher) else None
+        if launcher is not None:
+            launcher.launch()
         super().setup_environment()
         # All ranks go on from the seed that was chosen, whatever each has drawn before.
         if "PL_GLOBAL_SEED" in os.environ:
@@ -123,6 +125,7 @@ class DDPStrategy(Strategy):
         dist.init_process_group(
             backend, store=store, rank=self.place.rank, world_size=self.place.world_size, timeout=self._timeout
         )
+        leave_at_exit(launcher)
 
     def wrap(self, module: LightningModule) -> None:
         if not any(parameter.requires_grad for parameter in module.parameters()):

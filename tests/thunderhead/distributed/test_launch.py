@@ -18,10 +18,15 @@ from thunderhead.strategies import DDPStrategy, SingleDeviceStrategy
 
 HERE = str(Path(__file__).parents[1])
 SCRIPT = """
-import json, os, signal, sys
+import atexit, json, os, signal, sys
 sys.path.insert(0, {here!r})
+import torch.distributed as dist
 from trainer_models import QUIET, Net, regression, shuffled
 import thunderhead as th
+
+def at_the_very_end():
+    with open("group" + os.environ.get("RANK", "0"), "w") as stream:
+        json.dump(dist.is_initialized(), stream)
 
 class Telling(th.Callback):
     def on_train_batch_end(self, trainer, *_):
@@ -42,11 +47,17 @@ class Telling(th.Callback):
             trainer.strategy.barrier()
 
 if __name__ == "__main__":
+    atexit.register(at_the_very_end)
     th.seed_everything(1, verbose=False)
     epochs = 100_000 if {how!r} == "SIGTERM" else 1
     trainer = th.Trainer(**QUIET, devices=2, max_epochs=epochs, callbacks=[Telling()])
     trainer.fit(Net(), shuffled(regression(16), batch_size=4))
 """
+
+
+def in_a_group(directory: Path) -> list[bool]:
+    """Whether each rank was still in the process group when the interpreter began to end."""
+    return [json.loads((directory / f"group{rank}").read_text()) for rank in range(2)]
 
 
 def run(directory: Path, how: str) -> subprocess.CompletedProcess[str]:
@@ -62,12 +73,15 @@ def test_every_rank_runs_the_script(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     found = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert found == [[rank, 2, rank, 2, ["--flag", "x y"]] for rank in range(2)]
+    # A thread of gloo's that is still at work while the interpreter ends can abort the process.
+    assert in_a_group(tmp_path) == [False, False]
 
 
 def test_a_rank_that_fails_takes_the_others_along(tmp_path: Path) -> None:
     ended = run(tmp_path, "exits")
     assert ended.returncode == 1
     assert "local rank 1 ended with exit code 3; ending the other ranks" in ended.stderr
+    assert in_a_group(tmp_path) == [True, False]  # rank 0 had an error, and waits for nothing that is under way
 
 
 def test_sigterm_to_the_script_ends_all_ranks_after_one_step(tmp_path: Path) -> None:
@@ -77,6 +91,7 @@ def test_sigterm_to_the_script_ends_all_ranks_after_one_step(tmp_path: Path) -> 
     assert "ending the other ranks" not in ended.stderr
     found = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert found[0][3] == found[1][3] >= 3
+    assert in_a_group(tmp_path) == [False, False]
 
 
 def test_commands(tmp_path: Path) -> None:
