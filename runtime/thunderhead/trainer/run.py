@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from thunderhead.checkpoint import content, file
+from thunderhead.checkpoint import content
 from thunderhead.core.datamodule import LightningDataModule
 from thunderhead.core.hparams import drop_unpicklable, merged
 from thunderhead.core.module import LightningModule
@@ -46,6 +46,7 @@ from thunderhead.trainer.failure import attempt, explain, tell, tell_sigterm
 from thunderhead.trainer.hook_names import warn_of_uncalled
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.trainer.launched import run_in_children
+from thunderhead.trainer.resuming import load_file, resume_training
 from thunderhead.trainer.state import RunningStage, TrainerFn, TrainerStatus
 from thunderhead.warning import say, warn, warn_once
 
@@ -131,7 +132,7 @@ def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -
     _setup(trainer, fn)
     _configure_model(trainer)
     restored = _open_job(trainer, fn)
-    loaded = content_of(restored) if restored is not None else _load_file(trainer, ckpt_path, weights_only)
+    loaded = content_of(restored) if restored is not None else load_file(trainer, ckpt_path, weights_only)
     if loaded is not None:
         content.restore_modules(trainer, loaded)
     trainer._metrics.begin_run()
@@ -153,9 +154,7 @@ def _fit(trainer: Trainer, loaded: dict[str, Any] | None, restored: Restored | N
     hooks.call("on_fit_start")
     _log_hyperparameters(trainer)
     if loaded is not None:
-        trainer._position = content.restore_training(trainer, loaded)
-        trainer._resume_training_data = content.training_data_of(loaded, trainer._position)
-        _check_position(trainer)
+        resume_training(trainer, loaded)
     if restored is not None:
         restore_local(trainer, restored)
     torch.set_grad_enabled(True)
@@ -317,24 +316,6 @@ def _open_job(trainer: Trainer, fn: str) -> Restored | None:
     if fn != "fit":
         job.phase({"validate": Phase.VALIDATE, "test": Phase.TEST, "predict": Phase.PREDICT}[fn])
     return restored
-
-
-def _load_file(trainer: Trainer, ckpt_path: Any, weights_only: bool | None) -> dict[str, Any] | None:
-    path = file.resolve(trainer, ckpt_path if ckpt_path is not None else trainer._kept_ckpt_path)
-    trainer._resumed_from = path
-    if path is None:
-        return None
-    loaded = trainer.strategy.load_checkpoint(path, weights_only=weights_only)
-    return content.of_this_rank(trainer, loaded) if trainer._fn == "fit" else loaded
-
-
-def _check_position(trainer: Trainer) -> None:
-    position = trainer._position
-    if trainer.max_epochs != -1 and position.epoch > trainer.max_epochs:
-        raise MisconfigurationException(
-            f"the checkpoint was taken after {position.epoch} epochs, but max_epochs={trainer.max_epochs}; "
-            "raise it to go on"
-        )
 
 
 def _log_hyperparameters(trainer: Trainer) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from trainer_line import Line, fit, numbers, trainer
 
+from thunderhead import Callback, Trainer
 from thunderhead.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from thunderhead.exceptions import MisconfigurationException
 
@@ -34,6 +35,35 @@ def resumed_from(ckpt_path: Any, *callbacks: Any, **arguments: Any) -> tuple[str
 def test_a_path(tmp_path: Path, form: Any) -> None:
     path = saved(tmp_path / "a.ckpt", 1, 2, 3)
     assert resumed_from(form(path)) == (str(form(path)), 5)
+
+
+class SavesInside(Callback):
+    """Saves after the first batch."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 1:
+            trainer.save_checkpoint(self.path)
+
+
+def test_the_user_hears_from_where_a_run_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "thunderhead")
+    file = str(saved(tmp_path / "a.ckpt", 1, 2, 3))
+    caplog.clear()
+    resumed_from(file)
+    trainer().validate(Line(), numbers(1), ckpt_path=file)
+    inside = str(tmp_path / "b.ckpt")
+    trainer(SavesInside(inside)).fit(Line(), numbers(1, 2))
+    resumed_from(inside)
+    resumed_from(None)
+    said = [text for text in caplog.messages if tmp_path.name in text]
+    assert said == [
+        f"Trainer.fit goes on from {file!r}: epoch 1, step 3",
+        f"Trainer.validate takes the weights of {file!r}",
+        f"Trainer.fit goes on from {inside!r}: epoch 0, batch 1, step 1",
+    ]
 
 
 def test_hpc_is_the_highest_number_in_default_root_dir(tmp_path: Path) -> None:
