@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import threading
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -159,6 +161,33 @@ def test_what_fails_asynchronously_is_raised_and_deletes_nothing() -> None:
         io.teardown()
     assert "remove" not in inner.calls
     io.teardown()
+
+
+MISSING = "checkpoint '/data/a.ckpt' could not be written beside training, nor what was to follow it"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/data/a.draft"),
+            f"{MISSING}: no space is left for '/data/a.draft'; free some, or give a directory on another file system",
+        ),
+        (OSError("the bucket is gone"), f"the bucket is gone\n{MISSING}"),
+    ],
+    ids=["in words", "with a note"],
+)
+def test_what_fails_asynchronously_says_which_file_is_missing(error: OSError, said: str) -> None:
+    """The end of a run, or the save after it, has nothing to do with the file that failed."""
+
+    class Failing(Memory):
+        def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+            raise error
+
+    io = AsyncCheckpointIO(Failing())
+    io.save_checkpoint({}, Path("/data/a.ckpt"))
+    with pytest.raises(OSError, match=f"^{re.escape(said)}$"):  # pytest shows notes in lines of their own
+        io.teardown()
 
 
 def test_a_run_ends_when_its_files_are_written(tmp_path: Path) -> None:
