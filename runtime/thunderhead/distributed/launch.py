@@ -17,6 +17,7 @@ from thunderhead.distributed.environment import Place, free_port
 from thunderhead.exceptions import MisconfigurationException
 
 _POLL_S = 0.2
+_INTERRUPTED_S = 2.0
 _PR_SET_PDEATHSIG = 1
 # How ranks end that somebody asked to end (a shell's kill, Ctrl-C), before and inside of a fit: nobody failed.
 _ASKED_TO_END = {-signal.SIGTERM: 143, 143: 143, -signal.SIGINT: 130, 130: 130}
@@ -118,10 +119,9 @@ class ScriptLauncher:
         """At this process's end: nobody is left behind, and a failure of another is not taken for success."""
         self._joining.set()
         error = self.error or getattr(sys, "last_value", None)
-        # An error here may be the echo of another's, whose end shows in a moment; without one, others may be at work.
-        give_up = time.monotonic() + self._grace_s if error is not None else math.inf
+        give_up = time.monotonic() + self._patience_s(error)
         while self._failed() is None and any(process.poll() is None for process in self.processes):
-            if time.monotonic() > give_up:
+            if time.monotonic() >= give_up:
                 break
             time.sleep(_POLL_S)
         failed = self._failed()
@@ -129,6 +129,14 @@ class ScriptLauncher:
         if error is None and failed is not None:
             sys.stdout.flush()
             os._exit(_ASKED_TO_END.get(failed[1], 1))
+
+    def _patience_s(self, error: BaseException | None) -> float:
+        """How long the others are waited for."""
+        if error is None:
+            return math.inf  # they may be at work
+        if isinstance(error, KeyboardInterrupt):
+            return min(self._grace_s, _INTERRUPTED_S)  # a terminal asks all; who asked this process alone means all
+        return self._grace_s  # it may be the echo of another's, whose end shows in a moment
 
     def _failed(self) -> tuple[int, int] | None:
         """Local rank and exit code of one that failed; one that was only asked to end comes last."""
@@ -161,7 +169,7 @@ class ScriptLauncher:
             how = f"ended with exit code {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
             return f"local rank {rank} {how}"
         error = self.error or getattr(sys, "last_value", None)
-        if failed is not None or error is None or isinstance(error, SystemExit):
+        if failed is not None or error is None or isinstance(error, (SystemExit, KeyboardInterrupt)):
             return None
         return f"local rank 0 raised {type(error).__name__}"
 

@@ -24,7 +24,7 @@ if does == "deaf":  # as a rank that stands in a collective, where a handler onl
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if rank == 0:
     atexit.register(lambda: open("cleaned-up", "w").close())
-    ScriptLauncher(Place(0, 3, 0, 3), {}, grace_s=1.0).launch()
+    ScriptLauncher(Place(0, 3, 0, 3), {}, grace_s=float(os.environ["GRACE_S"])).launch()
 with open(f"{rank}.draft", "w") as stream:
     stream.write(str(os.getpid()))
 os.rename(f"{rank}.draft", f"{rank}.pid")
@@ -99,10 +99,13 @@ def runs(tmp_path: Path) -> Iterator[list[Run]]:
         run.process.communicate()
 
 
-def start(runs: list[Run], directory: Path, *does: str) -> Run:
+def start(runs: list[Run], directory: Path, *does: str, grace_s: float = 1.0) -> Run:
     (directory / "script.py").write_text(SCRIPT)
     command = [sys.executable, "script.py", *does]
-    process = subprocess.Popen(command, cwd=directory, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    environ = {**os.environ, "GRACE_S": str(grace_s)}
+    process = subprocess.Popen(
+        command, cwd=directory, env=environ, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     run = Run(directory, process, [])
     runs.append(run)
     give_up = time.monotonic() + 60
@@ -169,3 +172,12 @@ def test_ctrl_c_ends_all_and_accuses_nobody(runs: list[Run], tmp_path: Path) -> 
     assert ended == -signal.SIGINT
     assert "ending the other ranks" not in said
     assert (tmp_path / "cleaned-up").exists(), "rank 0 ends by itself"
+
+
+def test_an_interrupted_rank_0_ends_the_others_soon(runs: list[Run], tmp_path: Path) -> None:
+    """Of a signal to this process alone they do not know, so that waiting for them would take all the time given."""
+    run = start(runs, tmp_path, "wait", "wait", "wait", grace_s=1000)
+    os.kill(run.process.pid, signal.SIGINT)
+    ended, said = run.end()
+    assert ended == -signal.SIGINT
+    assert "ending the other ranks" not in said
