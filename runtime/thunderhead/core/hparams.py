@@ -92,6 +92,7 @@ class HyperparametersMixin:
         self._set_hparams(chosen)
         for name in left_out:
             self._hparams.pop(name, None)
+        _warn_of_modules(self)
         self._hparams_initial = _deep_copy(self._hparams)
 
     def _constructor_arguments(self, frame: types.FrameType) -> dict[str, Any]:
@@ -118,6 +119,19 @@ class HyperparametersMixin:
     def hparams_initial(self) -> Any:
         """A deep copy of the hyperparameters as they were when saved."""
         return _deep_copy(self.__dict__["_hparams_initial"]) if "_hparams_initial" in self.__dict__ else AttributeDict()
+
+
+def _warn_of_modules(owner: HyperparametersMixin) -> None:
+    """Not dropped, as users may read them; but such a file is read with ``weights_only=False`` alone."""
+    hparams = owner._hparams
+    if not isinstance(hparams, dict):
+        return
+    names = [name for name, value in hparams.items() if isinstance(value, torch.nn.Module)]
+    if names:
+        warn(
+            f"hyperparameters {names} of {type(owner).__name__} are modules, which would be in checkpoints twice, and "
+            f"as objects that only weights_only=False reads; leave them out with save_hyperparameters(ignore={names})"
+        )
 
 
 def drop_unpicklable(owner: HyperparametersMixin) -> None:

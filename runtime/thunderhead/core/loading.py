@@ -7,7 +7,7 @@ import inspect
 import io
 import os
 from ast import literal_eval
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MethodType
 from typing import Any, Generic, TypeVar
@@ -21,6 +21,7 @@ from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.warning import warn
 
 Result = TypeVar("Result")
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 class ClassOnly(Generic[Result]):
@@ -54,7 +55,8 @@ def load_module(
 ) -> Any:
     """See ``LightningModule.load_from_checkpoint``."""
     content = _read(path, map_location, weights_only)
-    module = cls(**constructor_arguments(cls, content, "hyper_parameters", "hparams_name", hparams_file, overrides))
+    arguments = constructor_arguments(cls, content, "hyper_parameters", "hparams_name", hparams_file, overrides)
+    module = _make(cls, arguments)
     if strict is not None:
         module.strict_loading = strict
     module.configure_model()
@@ -80,7 +82,7 @@ def load_datamodule(
     """See ``LightningDataModule.load_from_checkpoint``."""
     content = _read(path, map_location, weights_only)
     keys = ("datamodule_hyper_parameters", "datamodule_hparams_name")
-    datamodule = cls(**constructor_arguments(cls, content, *keys, hparams_file, overrides))
+    datamodule = _make(cls, constructor_arguments(cls, content, *keys, hparams_file, overrides))
     datamodule.on_load_checkpoint(content)
     if cls.__qualname__ in content:
         datamodule.load_state_dict(content[cls.__qualname__])
@@ -110,6 +112,24 @@ def constructor_arguments(
         if not takes_all:
             _warn_of_dropped(cls, overrides, parameters)
     return given if takes_all else {key: value for key, value in given.items() if key in parameters}
+
+
+def _make(cls: type, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        # Asked afterwards: a decorated constructor may get by itself what its signature wants.
+        wanted = [
+            p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty and p.kind in _NAMED
+        ]
+        lacking = [name for name in wanted if name not in arguments]
+        if lacking and "required" in str(error):
+            calls = ", ".join(f"{name}=..." for name in lacking)
+            error.add_note(
+                f"the checkpoint does not hold {' and '.join(map(repr, lacking))}; pass load_from_checkpoint(path, "
+                f"{calls}), and let {cls.__name__}.__init__ call self.save_hyperparameters() to have it in later ones"
+            )
+        raise
 
 
 def _warn_of_dropped(cls: type, overrides: dict[str, Any], parameters: set[str]) -> None:

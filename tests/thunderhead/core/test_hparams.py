@@ -163,6 +163,16 @@ def test_what_cannot_be_written_is_dropped_with_a_word(tmp_path: Path) -> None:
     assert torch.load(tmp_path / "a.ckpt", weights_only=True)["hyper_parameters"] == module.hparams
 
 
+def test_modules_are_warned_of() -> None:
+    """They are in the state_dict already, and as objects of their class keep the file from being read safely."""
+    with pytest.warns(
+        UserWarning, match=r"hyperparameters \['extra'\] of Net are modules.*ignore=\['extra'\]\)$"
+    ) as caught:
+        module = Net(1, extra=torch.nn.Linear(2, 2))
+    assert [(len(caught), one.filename) for one in caught] == [(1, __file__)]
+    assert isinstance(module.hparams.extra, torch.nn.Linear)
+
+
 # --- making it again -------------------------------------------------------------------------------------------------
 
 
@@ -278,6 +288,22 @@ def test_hooks_are_called_before_the_weights_are_loaded(written: Path) -> None:
 
     assert Late.load_from_checkpoint(written).weight.item() == 97
     assert calls == ["model", 1]
+
+
+def test_arguments_that_nobody_gives(tmp_path: Path) -> None:
+    class Needing(Line):
+        def __init__(self, size: int, depth: int, rate: float = 1.0) -> None:
+            super().__init__()
+            self.size, self.depth = size, depth
+
+    fit(Needing(1, 2), 3).save_checkpoint(tmp_path / "a.ckpt")
+    for given, rule in (
+        ({"size": 1}, r"hold 'depth'; pass load_from_checkpoint\(path, depth=\.\.\.\), and let Needing"),
+        ({}, r"hold 'size' and 'depth'; pass load_from_checkpoint\(path, size=\.\.\., depth=\.\.\.\)"),
+    ):
+        with pytest.raises(TypeError, match=rf"missing \d required (?s:.)*{rule}"):
+            Needing.load_from_checkpoint(tmp_path / "a.ckpt", **given)
+    assert Needing.load_from_checkpoint(tmp_path / "a.ckpt", size=1, depth=4).depth == 4
 
 
 def test_it_belongs_to_the_class(written: Path) -> None:
