@@ -13,7 +13,7 @@ from typing import Any
 from thunderhead.checkpoint import file
 from thunderhead.checkpoint.places import LOCAL
 from thunderhead.checkpoint.staging import detached
-from thunderhead.checkpoint.writable import in_words
+from thunderhead.checkpoint.writable import CheckpointLost, in_words
 
 Path = str | os.PathLike[str]
 
@@ -122,14 +122,13 @@ class AsyncCheckpointIO(CheckpointIO):
     def _write(self, staged: dict[str, Any], path: Path, storage_options: Any) -> None:
         try:
             self._io.save_checkpoint(staged, path, storage_options=storage_options)
-        except OSError as error:
-            # Raised later, in the middle of something else: it must say by itself which file is missing.
+        except Exception as error:
             subject = f"checkpoint {os.fspath(path)!r} could not be written beside training, nor what was to follow it"
-            explained = in_words(error, subject, str(error.filename or path))
-            if explained is None:
+            if not isinstance(error, OSError):
                 error.add_note(subject)
                 raise
-            raise explained from error
+            said = in_words(error, subject, str(error.filename)) if error.filename is not None else None
+            raise CheckpointLost(f"{subject}: {error}" if said is None else str(said)) from error
 
     def load_checkpoint(self, path: Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         self._finish()

@@ -12,6 +12,10 @@ from typing import Any
 from thunderhead.checkpoint.places import is_url, local, place_of
 
 
+class CheckpointLost(OSError):
+    """A checkpoint that was to be written beside training is not there; raised later, inside something else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """A directory in which a run will write.
@@ -44,6 +48,8 @@ class Destination:
         """
         try:
             yield
+        except CheckpointLost:
+            raise  # it is about another file, and says about which
         except OSError as error:
             # What a method of the Trainer has put in words for its own argument is said for this one instead.
             system = error.__cause__ if isinstance(error.__cause__, OSError) else error

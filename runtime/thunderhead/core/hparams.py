@@ -129,8 +129,8 @@ def _warn_of_modules(owner: HyperparametersMixin) -> None:
     names = [name for name, value in hparams.items() if isinstance(value, torch.nn.Module)]
     if names:
         warn(
-            f"hyperparameters {names} of {type(owner).__name__} are modules, which would be in checkpoints twice, and "
-            f"as objects that only weights_only=False reads; leave them out with save_hyperparameters(ignore={names})"
+            f"hyperparameters {names} of {type(owner).__name__} are modules, which checkpoints would hold as objects "
+            f"that only weights_only=False reads; leave them out with save_hyperparameters(ignore={names})"
         )
 
 

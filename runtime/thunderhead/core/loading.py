@@ -126,8 +126,9 @@ def _make(cls: type, arguments: Mapping[str, Any]) -> Any:
         if lacking and "required" in str(error):
             calls = ", ".join(f"{name}=..." for name in lacking)
             error.add_note(
-                f"the checkpoint does not hold {' and '.join(map(repr, lacking))}; pass load_from_checkpoint(path, "
-                f"{calls}), and let {cls.__name__}.__init__ call self.save_hyperparameters() to have it in later ones"
+                f"no hyperparameter {' or '.join(map(repr, lacking))} was saved; pass "
+                f"load_from_checkpoint(path, {calls}), and for later ones let {cls.__name__}.__init__ call "
+                "self.save_hyperparameters()"
             )
         raise
 

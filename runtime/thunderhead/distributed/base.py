@@ -208,6 +208,9 @@ class Strategy:
         """What to note on an error of this strategy's that a fit ended with."""
         return ()
 
+    def leave(self, launcher: ScriptLauncher | None = None) -> None:
+        """This process ends: be in no group any more, unless ``launcher`` knows of an error that ends it."""
+
     def teardown(self) -> None:
         """Leave everything as it was found, with all checkpoints on their place."""
         self.model = None

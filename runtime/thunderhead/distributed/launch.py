@@ -107,7 +107,7 @@ class ScriptLauncher:
         while not self._joining.wait(_POLL_S):
             failed = self._failed()
             if failed is not None:
-                self._end_all()
+                self._end_all(self._grace_s)
                 # Its collectives are broken, so it will raise in a moment, and what it does then may be a checkpoint.
                 if not self._joining.wait(self._grace_s):
                     os._exit(_ASKED_TO_END.get(failed[1], 1))
@@ -119,24 +119,20 @@ class ScriptLauncher:
         """At this process's end: nobody is left behind, and a failure of another is not taken for success."""
         self._joining.set()
         error = self.error or getattr(sys, "last_value", None)
-        give_up = time.monotonic() + self._patience_s(error)
+        interrupted = isinstance(error, KeyboardInterrupt)
+        # A terminal interrupts all; who interrupted this process alone means all.
+        grace_s = min(self._grace_s, _INTERRUPTED_S) if interrupted else self._grace_s
+        # An error here may be the echo of another's, whose end shows in a moment; without one, others may be at work.
+        give_up = time.monotonic() + (math.inf if error is None else grace_s)
         while self._failed() is None and any(process.poll() is None for process in self.processes):
-            if time.monotonic() >= give_up:
+            if time.monotonic() > give_up:
                 break
             time.sleep(_POLL_S)
         failed = self._failed()
-        self._end_all()
+        self._end_all(grace_s)
         if error is None and failed is not None:
             sys.stdout.flush()
             os._exit(_ASKED_TO_END.get(failed[1], 1))
-
-    def _patience_s(self, error: BaseException | None) -> float:
-        """How long the others are waited for."""
-        if error is None:
-            return math.inf  # they may be at work
-        if isinstance(error, KeyboardInterrupt):
-            return min(self._grace_s, _INTERRUPTED_S)  # a terminal asks all; who asked this process alone means all
-        return self._grace_s  # it may be the echo of another's, whose end shows in a moment
 
     def _failed(self) -> tuple[int, int] | None:
         """Local rank and exit code of one that failed; one that was only asked to end comes last."""
@@ -144,8 +140,8 @@ class ScriptLauncher:
         failed = [(rank, code) for rank, code in codes if code]
         return min(failed, key=lambda found: found[1] in _ASKED_TO_END, default=None)
 
-    def _end_all(self) -> None:
-        """Say who failed, once, and end the rest."""
+    def _end_all(self, grace_s: float) -> None:
+        """Say who failed, once, and end the rest, with so many seconds to end by themselves."""
         with self._ending:
             if not self._told:
                 self._told = True
@@ -153,7 +149,7 @@ class ScriptLauncher:
                     print(f"{culprit}; ending the other ranks of this node", file=sys.stderr, flush=True)
             for process in self.processes:
                 process.terminate()
-            give_up = time.monotonic() + self._grace_s
+            give_up = time.monotonic() + grace_s
             while time.monotonic() < give_up and any(process.poll() is None for process in self.processes):
                 time.sleep(_POLL_S)
             for process in self.processes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import pickle
@@ -26,7 +27,7 @@ from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.ddp_model import DataParallelStep, average_after_steps, explain_unused, freeze_buckets
 from thunderhead.distributed.ddp_options import check_hook, check_options, check_start_method
 from thunderhead.distributed.launch import ScriptLauncher
-from thunderhead.distributed.leave import leave_at_exit
+from thunderhead.distributed.leave import keep_group_out_of_defaults, leave_group
 from thunderhead.precision import Precision
 from thunderhead.rng import seed_process
 
@@ -120,12 +121,18 @@ class DDPStrategy(Strategy):
         if dist.is_initialized():
             return
         backend = self._backend or ("nccl" if self.root_device.type == "cuda" else "gloo")
+        keep_group_out_of_defaults()
         # Alone, there is nobody to meet.
         store = HashStore() if self.world_size == 1 else None
         dist.init_process_group(
             backend, store=store, rank=self.place.rank, world_size=self.place.world_size, timeout=self._timeout
         )
-        leave_at_exit(launcher)
+        # Last in, first out: before the launcher's handler, which waits for the other ranks, for they leave too.
+        atexit.register(self.leave, launcher)
+
+    def leave(self, launcher: ScriptLauncher | None = None) -> None:
+        self._gloo = None
+        leave_group(launcher)
 
     def wrap(self, module: LightningModule) -> None:
         if not any(parameter.requires_grad for parameter in module.parameters()):

@@ -66,6 +66,10 @@ class FitLoop(Progress):
         if t._sigterm and t._control is None:
             self.end_by_sigterm()
 
+    def let_go(self) -> None:
+        """Drop the step: it holds the wrapped module, and with it the process group."""
+        self.__dict__.pop("_step", None)
+
     def _between_epochs(self) -> None:
         if self._trainer._control is not None:
             self._trainer._control.between_epochs()

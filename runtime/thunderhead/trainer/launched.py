@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import torch.distributed as dist
-
 from thunderhead.checkpoint.staging import detached
 from thunderhead.distributed.environment import Place
 from thunderhead.distributed.process_launch import ProcessLauncher
@@ -47,7 +45,7 @@ def _on_rank(place: Place, payload: tuple[Trainer, dict[str, Any]]) -> dict[str,
     trainer.strategy.move_to(place)
     result = run(trainer, **call)
     found = _outcome(trainer, result) if place.local_rank == 0 else None
-    dist.destroy_process_group()
+    trainer.strategy.leave()
     return found
 
 

@@ -25,8 +25,8 @@ def load_file(trainer: Trainer, ckpt_path: Any, weights_only: bool | None) -> di
     return content.of_this_rank(trainer, loaded)
 
 
-def resume_training(trainer: Trainer, loaded: dict[str, Any]) -> None:
-    """Optimizers, schedulers, precision and position of a file or of a job's checkpoint.
+def resume_training(trainer: Trainer, loaded: dict[str, Any], path: str | None) -> None:
+    """Optimizers, schedulers, precision and position of a file, or of a job's checkpoint, which has no path.
 
     Raises:
         MisconfigurationException: it was taken after more epochs than this run is to have.
@@ -38,6 +38,6 @@ def resume_training(trainer: Trainer, loaded: dict[str, Any]) -> None:
             f"the checkpoint was taken after {position.epoch} epochs, but max_epochs={trainer.max_epochs}; "
             "raise it to go on"
         )
-    if trainer._resumed_from is not None:
+    if path is not None:
         batch = f", batch {position.batch}" if position.batch else ""
-        say(f"Trainer.fit goes on from {trainer._resumed_from!r}: epoch {position.epoch}{batch}, step {position.step}")
+        say(f"Trainer.fit goes on from {path!r}: epoch {position.epoch}{batch}, step {position.step}")

@@ -94,6 +94,8 @@ def run(
         )
         ckpt_path = "best"
     _attach(trainer, fn, module, loaders, datamodule)
+    if launcher is not None:
+        launcher.error = None  # the script caught it, and goes on
     try:
         return _run(trainer, fn, ckpt_path, weights_only)
     except (Stopped, Superseded):
@@ -154,7 +156,7 @@ def _fit(trainer: Trainer, loaded: dict[str, Any] | None, restored: Restored | N
     hooks.call("on_fit_start")
     _log_hyperparameters(trainer)
     if loaded is not None:
-        resume_training(trainer, loaded)
+        resume_training(trainer, loaded, trainer._resumed_from if restored is None else None)
     if restored is not None:
         restore_local(trainer, restored)
     torch.set_grad_enabled(True)
@@ -169,6 +171,7 @@ def _fit(trainer: Trainer, loaded: dict[str, Any] | None, restored: Restored | N
         if control is not None:
             control.finish(content.copy_position(trainer._position, next=Next.NOTHING))
     finally:
+        trainer.fit_loop.let_go()
         if control is not None:
             control.close()
     trainer._sink.results = None

@@ -298,8 +298,14 @@ def test_arguments_that_nobody_gives(tmp_path: Path) -> None:
 
     fit(Needing(1, 2), 3).save_checkpoint(tmp_path / "a.ckpt")
     for given, rule in (
-        ({"size": 1}, r"hold 'depth'; pass load_from_checkpoint\(path, depth=\.\.\.\), and let Needing"),
-        ({}, r"hold 'size' and 'depth'; pass load_from_checkpoint\(path, size=\.\.\., depth=\.\.\.\)"),
+        (
+            {"size": 1},
+            r"'depth' was saved; pass load_from_checkpoint\(path, depth=\.\.\.\), and for later ones let Needing",
+        ),
+        (
+            {},
+            r"'size' or 'depth' was saved; pass load_from_checkpoint\(path, size=\.\.\., depth=\.\.\.\)",
+        ),
     ):
         with pytest.raises(TypeError, match=rf"missing \d required (?s:.)*{rule}"):
             Needing.load_from_checkpoint(tmp_path / "a.ckpt", **given)

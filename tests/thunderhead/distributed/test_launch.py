@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,8 +26,10 @@ from trainer_models import QUIET, Net, regression, shuffled
 import thunderhead as th
 
 def at_the_very_end():
+    names = [open(f"/proc/self/task/{{number}}/comm").read().strip() for number in os.listdir("/proc/self/task")]
+    found = [dist.is_initialized(), *sorted({{name for name in names if "gloo" in name}})]
     with open("group" + os.environ.get("RANK", "0"), "w") as stream:
-        json.dump(dist.is_initialized(), stream)
+        json.dump(found, stream)
 
 class Telling(th.Callback):
     def on_train_batch_end(self, trainer, *_):
@@ -55,8 +58,12 @@ if __name__ == "__main__":
 """
 
 
-def in_a_group(directory: Path) -> list[bool]:
-    """Whether each rank was still in the process group when the interpreter began to end."""
+NO_GROUP: list[Any] = [False]
+GROUP = [True, "gloo_tcp_loop", "pt_gloo_runloop"]
+
+
+def group_at_the_end(directory: Path) -> list[list[Any]]:
+    """Of each rank, as the interpreter began to end: whether it was in a process group, and gloo's threads."""
     return [json.loads((directory / f"group{rank}").read_text()) for rank in range(2)]
 
 
@@ -74,14 +81,17 @@ def test_every_rank_runs_the_script(tmp_path: Path) -> None:
     found = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert found == [[rank, 2, rank, 2, ["--flag", "x y"]] for rank in range(2)]
     # A thread of gloo's that is still at work while the interpreter ends can abort the process.
-    assert in_a_group(tmp_path) == [False, False]
+    assert group_at_the_end(tmp_path) == [NO_GROUP, NO_GROUP]
 
 
 def test_a_rank_that_fails_takes_the_others_along(tmp_path: Path) -> None:
     ended = run(tmp_path, "exits")
     assert ended.returncode == 1
     assert "local rank 1 ended with exit code 3; ending the other ranks" in ended.stderr
-    assert in_a_group(tmp_path) == [True, False]  # rank 0 had an error, and waits for nothing that is under way
+    assert group_at_the_end(tmp_path) == [
+        GROUP,
+        NO_GROUP,
+    ]  # rank 0 had an error, and waits for nothing that is under way
 
 
 def test_sigterm_to_the_script_ends_all_ranks_after_one_step(tmp_path: Path) -> None:
@@ -91,7 +101,7 @@ def test_sigterm_to_the_script_ends_all_ranks_after_one_step(tmp_path: Path) -> 
     assert "ending the other ranks" not in ended.stderr
     found = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert found[0][3] == found[1][3] >= 3
-    assert in_a_group(tmp_path) == [False, False]
+    assert group_at_the_end(tmp_path) == [NO_GROUP, NO_GROUP]
 
 
 def test_commands(tmp_path: Path) -> None:

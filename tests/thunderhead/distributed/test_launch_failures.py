@@ -176,7 +176,7 @@ def test_ctrl_c_ends_all_and_accuses_nobody(runs: list[Run], tmp_path: Path) -> 
 
 def test_an_interrupted_rank_0_ends_the_others_soon(runs: list[Run], tmp_path: Path) -> None:
     """Of a signal to this process alone they do not know, so that waiting for them would take all the time given."""
-    run = start(runs, tmp_path, "wait", "wait", "wait", grace_s=1000)
+    run = start(runs, tmp_path, "wait", "wait", "deaf", grace_s=1000)
     os.kill(run.process.pid, signal.SIGINT)
     ended, said = run.end()
     assert ended == -signal.SIGINT

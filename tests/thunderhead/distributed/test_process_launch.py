@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import pickle
@@ -73,6 +74,20 @@ def test_what_comes_back_from_a_fork(tmp_path: Path) -> None:
         trainer.predict(net, in_order(), return_predictions=True)
 
 
+class TellingOfThreads(th.Callback):
+    """Writes down which threads of gloo's a rank has as its interpreter begins to end; a fork's does not."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def setup(self, trainer: th.Trainer, pl_module: th.LightningModule, stage: str) -> None:
+        atexit.register(self._tell, trainer.global_rank)
+
+    def _tell(self, rank: int) -> None:
+        names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+        (self.directory / f"threads{rank}").write_text(" ".join(name for name in names if "gloo" in name))
+
+
 @pytest.mark.slow  # two fresh interpreters import torch
 def test_a_spawn_trains_as_a_script_does(tmp_path: Path) -> None:
     """The same bits from both, for a spawned process has the parent's random state too."""
@@ -80,11 +95,14 @@ def test_a_spawn_trains_as_a_script_does(tmp_path: Path) -> None:
     for method in ("spawn", "fork"):
         th.seed_everything(3, verbose=False)
         net = Net()
-        trainer = th.Trainer(**QUIET, max_epochs=1, strategy=DDPStrategy(start_method=method), devices=2)
+        strategy, telling = DDPStrategy(start_method=method), TellingOfThreads(tmp_path)
+        trainer = th.Trainer(**QUIET, max_epochs=1, strategy=strategy, devices=2, callbacks=[telling])
         trainer.fit(net, shuffled(regression(32)), in_order())
         found[method] = bits(net)
         assert trainer.global_step == 2
     assert found["spawn"] == found["fork"]
+    # One that is still at work while the interpreter ends can abort the process.
+    assert [(tmp_path / f"threads{rank}").read_text() for rank in range(2)] == ["", ""]
 
 
 class Failing(Net):
