@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import multiprocessing
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -101,3 +103,20 @@ def _rank(
         pipe.send((traceback.format_exc(), None))
         # A broken group must not keep the process at its exit.
         os._exit(1)
+
+
+def threads_of_gloo(*, none: bool) -> list[str]:
+    """Names of the threads of gloo that this process has, each once, where there should be some or none.
+
+    A thread that was joined may be seen for another moment.
+    """
+    give_up = time.monotonic() + 10
+    while True:
+        names = set()
+        for comm in Path("/proc/self/task").glob("*/comm"):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                names.add(comm.read_text().strip())
+        found = sorted(name for name in names if "gloo" in name)
+        if not found or not none or time.monotonic() > give_up:
+            return found
+        time.sleep(0.01)

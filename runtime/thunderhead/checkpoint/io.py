@@ -8,6 +8,7 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from thunderhead.checkpoint import file
@@ -117,18 +118,7 @@ class AsyncCheckpointIO(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Path, storage_options: Any = None) -> None:
         self._raise_failure()
         staged = detached(checkpoint)
-        self._put(lambda: self._write(staged, path, storage_options))
-
-    def _write(self, staged: dict[str, Any], path: Path, storage_options: Any) -> None:
-        try:
-            self._io.save_checkpoint(staged, path, storage_options=storage_options)
-        except Exception as error:
-            subject = f"checkpoint {os.fspath(path)!r} could not be written beside training, nor what was to follow it"
-            if not isinstance(error, OSError):
-                error.add_note(subject)
-                raise
-            said = in_words(error, subject, str(error.filename)) if error.filename is not None else None
-            raise CheckpointLost(f"{subject}: {error}" if said is None else str(said)) from error
+        self._put("written", path, lambda: self._io.save_checkpoint(staged, path, storage_options=storage_options))
 
     def load_checkpoint(self, path: Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         self._finish()
@@ -137,12 +127,12 @@ class AsyncCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: Path) -> None:
         self._raise_failure()
         # In its turn: the file may still be waiting to be written.
-        self._put(lambda: self._io.remove_checkpoint(path))
+        self._put("removed", path, lambda: self._io.remove_checkpoint(path))
 
     def link_checkpoint(self, target: Path, path: Path) -> None:
         self._raise_failure()
         # In its turn too: what it names may not be written yet.
-        self._put(lambda: self._io.link_checkpoint(target, path))
+        self._put("linked", path, lambda: self._io.link_checkpoint(target, path))
 
     def teardown(self) -> None:
         try:
@@ -150,14 +140,14 @@ class AsyncCheckpointIO(CheckpointIO):
         finally:
             self._io.teardown()
 
-    def _put(self, work: Callable[[], None]) -> None:
+    def _put(self, what: str, path: Path, work: Callable[[], None]) -> None:
         if self._queue is None:
             self._queue = queue.Queue(self._pending)
             # Nobody tells of the end of a save outside of a run, so the interpreter's own is waited for.
             self._thread = threading.Thread(target=self._work, args=(self._queue,), name="checkpoint-io", daemon=True)
             self._thread.start()
             atexit.register(self._finish)
-        self._queue.put(work)
+        self._queue.put(partial(_explained, what, os.fspath(path), work))
 
     def _work(self, waiting: queue.Queue[Callable[[], None] | None]) -> None:
         while (work := waiting.get()) is not None:
@@ -187,3 +177,18 @@ class AsyncCheckpointIO(CheckpointIO):
         """For another process, which starts its own thread: everything that waits is written first."""
         self._finish()
         return dict(self.__dict__)
+
+
+def _explained(what: str, path: str, work: Callable[[], None]) -> None:
+    """Do it; what fails is raised in the midst of something else, so it must say by itself what is missing."""
+    try:
+        work()
+    except Exception as error:
+        subject = f"checkpoint {path!r} could not be {what} beside training, and nothing that was to follow was done"
+        if not isinstance(error, OSError):
+            error.add_note(subject)
+            raise
+        said = in_words(error, subject, str(error.filename)) if error.filename is not None else None
+        lost = CheckpointLost(f"{subject}: {error}" if said is None else str(said))
+        lost.errno = error.errno
+        raise lost from error

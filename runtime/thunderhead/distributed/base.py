@@ -14,6 +14,7 @@ from thunderhead.accelerators import Accelerator, accelerator_of
 from thunderhead.checkpoint.io import CheckpointIO, Path
 from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.environment import Place
+from thunderhead.distributed.leave import leave_group
 from thunderhead.precision import Precision
 
 if TYPE_CHECKING:
@@ -208,8 +209,9 @@ class Strategy:
         """What to note on an error of this strategy's that a fit ended with."""
         return ()
 
-    def leave(self, launcher: ScriptLauncher | None = None) -> None:
-        """This process ends: be in no group any more, unless ``launcher`` knows of an error that ends it."""
+    def leave(self) -> None:
+        """This process ends: be in no group any more, unless an error ends it."""
+        leave_group()
 
     def teardown(self) -> None:
         """Leave everything as it was found, with all checkpoints on their place."""

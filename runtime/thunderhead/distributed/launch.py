@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from thunderhead.distributed.environment import Place, free_port
+from thunderhead.distributed.leave import error_at_end
 from thunderhead.exceptions import MisconfigurationException
 
 _POLL_S = 0.2
@@ -66,7 +67,6 @@ class ScriptLauncher:
 
     Attributes:
         processes: the others, by local rank from 1 on.
-        error: what ended this rank's run, told by the trainer.
     """
 
     def __init__(self, place: Place, environ: Mapping[str, str] = os.environ, *, grace_s: float = 10.0) -> None:
@@ -75,7 +75,6 @@ class ScriptLauncher:
         self._environ = environ
         self._grace_s = grace_s
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.error: BaseException | None = None
         self._ending = threading.Lock()
         self._told = False
         self._joining = threading.Event()
@@ -118,9 +117,9 @@ class ScriptLauncher:
     def _join(self) -> None:
         """At this process's end: nobody is left behind, and a failure of another is not taken for success."""
         self._joining.set()
-        error = self.error or getattr(sys, "last_value", None)
-        interrupted = isinstance(error, KeyboardInterrupt)
-        # A terminal interrupts all; who interrupted this process alone means all.
+        error = error_at_end()
+        # A terminal interrupts all; who interrupted this process alone means all. A script that caught it goes on.
+        interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
         grace_s = min(self._grace_s, _INTERRUPTED_S) if interrupted else self._grace_s
         # An error here may be the echo of another's, whose end shows in a moment; without one, others may be at work.
         give_up = time.monotonic() + (math.inf if error is None else grace_s)
@@ -164,10 +163,10 @@ class ScriptLauncher:
             rank, code = failed
             how = f"ended with exit code {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
             return f"local rank {rank} {how}"
-        error = self.error or getattr(sys, "last_value", None)
-        if failed is not None or error is None or isinstance(error, (SystemExit, KeyboardInterrupt)):
+        error = error_at_end()
+        if failed is not None or error is None or issubclass(error, (SystemExit, KeyboardInterrupt)):
             return None
-        return f"local rank 0 raised {type(error).__name__}"
+        return f"local rank 0 raised {error.__name__}"
 
 
 def _die_with_parent() -> Callable[[], None] | None:

@@ -4,17 +4,40 @@ A worker thread of gloo may be the last to hold a collective's tensor, a little 
 the interpreter is ending, that thread cannot take the lock it needs to free a Python object: Python ends the thread
 (``pthread_exit``), the unwinding meets a destructor that may not throw, and the process dies by SIGABRT ("terminate
 called without an active exception") after a run in which nothing went wrong. The group's destructor joins its threads,
-so the group has to be gone, with whatever holds it, while they still can finish; of NCCL's, torch asks the same.
+so the group has to be gone, with whatever holds it, while they still can finish; of NCCL's, torch asks the same. What
+else holds it (a script, the state of a communication hook, an optimizer that averages) keeps its threads.
 """
 
 from __future__ import annotations
 
 import gc
 import sys
+from dataclasses import dataclass
 
 import torch.distributed as dist
 
-from thunderhead.distributed.launch import ScriptLauncher
+
+@dataclass
+class LastRun:
+    """How this process's newest run ended, for those who act at the process's end.
+
+    A script may catch the error, and exit with a code of its own or go on. Only the class is kept: an error holds the
+    frames it came through, and they the memory that a next attempt needs.
+
+    Attributes:
+        error: what ended it; None once the next one begins.
+    """
+
+    error: type[BaseException] | None = None
+
+
+LAST_RUN = LastRun()
+
+
+def error_at_end() -> type[BaseException] | None:
+    """The class of the error that ended the newest run, or ends this process; None where all went well."""
+    uncaught = getattr(sys, "last_value", None)
+    return LAST_RUN.error or (None if uncaught is None else type(uncaught))
 
 
 def keep_group_out_of_defaults() -> None:
@@ -26,19 +49,13 @@ def keep_group_out_of_defaults() -> None:
     import torch.distributed.nn.functional  # noqa: F401
 
 
-def leave_group(launcher: ScriptLauncher | None) -> None:
-    """Destroy the process group, unless an error is known to end this process.
+def leave_group() -> None:
+    """Destroy the process group, if there is one, unless an error ended the newest run or ends this process.
 
-    After one, peers may be gone or stand in a collective, and waiting for what is under way could hang; the launcher
-    has to end them first.
-
-    Args:
-        launcher: who started the other ranks, if this process did; it knows of errors that the script caught.
+    After one, peers may be gone or stand in a collective, and waiting for what is under way could hang; who started
+    this process has to end them first.
     """
-    error = (launcher and launcher.error) or getattr(sys, "last_value", None)
-    if not dist.is_initialized() or not (error is None or isinstance(error, SystemExit)):
-        return
-    if error is not None:
-        error.__traceback__ = None  # its frames hold what they worked with
-    dist.destroy_process_group()
-    gc.collect()  # a wrapped module is part of cycles
+    error = error_at_end()
+    if dist.is_initialized() and (error is None or issubclass(error, SystemExit)):
+        dist.destroy_process_group()
+        gc.collect()  # a wrapped module is part of cycles

@@ -12,6 +12,7 @@ A child whose parent dies ends by itself.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -85,7 +86,6 @@ class ProcessLauncher:
         self._environ = environ
         self._grace_s = grace_s
         self.method = method
-        self.error: BaseException | None = None
         self.processes: list[BaseProcess] = []
         self._terminated = False
 
@@ -255,6 +255,10 @@ def _child(
 ) -> None:
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a fork has the parent's handler
+    if globals_ is None:
+        # A fork's collector lets the parent's garbage be: freeing a process group means to wait for its threads, which
+        # only the parent has.
+        gc.freeze()
     os.environ.update(environ)
     # A forked process has none of the parent's pool of threads, and OpenMP would wait for it.
     torch.set_num_threads(1 if globals_ is None else _threads(place.local_world_size))

@@ -27,7 +27,7 @@ from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.ddp_model import DataParallelStep, average_after_steps, explain_unused, freeze_buckets
 from thunderhead.distributed.ddp_options import check_hook, check_options, check_start_method
 from thunderhead.distributed.launch import ScriptLauncher
-from thunderhead.distributed.leave import keep_group_out_of_defaults, leave_group
+from thunderhead.distributed.leave import keep_group_out_of_defaults
 from thunderhead.precision import Precision
 from thunderhead.rng import seed_process
 
@@ -111,9 +111,8 @@ class DDPStrategy(Strategy):
         return self.place.node_rank
 
     def setup_environment(self) -> None:
-        launcher = self.launcher if isinstance(self.launcher, ScriptLauncher) else None
-        if launcher is not None:
-            launcher.launch()
+        if isinstance(self.launcher, ScriptLauncher):
+            self.launcher.launch()
         super().setup_environment()
         # All ranks go on from the seed that was chosen, whatever each has drawn before.
         if "PL_GLOBAL_SEED" in os.environ:
@@ -128,11 +127,11 @@ class DDPStrategy(Strategy):
             backend, store=store, rank=self.place.rank, world_size=self.place.world_size, timeout=self._timeout
         )
         # Last in, first out: before the launcher's handler, which waits for the other ranks, for they leave too.
-        atexit.register(self.leave, launcher)
+        atexit.register(self.leave)
 
-    def leave(self, launcher: ScriptLauncher | None = None) -> None:
+    def leave(self) -> None:
         self._gloo = None
-        leave_group(launcher)
+        super().leave()
 
     def wrap(self, module: LightningModule) -> None:
         if not any(parameter.requires_grad for parameter in module.parameters()):

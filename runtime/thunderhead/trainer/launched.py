@@ -29,10 +29,9 @@ def run_in_children(trainer: Trainer, launcher: ProcessLauncher, call: dict[str,
         _ = logger.version  # chosen here, so that all processes write to, and this one knows, the same
     try:
         outcome = launcher.launch(_on_rank, (trainer, call))
-    except BaseException as error:
+    except BaseException:
         trainer.state.status = TrainerStatus.INTERRUPTED
         trainer.state.stage = trainer._stage = None
-        launcher.error = error
         raise
     _take_over(trainer, outcome)
     return outcome["result"]

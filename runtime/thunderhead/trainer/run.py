@@ -29,6 +29,7 @@ from thunderhead.checkpoint import content
 from thunderhead.core.datamodule import LightningDataModule
 from thunderhead.core.hparams import drop_unpicklable, merged
 from thunderhead.core.module import LightningModule
+from thunderhead.distributed.leave import LAST_RUN
 from thunderhead.distributed.process_launch import ProcessLauncher
 from thunderhead.exceptions import MisconfigurationException, refuse_class
 from thunderhead.job import attached
@@ -94,8 +95,7 @@ def run(
         )
         ckpt_path = "best"
     _attach(trainer, fn, module, loaders, datamodule)
-    if launcher is not None:
-        launcher.error = None  # the script caught it, and goes on
+    LAST_RUN.error = None
     try:
         return _run(trainer, fn, ckpt_path, weights_only)
     except (Stopped, Superseded):
@@ -105,8 +105,7 @@ def run(
         raise
     except BaseException as error:
         trainer.state.status = TrainerStatus.INTERRUPTED
-        if trainer.strategy.launcher is not None:
-            trainer.strategy.launcher.error = error
+        LAST_RUN.error = type(error)
         attempt(error, trainer, "explain", partial(explain, trainer, error))
         tell(trainer, error)
         attempt(error, trainer.strategy, "teardown", trainer.strategy.teardown)

@@ -164,7 +164,7 @@ def test_what_cannot_be_written_is_dropped_with_a_word(tmp_path: Path) -> None:
 
 
 def test_modules_are_warned_of() -> None:
-    """They are in the state_dict already, and as objects of their class keep the file from being read safely."""
+    """As objects of their class they keep the file from being read safely."""
     with pytest.warns(
         UserWarning, match=r"hyperparameters \['extra'\] of Net are modules.*ignore=\['extra'\]\)$"
     ) as caught:

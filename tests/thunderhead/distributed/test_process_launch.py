@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import multiprocessing
 import os
 import pickle
@@ -16,7 +17,9 @@ from typing import Any
 import pytest
 import torch
 import torch._dynamo  # a run needs it, and forked ranks then need not import it each
+import torch.distributed as dist
 from trainer_models import QUIET, Net, bits, in_order, regression, shuffled
+from trainer_ranks import threads_of_gloo
 
 import thunderhead as th
 from thunderhead.callbacks import ModelCheckpoint
@@ -74,6 +77,23 @@ def test_what_comes_back_from_a_fork(tmp_path: Path) -> None:
         trainer.predict(net, in_order(), return_predictions=True)
 
 
+def test_a_fork_leaves_the_garbage_of_its_parent_alone() -> None:
+    """To free a group means to wait for its threads, which a fork has not."""
+    gc.disable()
+    try:
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        cycle: list[Any] = [dist.group.WORLD]
+        cycle.append(cycle)
+        dist.destroy_process_group()
+        del cycle
+        trainer = th.Trainer(**QUIET, max_epochs=1, strategy="ddp_fork", devices=2)
+        trainer.fit(Net(), shuffled(regression(16)))
+        assert trainer.global_step == 1
+    finally:
+        gc.enable()
+        gc.collect()
+
+
 class TellingOfThreads(th.Callback):
     """Writes down which threads of gloo's a rank has as its interpreter begins to end; a fork's does not."""
 
@@ -84,8 +104,7 @@ class TellingOfThreads(th.Callback):
         atexit.register(self._tell, trainer.global_rank)
 
     def _tell(self, rank: int) -> None:
-        names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-        (self.directory / f"threads{rank}").write_text(" ".join(name for name in names if "gloo" in name))
+        (self.directory / f"threads{rank}").write_text(" ".join(threads_of_gloo(none=True)))
 
 
 @pytest.mark.slow  # two fresh interpreters import torch

@@ -166,7 +166,7 @@ def test_what_fails_asynchronously_is_raised_and_deletes_nothing() -> None:
     io.teardown()
 
 
-MISSING = "checkpoint '/data/a.ckpt' could not be written beside training, nor what was to follow it"
+MISSING = "checkpoint '/data/a.ckpt' could not be written beside training, and nothing that was to follow was done"
 
 
 @pytest.mark.parametrize(
