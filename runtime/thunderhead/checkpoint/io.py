@@ -14,7 +14,7 @@ from typing import Any
 from thunderhead.checkpoint import file
 from thunderhead.checkpoint.places import LOCAL
 from thunderhead.checkpoint.staging import detached
-from thunderhead.checkpoint.writable import CheckpointLost, in_words
+from thunderhead.checkpoint.writable import LateCheckpointError, in_words
 
 Path = str | os.PathLike[str]
 
@@ -189,6 +189,6 @@ def _explained(what: str, path: str, work: Callable[[], None]) -> None:
             error.add_note(subject)
             raise
         said = in_words(error, subject, str(error.filename)) if error.filename is not None else None
-        lost = CheckpointLost(f"{subject}: {error}" if said is None else str(said))
-        lost.errno = error.errno
-        raise lost from error
+        late = LateCheckpointError(f"{subject}: {error}" if said is None else str(said))
+        late.errno = error.errno
+        raise late from error

@@ -12,8 +12,8 @@ from typing import Any
 from thunderhead.checkpoint.places import is_url, local, place_of
 
 
-class CheckpointLost(OSError):
-    """A checkpoint that was to be written beside training is not there; raised later, inside something else."""
+class LateCheckpointError(OSError):
+    """What was to be done with a checkpoint beside training failed; raised later, inside of something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Destination:
         """
         try:
             yield
-        except CheckpointLost:
+        except LateCheckpointError:
             raise  # it is about another file, and says about which
         except OSError as error:
             # What a method of the Trainer has put in words for its own argument is said for this one instead.

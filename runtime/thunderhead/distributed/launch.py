@@ -13,8 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from thunderhead.distributed.ending import error_at_end, uncaught_error
 from thunderhead.distributed.environment import Place, free_port
-from thunderhead.distributed.leave import error_at_end
 from thunderhead.exceptions import MisconfigurationException
 
 _POLL_S = 0.2
@@ -119,7 +119,7 @@ class ScriptLauncher:
         self._joining.set()
         error = error_at_end()
         # A terminal interrupts all; who interrupted this process alone means all. A script that caught it goes on.
-        interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
+        interrupted = issubclass(uncaught_error() or BaseException, KeyboardInterrupt)
         grace_s = min(self._grace_s, _INTERRUPTED_S) if interrupted else self._grace_s
         # An error here may be the echo of another's, whose end shows in a moment; without one, others may be at work.
         give_up = time.monotonic() + (math.inf if error is None else grace_s)

@@ -11,33 +11,10 @@ else holds it (a script, the state of a communication hook, an optimizer that av
 from __future__ import annotations
 
 import gc
-import sys
-from dataclasses import dataclass
 
 import torch.distributed as dist
 
-
-@dataclass
-class LastRun:
-    """How this process's newest run ended, for those who act at the process's end.
-
-    A script may catch the error, and exit with a code of its own or go on. Only the class is kept: an error holds the
-    frames it came through, and they the memory that a next attempt needs.
-
-    Attributes:
-        error: what ended it; None once the next one begins.
-    """
-
-    error: type[BaseException] | None = None
-
-
-LAST_RUN = LastRun()
-
-
-def error_at_end() -> type[BaseException] | None:
-    """The class of the error that ended the newest run, or ends this process; None where all went well."""
-    uncaught = getattr(sys, "last_value", None)
-    return LAST_RUN.error or (None if uncaught is None else type(uncaught))
+from thunderhead.distributed.ending import error_at_end
 
 
 def keep_group_out_of_defaults() -> None:

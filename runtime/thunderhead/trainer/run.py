@@ -29,7 +29,7 @@ from thunderhead.checkpoint import content
 from thunderhead.core.datamodule import LightningDataModule
 from thunderhead.core.hparams import drop_unpicklable, merged
 from thunderhead.core.module import LightningModule
-from thunderhead.distributed.leave import LAST_RUN
+from thunderhead.distributed.ending import LAST_RUN
 from thunderhead.distributed.process_launch import ProcessLauncher
 from thunderhead.exceptions import MisconfigurationException, refuse_class
 from thunderhead.job import attached

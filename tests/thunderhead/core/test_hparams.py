@@ -165,9 +165,8 @@ def test_what_cannot_be_written_is_dropped_with_a_word(tmp_path: Path) -> None:
 
 def test_modules_are_warned_of() -> None:
     """As objects of their class they keep the file from being read safely."""
-    with pytest.warns(
-        UserWarning, match=r"hyperparameters \['extra'\] of Net are modules.*ignore=\['extra'\]\)$"
-    ) as caught:
+    rule = r"hyperparameters \['extra'\] of Net are modules.*ignore=\['extra'\]\)$"
+    with pytest.warns(UserWarning, match=rule) as caught:
         module = Net(1, extra=torch.nn.Linear(2, 2))
     assert [(len(caught), one.filename) for one in caught] == [(1, __file__)]
     assert isinstance(module.hparams.extra, torch.nn.Linear)
@@ -302,10 +301,7 @@ def test_arguments_that_nobody_gives(tmp_path: Path) -> None:
             {"size": 1},
             r"'depth' was saved; pass load_from_checkpoint\(path, depth=\.\.\.\), and for later ones let Needing",
         ),
-        (
-            {},
-            r"'size' or 'depth' was saved; pass load_from_checkpoint\(path, size=\.\.\., depth=\.\.\.\)",
-        ),
+        ({}, r"'size' or 'depth' was saved; pass load_from_checkpoint\(path, size=\.\.\., depth=\.\.\.\)"),
     ):
         with pytest.raises(TypeError, match=rf"missing \d required (?s:.)*{rule}"):
             Needing.load_from_checkpoint(tmp_path / "a.ckpt", **given)

@@ -88,10 +88,8 @@ def test_a_rank_that_fails_takes_the_others_along(tmp_path: Path) -> None:
     ended = run(tmp_path, "exits")
     assert ended.returncode == 1
     assert "local rank 1 ended with exit code 3; ending the other ranks" in ended.stderr
-    assert group_at_the_end(tmp_path) == [
-        GROUP,
-        NO_GROUP,
-    ]  # rank 0 had an error, and waits for nothing that is under way
+    # Rank 0 had an error, and waits for nothing that is under way.
+    assert group_at_the_end(tmp_path) == [GROUP, NO_GROUP]
 
 
 def test_sigterm_to_the_script_ends_all_ranks_after_one_step(tmp_path: Path) -> None:

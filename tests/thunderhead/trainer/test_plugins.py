@@ -20,7 +20,7 @@ import thunderhead as th
 from thunderhead.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from thunderhead.checkpoint.io import AsyncCheckpointIO, CheckpointIO, TorchCheckpointIO
 from thunderhead.checkpoint.staging import detached
-from thunderhead.checkpoint.writable import CheckpointLost, Destination
+from thunderhead.checkpoint.writable import Destination, LateCheckpointError
 from thunderhead.distributed.cluster import JobEnvironment, LightningEnvironment, TorchElasticEnvironment, find_cluster
 from thunderhead.layer_sync import LayerSync, TorchSyncBatchNorm
 from thunderhead.precision import Precision
@@ -192,7 +192,7 @@ def test_what_fails_asynchronously_says_which_file_is_missing(error: Exception, 
     io = AsyncCheckpointIO(Failing())
     io.save_checkpoint({}, Path("/data/a.ckpt"))
     other = Destination("/other", "ModelCheckpoint(dirpath='/other')", "checkpoints")
-    kind = CheckpointLost if isinstance(error, OSError) else type(error)
+    kind = LateCheckpointError if isinstance(error, OSError) else type(error)
     act = io.teardown if when == "end" else lambda: save_until_it_fails(io)
     # Inside of another save, as of a callback's; pytest shows notes in lines of their own.
     with pytest.raises(kind, match=f"^{re.escape(said)}$"), other.naming():
