@@ -40,6 +40,7 @@ class GradientAccumulationScheduler(Callback):
                     )
         self.scheduling = {0: 1, **scheduling}
         self.epochs = sorted(self.scheduling)
+        self._factor = 1
 
     def going_to_accumulate_grad_batches(self) -> bool:
         """Whether there is ever more than one batch per step."""
@@ -61,17 +62,21 @@ class GradientAccumulationScheduler(Callback):
                 f"GradientAccumulationScheduler with {type(pl_module).__name__}, which uses manual optimisation; "
                 "step the optimizer every so many batches in training_step"
             )
-        if trainer.accumulate_grad_batches != 1:
+        # A run that was interrupted left the factor of its epoch, which whoever saves after an exception still needs.
+        if trainer.accumulate_grad_batches not in (1, self._factor):
             raise ValueError(
                 f"accumulate_grad_batches={trainer.accumulate_grad_batches} and GradientAccumulationScheduler both "
                 "set the factor; drop one"
             )
-        trainer.accumulate_grad_batches = self.get_accumulate_grad_batches(trainer.current_epoch)
+        self._set(trainer, self.get_accumulate_grad_batches(trainer.current_epoch))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The epoch's factor."""
-        trainer.accumulate_grad_batches = self.get_accumulate_grad_batches(trainer.current_epoch)
+        self._set(trainer, self.get_accumulate_grad_batches(trainer.current_epoch))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The next fit begins with the Trainer's own."""
-        trainer.accumulate_grad_batches = 1
+        self._set(trainer, 1)
+
+    def _set(self, trainer: Trainer, factor: int) -> None:
+        trainer.accumulate_grad_batches = self._factor = factor

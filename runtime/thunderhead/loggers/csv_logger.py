@@ -95,7 +95,7 @@ class CSVLogger(Logger):
             self.save()
 
     @rank_zero_only
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Any) -> None:
         """Keep hyperparameters for ``hparams.yaml``."""
         self.experiment.log_hparams(plain_hyperparameters(params))
 

@@ -151,7 +151,7 @@ class TensorBoardLogger(Logger):
 
     @rank_zero_only
     def log_hyperparams(
-        self, params: Any, metrics: Mapping[str, Any] | float | None = None, step: int | None = None, **kwargs: Any
+        self, params: Any, metrics: Mapping[str, Any] | float | None = None, step: int | None = None
     ) -> None:
         """Write hyperparameters, nested ones as ``outer/inner``.
 
@@ -159,7 +159,6 @@ class TensorBoardLogger(Logger):
             params: a mapping or namespace.
             metrics: what to show beside them, by name; a number is called ``hp_metric``.
             step: step of those metrics.
-            **kwargs: nothing that TensorBoard would use.
         """
         self.hparams.update(plain_hyperparameters(params))
         shown: dict[str, Any] = {}

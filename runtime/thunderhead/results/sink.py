@@ -130,7 +130,7 @@ class Sink:
                 "add_dataloader_idx=False"
             )
         if isinstance(value, dict):
-            raise ValueError(f"self.log({name!r}) got a dict; use self.log_dict for several values")
+            raise ValueError(f"self.log({name!r}) got a dict; use self.log_dict, of numbers by name")
         trainer = self._trainer
         if call[1] is True and not trainer.loggers:
             warn_once(f"self.log({name!r}, logger=True), but no logger is configured; pass Trainer(logger=...)")

@@ -216,12 +216,15 @@ class TrainerInternals(TrainerProperties):
         if not any(owners.values()) and not converts and device.type == "cpu":
             return None
         before, move, after = (getattr(owners[name] or module, name) for name in _TRANSFER_HOOKS)
-        sink, convert = self._sink, self.precision_plugin.convert_input
+        enter, convert = self._sink.enter, self.precision_plugin.convert_input
 
         def transfer(batch: Any, dataloader_idx: int) -> Any:
-            sink.enter("transfer_batch_to_device")
+            enter("on_before_batch_transfer")
             batch = before(convert(batch) if converts else batch, dataloader_idx)
-            return after(move(batch, device, dataloader_idx), dataloader_idx)
+            enter("transfer_batch_to_device")
+            batch = move(batch, device, dataloader_idx)
+            enter("on_after_batch_transfer")
+            return after(batch, dataloader_idx)
 
         return transfer
 

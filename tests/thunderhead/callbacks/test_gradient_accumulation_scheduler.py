@@ -41,6 +41,24 @@ def test_the_factor_changes_at_its_epoch() -> None:
     assert made.accumulate_grad_batches == 1
 
 
+def test_a_run_after_one_that_was_interrupted() -> None:
+    class Interrupting(Steps):
+        def on_train_batch_end(self, trainer: Any, *others: Any) -> None:
+            super().on_train_batch_end(trainer, *others)
+            if len(self.after) == 7:
+                raise KeyboardInterrupt
+
+    steps, scheduler = Interrupting(), GradientAccumulationScheduler({1: 3})
+    made = trainer(scheduler, steps)
+    with pytest.raises(KeyboardInterrupt):
+        made.fit(Net(), shuffled())
+    made.fit(Net(), shuffled())
+    assert steps.after[:5] == [1, 2, 3, 4, 5]
+    assert made.accumulate_grad_batches == 1
+    with pytest.raises(ValueError, match="accumulate_grad_batches=3 and GradientAccumulationScheduler both"):
+        trainer(scheduler, accumulate_grad_batches=3).fit(Net(), shuffled())
+
+
 def test_a_run_resumed_inside_an_epoch_has_the_factor_of_that_epoch(tmp_path: Path) -> None:
     scheduling = {1: 3}
     trainer(GradientAccumulationScheduler(scheduling), Steps(tmp_path / "x.ckpt"), max_epochs=2).fit(Net(), shuffled())
