@@ -9,6 +9,8 @@ from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loggers.dummy import DummyLogger
 from thunderhead.trainer import arguments as args
 from thunderhead.trainer.assembly import has_timer
+from thunderhead.trainer.ones import understood
+from thunderhead.warning import say
 
 
 class Configuration:
@@ -80,6 +82,8 @@ class Configuration:
         self.check_val_every_n_epoch: int | None = every
         self.val_check_interval, self._val_check_seconds = args.validation_interval(given["val_check_interval"], every)
         self.val_check_batch: float | None = None
+        for line in () if self.fast_dev_run else understood(given):
+            say(line)
         sanity = 2 if given["num_sanity_val_steps"] is None else given["num_sanity_val_steps"]
         args.whole_number("num_sanity_val_steps", sanity, least=-1)
         self.num_sanity_val_steps = float("inf") if sanity == -1 else sanity

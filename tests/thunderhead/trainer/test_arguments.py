@@ -316,6 +316,29 @@ def test_overfitting_reads_every_loader_in_order(collect: Any) -> None:
     assert order[0][0] == first
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"limit_train_batches": 1}, ["Trainer(limit_train_batches=1) means one batch; 1.0 is all of them"]),
+        ({"overfit_batches": 1}, ["Trainer(overfit_batches=1) means one batch; 1.0 is all of them"]),
+        (
+            {"val_check_interval": 1, "limit_test_batches": 1},
+            [
+                "Trainer(limit_test_batches=1) means one batch; 1.0 is all of them",
+                "Trainer(val_check_interval=1) means validation after each batch; 1.0 is once per epoch",
+            ],
+        ),
+        ({"limit_val_batches": 1.0, "limit_test_batches": "1 batch", "limit_predict_batches": 2}, []),
+        ({"fast_dev_run": True}, []),
+        ({}, []),
+    ],
+)
+def test_what_a_one_was_taken_for(arguments: dict[str, Any], said: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "thunderhead")
+    th.Trainer(**{**QUIET, **arguments})
+    assert [text for text in caplog.messages if " means " in text] == said
+
+
 def test_overfitting_limits_dry_runs_too() -> None:
     trainer = th.Trainer(**QUIET, overfit_batches=2, fast_dev_run=1)
     trainer.fit(Net(), in_order(batch_size=8), in_order(batch_size=8))
