@@ -209,6 +209,9 @@ class Strategy:
         """What to note on an error of this strategy's that a fit ended with."""
         return ()
 
+    def tell_outside(self, outside: bool) -> None:
+        """A run of this rank begins, or has ended, however it did; whoever started this process may want to know."""
+
     def leave(self) -> None:
         """This process ends: be in no group any more, unless an error ends it."""
         leave_group()

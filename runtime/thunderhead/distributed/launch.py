@@ -67,6 +67,7 @@ class ScriptLauncher:
 
     Attributes:
         processes: the others, by local rank from 1 on.
+        outside: whether a local rank is known to be outside of a run, where it waits for nobody; told by the strategy.
     """
 
     def __init__(self, place: Place, environ: Mapping[str, str] = os.environ, *, grace_s: float = 10.0) -> None:
@@ -75,6 +76,7 @@ class ScriptLauncher:
         self._environ = environ
         self._grace_s = grace_s
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.outside: Callable[[int], bool] = lambda local_rank: False
         self._ending = threading.Lock()
         self._told = False
         self._joining = threading.Event()
@@ -123,8 +125,9 @@ class ScriptLauncher:
         grace_s = min(self._grace_s, _INTERRUPTED_S) if interrupted else self._grace_s
         # An error here may be the echo of another's, whose end shows in a moment; without one, others may be at work.
         give_up = time.monotonic() + (math.inf if error is None else grace_s)
-        while self._failed() is None and any(process.poll() is None for process in self.processes):
-            if time.monotonic() > give_up:
+        while self._failed() is None and (at_work := self._alive()):
+            # Where scripts caught the error, each rank may go on by itself, but for one that stands in a collective.
+            if time.monotonic() > give_up and (uncaught_error() or not all(map(self.outside, at_work))):
                 break
             time.sleep(_POLL_S)
         failed = self._failed()
@@ -132,6 +135,9 @@ class ScriptLauncher:
         if error is None and failed is not None:
             sys.stdout.flush()
             os._exit(_ASKED_TO_END.get(failed[1], 1))
+
+    def _alive(self) -> list[int]:
+        return [rank for rank, process in enumerate(self.processes, start=1) if process.poll() is None]
 
     def _failed(self) -> tuple[int, int] | None:
         """Local rank and exit code of one that failed; one that was only asked to end comes last."""
@@ -149,7 +155,7 @@ class ScriptLauncher:
             for process in self.processes:
                 process.terminate()
             give_up = time.monotonic() + grace_s
-            while time.monotonic() < give_up and any(process.poll() is None for process in self.processes):
+            while time.monotonic() < give_up and self._alive():
                 time.sleep(_POLL_S)
             for process in self.processes:
                 # A rank that stands in a collective has only taken a note of SIGTERM.
@@ -166,6 +172,8 @@ class ScriptLauncher:
         error = error_at_end()
         if failed is not None or error is None or issubclass(error, (SystemExit, KeyboardInterrupt)):
             return None
+        if not self._alive():
+            return None  # whatever it was, nobody has to be ended for it
         return f"local rank 0 raised {error.__name__}"
 
 

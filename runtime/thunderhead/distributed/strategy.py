@@ -8,7 +8,7 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _waits = itertools.count()
 _endings = itertools.count()
+_OUTSIDE = "thunderhead/outside/{}"
 
 __all__ = ["DDPStrategy", "DataParallelStep", "SingleDeviceStrategy", "Strategy", "freeze_buckets"]
 
@@ -128,6 +129,22 @@ class DDPStrategy(Strategy):
         )
         # Last in, first out: before the launcher's handler, which waits for the other ranks, for they leave too.
         atexit.register(self.leave)
+        if isinstance(self.launcher, ScriptLauncher):
+            self.launcher.outside = self._is_outside
+
+    def tell_outside(self, outside: bool) -> None:
+        # Whoever would hear of it may be gone.
+        with suppress(RuntimeError):
+            if not self._alone:
+                store = dist.distributed_c10d._get_default_store()
+                store.set(_OUTSIDE.format(self.global_rank), str(int(outside)))
+
+    def _is_outside(self, local_rank: int) -> bool:
+        key = _OUTSIDE.format(self.place.rank + local_rank)
+        with suppress(RuntimeError):
+            store = None if self._alone else dist.distributed_c10d._get_default_store()
+            return store is not None and store.check([key]) and store.get(key) == b"1"
+        return False
 
     def leave(self) -> None:
         self._gloo = None

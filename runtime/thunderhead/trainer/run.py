@@ -114,6 +114,8 @@ def run(
         trainer._sink.results = None
         tell_sigterm(trainer, error)
         raise
+    finally:
+        _tell_outside(trainer, True)
 
 
 def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -> Any:
@@ -128,6 +130,7 @@ def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -
     else:
         check_evaluation_loop(module, _KINDS[fn], fn)
     trainer.strategy.setup_environment()
+    _tell_outside(trainer, False)
     check_destinations(trainer, fn)
     _prepare_data(trainer)
     _setup(trainer, fn)
@@ -146,6 +149,12 @@ def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -
         result = _evaluate(trainer, fn)
     _finish(trainer, fn, "success", TrainerStatus.FINISHED)
     return result
+
+
+def _tell_outside(trainer: Trainer, outside: bool) -> None:
+    # In a job the agent knows, and its store may be on the node that is gone.
+    if not trainer._in_job:
+        trainer.strategy.tell_outside(outside)
 
 
 def _fit(trainer: Trainer, loaded: dict[str, Any] | None, restored: Restored | None) -> None:

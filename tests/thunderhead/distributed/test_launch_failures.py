@@ -15,6 +15,7 @@ import pytest
 
 SCRIPT = """
 import atexit, os, signal, sys, time
+from thunderhead.distributed.ending import LAST_RUN
 from thunderhead.distributed.environment import Place
 from thunderhead.distributed.launch import ScriptLauncher
 
@@ -24,7 +25,9 @@ if does == "deaf":  # as a rank that stands in a collective, where a handler onl
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if rank == 0:
     atexit.register(lambda: open("cleaned-up", "w").close())
-    ScriptLauncher(Place(0, 3, 0, 3), {}, grace_s=float(os.environ["GRACE_S"])).launch()
+    launcher = ScriptLauncher(Place(0, 3, 0, 3), {}, grace_s=float(os.environ["GRACE_S"]))
+    launcher.outside = lambda local_rank: sys.argv[1 + local_rank] != "wait"
+    launcher.launch()
 with open(f"{rank}.draft", "w") as stream:
     stream.write(str(os.getpid()))
 os.rename(f"{rank}.draft", f"{rank}.pid")
@@ -36,6 +39,8 @@ def wait_for(path):
 wait_for("go")
 if does == "raises":
     raise ValueError("no such thing")
+if does == "caught":
+    LAST_RUN.error = ValueError  # as the trainer does
 if does == "exits":
     sys.exit(3)
 if does == "asked":
@@ -47,7 +52,7 @@ if does == "echo":  # a broken collective, seen before the rank that broke it ha
 if does == "late":
     time.sleep(0.6)
     sys.exit(3)
-if does not in ("done", "slow"):
+if does not in ("done", "slow", "caught"):
     wait_for("never")
 open(f"{rank}.done", "w").close()
 """
@@ -128,6 +133,9 @@ def start(runs: list[Run], directory: Path, *does: str, grace_s: float = 1.0) ->
         ("done exits wait", 1, "local rank 1 ended with exit code 3", False),
         ("wait asked deaf", 143, None, False),
         ("done slow done", 0, None, True),
+        # An error that scripts caught leaves those alone that go on by themselves, not one that waits for this rank.
+        ("caught slow done", 0, None, True),
+        ("caught wait done", 0, "local rank 0 raised ValueError", True),
     ],
 )
 def test_all_end_and_the_first_to_fail_is_named(
@@ -143,7 +151,7 @@ def test_all_end_and_the_first_to_fail_is_named(
     else:
         assert said.count("ending the other ranks of this node") == 1
         assert f"{culprit}; ending" in said
-    assert run.done() == [rank for rank, what in enumerate(does.split()) if what in ("done", "slow")]
+    assert run.done() == [rank for rank, what in enumerate(does.split()) if what in ("done", "slow", "caught")]
     assert (tmp_path / "cleaned-up").exists() is cleaned_up
 
 
