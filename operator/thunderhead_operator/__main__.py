@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from thunderhead_api.extras import MissingExtra, require
+from thunderhead_api.treaty import ExitCode
 from thunderhead_operator.plan.config import Config
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
@@ -44,6 +46,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until a signal ends it. Imports of the shell wait until the command line is known to be right."""
     options = parser().parse_args(argv)
+    try:
+        require("thunderhead_operator", "operator")
+    except MissingExtra as error:
+        print(error, file=sys.stderr)
+        return int(ExitCode.INVALID_CONFIGURATION)
     config = _config(options)
     _set_up_logging(options.log_level, options.log_format)
     from thunderhead_operator.kopfio.shell import Options, Shell, default_identity
@@ -82,7 +89,7 @@ def _peers(text: str) -> tuple[dict[str, Any], ...]:
     except ValueError:
         peers = None
     if not isinstance(peers, list) or not all(isinstance(peer, dict) for peer in peers):
-        raise SystemExit(f"--agent-peers {text!r} is no JSON list of objects (NetworkPolicyPeer)")
+        parser().error(f"--agent-peers {text!r} is no JSON list of objects (NetworkPolicyPeer)")
     return tuple(peers)
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from thunderhead_api.extras import needed
+
 if TYPE_CHECKING:
     from thunderhead import callbacks, loggers, strategies
     from thunderhead.callbacks import Callback
@@ -50,14 +52,23 @@ _PACKAGES = ("callbacks", "loggers", "strategies")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PACKAGES:
-        return import_module(f"{__name__}.{name}")
-    if name not in _HOMES:
+    if name == "__version__":
+        from importlib.metadata import version  # only for those who ask: it costs more than all of this file
+
+        return version("thunderhead")
+    if name not in _HOMES and name not in _PACKAGES:
         from thunderhead.compat.unknown import unknown_name
 
         raise unknown_name(__name__, name, __all__)
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return found
+    try:
+        home = import_module(f"{__name__}.{_HOMES.get(name, name)}")
+    except ModuleNotFoundError as error:
+        if (sentence := needed(f"{__name__}.{name}", error)) is None:
+            raise
+        raise ModuleNotFoundError(sentence, name=error.name) from error
+    if name not in _PACKAGES:
+        globals()[name] = getattr(home, name)
+    return home if name in _PACKAGES else globals()[name]
 
 
 def __dir__() -> list[str]:

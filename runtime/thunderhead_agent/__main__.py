@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import sys
 
-from thunderhead_agent.lifecycle import run_agent
+from thunderhead_agent.refusal import refuse
+from thunderhead_api.extras import MissingExtra, require
 
 
 def main() -> None:
     """Run the agent and leave with its exit code, whatever threads still wait for."""
-    code = run_agent(os.environ)
+    try:
+        require("thunderhead_agent", "runtime")
+    except MissingExtra as error:
+        code = refuse(os.environ, str(error), reason="MissingExtra")
+    else:
+        from thunderhead_agent.lifecycle import run_agent  # only now: it imports what has just been looked for
+
+        code = run_agent(os.environ)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

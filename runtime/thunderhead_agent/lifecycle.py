@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import time
 import traceback
-from collections.abc import Mapping, MutableMapping
-from pathlib import Path
+from collections.abc import MutableMapping
 
 from thunderhead_agent import linux
 from thunderhead_agent.agent import Agent
@@ -17,14 +15,15 @@ from thunderhead_agent.exposition import exposition
 from thunderhead_agent.logs import LogPump
 from thunderhead_agent.plan import TRAIN
 from thunderhead_agent.processes import ForkServer
-from thunderhead_agent.record import encode_record, termination_record, write_record
+from thunderhead_agent.record import encode_record, termination_record
+from thunderhead_agent.refusal import leave, refuse
 from thunderhead_agent.server import AgentServer, pages
 from thunderhead_agent.settings import Settings, SettingsError, read_settings
 from thunderhead_agent.snapshot import Snapshot, status_reply
 from thunderhead_agent.wire import Verdict
-from thunderhead_api import treaty
+from thunderhead_api.extras import MissingExtra, require, uses_s3
 from thunderhead_api.messages import Culprit
-from thunderhead_api.treaty import EXIT_CODE_OF, Env, Outcome
+from thunderhead_api.treaty import EXIT_CODE_OF, Outcome
 
 STALE_SECONDS = 30.0
 DRAIN_SECONDS = 3.0
@@ -41,8 +40,12 @@ def run_agent(environ: MutableMapping[str, str], *, entry: str = TRAIN) -> int:
     """
     try:
         settings = read_settings(environ)
+        if uses_s3(settings.job.spec):
+            require("a job with checkpoints in S3", "s3")
     except SettingsError as error:
-        return _refuse(environ, error)
+        return refuse(environ, str(error))
+    except MissingExtra as error:
+        return refuse(environ, str(error), reason="MissingExtra")
     logs = LogPump(sys.stdout.buffer)
     try:
         agent = _prepare(environ, settings, logs, entry)
@@ -106,29 +109,4 @@ def _fix_threads(environ: MutableMapping[str, str], threads: int) -> None:
 
 def _leave_record(snapshot: Snapshot, settings: Settings, outcome: Outcome, verdict: Verdict) -> None:
     body = encode_record(termination_record(snapshot, outcome, verdict))
-    _write(settings.termination_file, body)
-
-
-def _write(path: Path, body: bytes) -> None:
-    try:
-        write_record(path, body)
-    except OSError as error:
-        # The exit code still says the kind; the log says the rest.
-        print(f"cannot write {path}: {error.strerror}; it would have said {body.decode()}", file=sys.stderr)
-
-
-def _refuse(environ: Mapping[str, str], error: SettingsError) -> int:
-    """No settings, no agent: state why in the form that the operator reads."""
-    print(f"thunderhead_agent: {error}", file=sys.stderr)
-    # An escaped character takes up to 6 bytes, and the kubelet keeps 4,096 of the record.
-    attempt, node_rank = environ.get(Env.ATTEMPT, "1"), environ.get(Env.NODE_RANK, "0")
-    record = {
-        "treaty": treaty.TREATY_VERSION,
-        "uid": environ.get(Env.UID, "unknown"),
-        "attempt": int(attempt) if attempt.isdigit() else 1,
-        "nodeRank": int(node_rank) if node_rank.isdigit() else 0,
-        "outcome": Outcome.INVALID_CONFIGURATION,
-        "culprit": {"reason": "InvalidSettings", "message": str(error)[:600]},
-    }
-    _write(Path(environ.get(Env.TERMINATION_FILE) or treaty.TERMINATION_FILE), json.dumps(record).encode())
-    return int(EXIT_CODE_OF[Outcome.INVALID_CONFIGURATION])
+    leave(settings.termination_file, body)

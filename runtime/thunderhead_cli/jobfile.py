@@ -20,6 +20,10 @@ class JobFileError(ValueError):
     """The file cannot be used; the message says what, where and what to do."""
 
 
+class UnreadableJobFile(JobFileError):
+    """There is no file to read at the path: another one must be given."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobFile:
     """What one file holds.
@@ -55,7 +59,8 @@ def read_job_file(path: Path) -> JobFile:
     """Read a YAML or JSON file.
 
     Raises:
-        JobFileError: no such file, no YAML, no TrainingJob in it, or more than one.
+        UnreadableJobFile: no such file, or none that can be read.
+        JobFileError: no YAML, no TrainingJob in it, or more than one.
     """
     documents = _documents(path)
     jobs = [document for document in documents if document.get("kind") == KIND]
@@ -82,7 +87,9 @@ def _documents(path: Path) -> list[Mapping[str, Any]]:
             raise JobFileError(f"{path}: has {size} bytes; an API server takes at most {MAX_BYTES}")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise JobFileError(f"{path}: cannot be read: {error.strerror}; give the path of a job file with -f") from error
+        raise UnreadableJobFile(
+            f"{path}: cannot be read: {error.strerror}; give the path of a job file with -f"
+        ) from error
     except UnicodeDecodeError as error:
         raise JobFileError(f"{path}: is not UTF-8 text (byte {error.start}); give a YAML or JSON file") from error
     try:

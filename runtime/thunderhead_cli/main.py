@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from thunderhead_api.extras import MissingExtra, needed, require
 from thunderhead_api.treaty import ExitCode
 from thunderhead_api.walk import did_you_mean
-from thunderhead_cli.jobfile import JobFile, JobFileError, problems_of, read_job_file
+from thunderhead_cli.jobfile import JobFile, JobFileError, UnreadableJobFile, problems_of, read_job_file
 from thunderhead_cli.local.logs import Logs
+from thunderhead_cli.options import WRONG_COMMAND_LINE, WrongOption
 
 app = typer.Typer(
     name="thunderhead",
@@ -27,8 +32,19 @@ FileOption = Annotated[
 
 
 def main() -> None:
-    """Entry point of both commands."""
-    app()
+    """Entry point of both commands, each of which calls itself as it was called."""
+    command_line(sys.argv[0])()
+
+
+def command_line(called_as: str) -> Callable[[], Any]:
+    """The command to run for a program of this name: kubectl finds its plugin by a dash and calls it with a space."""
+    command = typer.main.get_command(app)
+    if not Path(called_as).name.startswith("kubectl-"):
+        return partial(command, prog_name="thunderhead")
+    # The shell completes words for kubectl, not for its plugins.
+    command.params = [parameter for parameter in command.params if "completion" not in str(parameter.name)]
+    command.help = (command.help or "").replace("thunderhead run", "kubectl thunderhead run")
+    return partial(command, prog_name="kubectl thunderhead")
 
 
 def _logs(word: str) -> Logs:
@@ -85,13 +101,14 @@ def run(
         ),
     ] = Logs.RANK0,
     progress_seconds: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Between two progress lines where there is no terminal.")
+        float, typer.Option(min=0, metavar="SECONDS", help="Between two progress lines where there is no terminal.")
     ] = 5.0,
 ) -> None:
     """Run a job file on this machine, without a cluster: pods become processes.
 
     Ctrl-C stops with a checkpoint, a second one kills; the same command again continues a run that has not finished.
-    Exit code: 0 complete, 1 failed, 75 stopped, 77 storage refused, 78 invalid configuration, 130 killed.
+    Exit code: 0 complete, 1 failed, 2 wrong command line, 75 stopped, 77 storage refused, 78 invalid configuration,
+    130 killed.
     """
     from thunderhead_cli.local.command import Options
     from thunderhead_cli.local.command import run as run_locally
@@ -108,8 +125,12 @@ def run(
     )
     try:
         code = run_locally(job, options)
-    except (ValueError, RunDirError) as error:
+    except WrongOption as error:
+        raise refuse(str(error), WRONG_COMMAND_LINE) from error
+    except (ValueError, MissingExtra) as error:
         raise refuse(str(error)) from error
+    except RunDirError as error:
+        raise refuse(str(error), ExitCode.FAILED) from error
     raise typer.Exit(code)
 
 
@@ -131,6 +152,7 @@ def version() -> None:
 
 @app.command("verify-checkpoints", short_help="Read back every committed checkpoint.")
 def verify_checkpoints(
+    context: typer.Context,
     uri: Annotated[
         str, typer.Argument(metavar="URI", help="s3://bucket/prefix or file:///path: of a manifest, a job, or several.")
     ],
@@ -141,18 +163,28 @@ def verify_checkpoints(
     """Read back every committed checkpoint and compare it with its checksums; nothing is written.
 
     Exit code 0: at least one counts, and all that count are whole. 1: damage, nothing there, or the store refuses.
-    Credentials come from the environment (AWS_ACCESS_KEY_ID and so on).
+    78: what reads them is not installed. Credentials come from the environment (AWS_ACCESS_KEY_ID and so on).
     """
-    from thunderhead.store.verify import main as verify  # with it comes what reads S3: only for those who ask
-
+    try:
+        if uri.startswith("s3://"):
+            require(context.command_path, "s3")
+        from thunderhead.store.verify import main as verify  # with it comes what reads them: only for those who ask
+    except MissingExtra as error:
+        raise refuse(str(error)) from error
+    except ModuleNotFoundError as error:
+        if (sentence := needed(context.command_path, error)) is None:
+            raise
+        raise refuse(sentence) from error
     words = [uri, *(["--endpoint", endpoint] if endpoint else []), *(["--region", region] if region else [])]
-    raise typer.Exit(verify([*words, *(["--json"] if as_json else [])], prog="thunderhead verify-checkpoints"))
+    raise typer.Exit(verify([*words, *(["--json"] if as_json else [])], prog=context.command_path))
 
 
 def valid_job(path: Path) -> JobFile:
     """The job of ``path``; ends the command with the problems on stderr where there are any."""
     try:
         file = read_job_file(path)
+    except UnreadableJobFile as error:
+        raise refuse(str(error), WRONG_COMMAND_LINE) from error
     except JobFileError as error:
         raise refuse(str(error)) from error
     problems = problems_of(file)

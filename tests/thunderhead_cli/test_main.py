@@ -9,7 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from thunderhead_cli.main import app
+from thunderhead_cli.local.rundir import exclusive
+from thunderhead_cli.main import app, command_line
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/command.md").read_text()
 EXAMPLE = Path(__file__).parents[2] / "examples/digits/job.yaml"
@@ -84,7 +85,7 @@ def test_verify_checkpoints_tells_an_empty_place_from_a_whole_one(tmp_path: Path
 
 def test_verify_checkpoints_refuses_what_is_no_place(tmp_path: Path) -> None:
     result = RUNNER.invoke(app, ["verify-checkpoints", "here"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr.startswith("thunderhead verify-checkpoints: checkpoint URI 'here' is not one that we can open")
     assert "s3://bucket/prefix" in result.stderr
     result = RUNNER.invoke(app, ["verify-checkpoints", str(tmp_path)])
@@ -107,13 +108,53 @@ def test_verify_checkpoints_without_credentials_says_where_they_come_from(monkey
     [
         (["--kill-pod", "9@50%"], "--kill-pod 9@50%: the job has 2 nodes; choose a node from 0 to 1"),
         (["--kill-pod", "now"], "must be NODE@PERCENT% or NODE@STEP"),
-        (["--checkpoint-uri", "here"], "here"),
+        (["--kill-pod", "0@100%"], "--kill-pod 0@100%: at 100 % the job is done"),
+        (["--checkpoint-uri", "here"], "--checkpoint-uri here: spec.checkpoint.uri = 'here': must be s3://bucket"),
+        (["--progress-seconds", "-1"], "'--progress-seconds': Input should be greater than or equal to 0"),
+        (["-f", "nosuch.yaml"], "nosuch.yaml: cannot be read: No such file or directory; give the path of a job file"),
+        (["-f", "."], ".: cannot be read: Is a directory; give the path of a job file with -f"),
+        (["--fresch"], "No such option: --fresch"),
+        (["again"], "unexpected extra argument"),
     ],
 )
-def test_run_refuses_options_that_do_not_fit(tmp_path: Path, options: list[str], said: str) -> None:
-    result = RUNNER.invoke(app, ["run", "-f", str(EXAMPLE), "--runs", str(tmp_path), *options])
-    assert result.exit_code == 78
+def test_a_wrong_command_line_is_no_wrong_job(tmp_path: Path, options: list[str], said: str) -> None:
+    result = RUNNER.invoke(app, ["run", "-f", str(EXAMPLE), "--runs", str(tmp_path / "runs"), *options])
+    assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
+    assert not (tmp_path / "runs/digits/1").exists()
+
+
+def test_a_file_that_is_not_there_makes_the_command_line_wrong_and_not_the_file() -> None:
+    result = RUNNER.invoke(app, ["validate", "-f", "nosuch.yaml"])
+    assert result.exit_code == 2
+
+
+def test_a_run_that_another_command_holds_is_not_begun(tmp_path: Path) -> None:
+    with exclusive(tmp_path, "digits"):
+        result = RUNNER.invoke(app, ["run", "-f", str(EXAMPLE), "--runs", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "another 'thunderhead run' of the job 'digits' is at work there" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("called_as", "name"),
+    [("/usr/bin/thunderhead", "thunderhead"), ("/usr/bin/kubectl-thunderhead", "kubectl thunderhead")],
+)
+def test_each_command_calls_itself_as_it_was_called(
+    called_as: str, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(*words: str) -> str:
+        monkeypatch.setattr("sys.argv", [called_as, *words])
+        with pytest.raises(SystemExit):
+            command_line(called_as)()
+        return "".join(capsys.readouterr())
+
+    assert f"Usage: {name} [OPTIONS]" in told("--help")
+    assert f"Begin with: {name} run -f job.yaml" in told("--help")
+    assert f"Usage: {name} run [OPTIONS]" in told("run", "--help")
+    assert f"Try '{name} -h'" in told("runn")
+    assert told("verify-checkpoints", "here").startswith(f"{name} verify-checkpoints: checkpoint URI 'here'")
+    assert ("--install-completion" in told("--help")) == (name == "thunderhead")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +175,7 @@ def test_run_refuses_a_directory_that_takes_no_files(tmp_path: Path, below: str)
     (tmp_path / "file").touch()
     runs = tmp_path / "file" / below
     result = RUNNER.invoke(app, ["run", "-f", str(EXAMPLE), "--runs", str(runs)])
-    assert result.exit_code == 78
+    assert result.exit_code == 2
     assert result.stderr == (
         f"{runs}/digits: the run's files cannot be written: Not a directory; "
         "choose a directory that takes files with --runs\n"

@@ -39,9 +39,11 @@ def test_peers_and_tolerations_reach_decisions() -> None:
 
 
 @pytest.mark.parametrize("wrong", ['{"podSelector": {}}', '["a"]', "prometheus", ""])
-def test_peers_that_are_none(wrong: str) -> None:
-    with pytest.raises(SystemExit, match="--agent-peers"):
+def test_peers_that_are_none(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
         config(f"--agent-peers={wrong}")
+    assert refused.value.code == 2
+    assert f"--agent-peers {wrong!r} is no JSON list" in capsys.readouterr().err
 
 
 def test_namespaces_repeat() -> None:

@@ -11,14 +11,16 @@ from thunderhead.compat import VARIABLE, install
 _USAGE = "usage: python -m thunderhead.compat (SCRIPT | -m MODULE) [ARGUMENT ...]"
 
 
-def main() -> None:
-    """Run the script or module named on the command line as the main program."""
+def main() -> int:
+    """Run the script or module named on the command line as the main program; the exit code."""
     arguments = sys.argv[1:]
     as_module = arguments[:1] == ["-m"]
     if as_module:
         arguments = arguments[1:]
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-",)):
-        sys.exit(_USAGE)
+        return _refuse(_USAGE)
+    if not as_module and not os.path.exists(arguments[0]):
+        return _refuse(f"{_USAGE}\n{arguments[0]}: no such file; give the path of a script")
     install()
     os.environ[VARIABLE] = "1"  # for processes that the script starts
     sys.argv = arguments
@@ -28,7 +30,13 @@ def main() -> None:
     else:
         sys.path[0] = os.path.dirname(os.path.abspath(arguments[0]))
         runpy.run_path(arguments[0], run_name="__main__")
+    return 0
+
+
+def _refuse(why: str) -> int:
+    print(why, file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -19,6 +19,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from thunderhead.job.errors import InvalidConfiguration
+from thunderhead_api.extras import needed
 
 Body = bytes | bytearray | memoryview
 
@@ -138,8 +139,10 @@ def open_store(uri: str, *, endpoint: str | None = None, region: str | None = No
 
         return FileStore(os.path.normpath(parts.path))
     if parts.scheme == "s3" and parts.netloc:
-        # boto3 takes half a second to import, so only those who use S3 pay for it.
-        from thunderhead.store.s3 import S3Store
+        try:  # boto3 takes half a second to import, so only those who use S3 pay for it
+            from thunderhead.store.s3 import S3Store
+        except ModuleNotFoundError as error:
+            raise InvalidConfiguration(needed(f"the checkpoint URI {uri!r}", error) or str(error)) from error
 
         return S3Store(parts.netloc, parts.path.strip("/"), endpoint=endpoint, region=region)
     hint = f"; did you mean 'file://{uri}'?" if uri.startswith("/") else ""

@@ -1,7 +1,7 @@
 """Verify what lies in a store: ``python -m thunderhead.store.verify s3://bucket/prefix [--endpoint URL] [--json]``.
 
 Every commit that counts is read in full and compared with its checksums; nothing is written. The exit status is 0
-when at least one commit counts and all of them verify, else 1. Needs neither torch nor a GPU.
+when at least one commit counts and all of them verify, 2 when the URI is none, else 1. Needs neither torch nor a GPU.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from thunderhead.job.errors import JobError
+from thunderhead.job.errors import InvalidConfiguration, JobError
 from thunderhead.store.epochs import Commit
 from thunderhead.store.log import list_job, read_lineage, read_manifest
 from thunderhead.store.objects import Corrupt, NotFound, ObjectStore, StoreError, open_store
@@ -132,6 +132,9 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m thund
     options = parser.parse_args(arguments)
     try:
         reports = verify_uri(options.uri, endpoint=options.endpoint, region=options.region)
+    except InvalidConfiguration as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
     except (JobError, StoreError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from thunderhead_api.extras import require, uses_s3
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_cli.jobfile import JobFile
 from thunderhead_cli.local.cluster import LocalCluster
@@ -56,14 +57,19 @@ def run(file: JobFile, options: Options) -> int:
     """Run the valid job of ``file`` on this machine; the exit code.
 
     Raises:
-        ValueError: the options or the file do not fit; the message is for the user.
-        RunDirError: the directory cannot be used.
+        WrongOption: an option does not fit.
+        JobFileError: the file does not.
+        MissingExtra: packages are not installed that the job needs.
+        RunDirError: the run's directory cannot be used.
     """
+    require("thunderhead run", "runtime")
     name = file.job["metadata"]["name"]
     faults = [parse_kill(text, nodes=file.job["spec"].get("nodes", 1)) for text in options.kills]
     with exclusive(options.runs, name):
         directory = choose_run(options.runs, name, fresh=options.fresh)
         local = localise(file, directory, checkpoint_uri=options.checkpoint_uri)
+        if uses_s3(local.job["spec"]):
+            require("a job with checkpoints in S3", "s3")
         console = Console(highlight=False)
         _introduce(console, local, directory)
         status, killed = asyncio.run(_drive(local, directory, faults, options))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from thunderhead_cli.options import WrongOption
+
 _FORM = re.compile(r"(?P<node>\d+)@(?P<amount>\d+)(?P<unit>%|steps?)?")
 
 
@@ -36,16 +38,16 @@ def parse_kill(text: str, *, nodes: int) -> KillPod:
     """``1@50%`` → the pod of node 1 at half of the run; ``1@200`` → at step 200.
 
     Raises:
-        ValueError: another form, or a node the job does not have.
+        WrongOption: another form, or a node the job does not have.
     """
     match = _FORM.fullmatch(text)
     if match is None:
-        raise ValueError(f"--kill-pod {text}: must be NODE@PERCENT% or NODE@STEP; write for example 1@50%")
+        raise WrongOption(f"--kill-pod {text}: must be NODE@PERCENT% or NODE@STEP; write for example 1@50%")
     node, amount = int(match["node"]), int(match["amount"])
     if node >= nodes:
-        raise ValueError(f"--kill-pod {text}: the job has {nodes} nodes; choose a node from 0 to {nodes - 1}")
+        raise WrongOption(f"--kill-pod {text}: the job has {nodes} nodes; choose a node from 0 to {nodes - 1}")
     if match["unit"] != "%":
         return KillPod(node, step=amount)
     if amount >= 100:
-        raise ValueError(f"--kill-pod {text}: at 100 % the job is done; choose a lower share")
+        raise WrongOption(f"--kill-pod {text}: at 100 % the job is done; choose a lower share")
     return KillPod(node, percent=amount)

@@ -11,6 +11,7 @@ from typing import Any
 from thunderhead_api.validate import validate
 from thunderhead_cli.jobfile import JobFile, JobFileError
 from thunderhead_cli.local.rundir import RunDir
+from thunderhead_cli.options import WrongOption
 
 AS_IN_FILE = "job"
 """Value of ``--checkpoint-uri`` that keeps the URI of the job file."""
@@ -38,7 +39,8 @@ def localise(file: JobFile, run: RunDir, *, checkpoint_uri: str | None) -> Local
     the real thing), unless ``checkpoint_uri`` names a place or is ``"job"``. Credentials come from the environment.
 
     Raises:
-        JobFileError: ``checkpoint_uri`` is none, or the code is in a ConfigMap that neither file nor directory holds.
+        WrongOption: ``checkpoint_uri`` is none.
+        JobFileError: the code is in a ConfigMap that neither file nor directory holds.
     """
     job = copy.deepcopy(dict(file.job))
     job["metadata"] = {"namespace": "default", **job["metadata"]}
@@ -48,7 +50,7 @@ def localise(file: JobFile, run: RunDir, *, checkpoint_uri: str | None) -> Local
     notes = [_place_checkpoints(spec["checkpoint"], run, checkpoint_uri)]
     problems = validate(job)  # the file was valid; what changed may not be
     if problems:
-        raise JobFileError("\n".join(str(problem) for problem in problems))
+        raise WrongOption("\n".join(f"--checkpoint-uri {checkpoint_uri}: {problem}" for problem in problems))
     config_maps, note = _code(file, spec)
     return LocalJob(job, config_maps, [*notes, *note])
 

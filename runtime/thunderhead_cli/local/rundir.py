@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from thunderhead_api.treaty import ConditionType
+from thunderhead_cli.options import WrongOption
 
 
 class RunDirError(RuntimeError):
@@ -110,12 +111,16 @@ def exclusive(runs: Path, job_name: str) -> Iterator[None]:
     """Hold the job's directory against a second command on this machine; the kernel lets go when we die.
 
     Raises:
-        RunDirError: another command holds it, or it cannot be made.
+        WrongOption: ``runs`` is no directory that takes files.
+        RunDirError: another command holds it.
     """
     directory = runs / job_name
-    with writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        file = (directory / ".lock").open("a+")
+    try:
+        with writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            file = (directory / ".lock").open("a+")
+    except RunDirError as error:
+        raise WrongOption(str(error)) from error
     with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -317,7 +317,9 @@ def test_an_installed_lightning_is_not_touched(tmp_path: Path) -> None:
     assert "the real one" in done.stderr
 
 
-def test_the_switch_says_how_it_is_used(tmp_path: Path) -> None:
-    done = run("-m", "thunderhead.compat", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "usage: python -m thunderhead.compat (SCRIPT | -m MODULE)" in done.stderr
+@pytest.mark.parametrize("words", [(), ("--epochs", "2"), ("nosuch.py",)])
+def test_the_switch_says_how_it_is_used(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = run("-m", "thunderhead.compat", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: python -m thunderhead.compat (SCRIPT | -m MODULE)")
+    assert ("nosuch.py: no such file; give the path of a script" in done.stderr) == (words == ("nosuch.py",))
