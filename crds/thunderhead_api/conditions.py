@@ -47,6 +47,10 @@ class Reason(StrEnum):
     IMAGE_UNAVAILABLE = "ImageUnavailable"
     UNSCHEDULABLE = "Unschedulable"
     NOT_BLOCKED = "NotBlocked"
+    # CodeChanged: the user's ConfigMap is not what the job runs
+    CODE_EDITED = "CodeEdited"
+    CODE_DELETED = "CodeDeleted"
+    SAME_CODE = "SameCode"
 
 
 def set_condition(

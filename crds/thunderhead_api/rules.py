@@ -15,7 +15,13 @@ from thunderhead_api.messages import Culprit
 from thunderhead_api.spec import RestartRule, RuleAction
 from thunderhead_api.treaty import FINAL_CAUSES, FREE_CAUSES, Cause
 
-BEYOND_RULES: Final = FINAL_CAUSES | {Cause.COMPLETED, Cause.SUSPENDED, Cause.SPEC_CHANGED, Cause.SUPERSEDED}
+BEYOND_RULES: Final = FINAL_CAUSES | {
+    Cause.COMPLETED,
+    Cause.SUSPENDED,
+    Cause.SPEC_CHANGED,
+    Cause.RESTART_REQUESTED,
+    Cause.SUPERSEDED,
+}
 """Causes that no rule may name: another attempt cannot help, or they are no failures."""
 
 

@@ -93,7 +93,8 @@ class ConfigMapSource(Model):
     """Python files from a ConfigMap of the job's namespace; its keys are the file names."""
 
     name: ObjectName
-    """Name of the ConfigMap. It is copied when an attempt begins; a later change takes effect with the next attempt."""
+    """Name of the ConfigMap. The first attempt copies it and every recovery runs that copy; an edit is taken by another
+    spec, or by a new value of the annotation thunderhead.dev/restart."""
 
 
 class InlineSource(Model):

@@ -10,7 +10,7 @@ from thunderhead_api.spec import TrainingJobSpec
 
 HASH_HEX_DIGITS: Final = 16
 
-_NOT_IN_PODS: Final = (
+NOT_IN_PODS: Final = (
     "suspend",
     "managedBy",
     "restarts",
@@ -28,7 +28,7 @@ def spec_hash(spec: TrainingJobSpec) -> str:
     restarting anyone. (It may not change a default: that would be another API version.)
     """
     written: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    for field in _NOT_IN_PODS:
+    for field in NOT_IN_PODS:
         written.pop(field, None)
     written.get("checkpoint", {}).pop("keep", None)
     for kind, amounts in written.get("resources", {}).items():

@@ -9,13 +9,14 @@ from thunderhead_api.treaty import Cause, Phase
 
 LEDGER_MAX = 32
 METRICS_MAX = 32
+CHANGES_MAX = 16
 
 
 class Condition(Message):
     """As Kubernetes' API conventions have it."""
 
     type: Name
-    """Complete, Failed, Suspended, Running, Restarting or Blocked."""
+    """Complete, Failed, Suspended, Running, Restarting, Blocked or CodeChanged."""
     status: str
     """True, False or Unknown."""
     observed_generation: int
@@ -72,6 +73,10 @@ class LedgerEntry(Message):
     """Step it began from."""
     last_step: int | None = None
     """Last step it reported."""
+    spec_hash: Name | None = None
+    """Hash of the spec that it ran."""
+    code_hash: Name | None = None
+    """Hash of the Python files of spec.code that it ran; absent where the code is in the image."""
     seconds_lost: float | None = None
     """From the detection of its end to the first new step of the next execution."""
 
@@ -159,7 +164,7 @@ class TrainingJobStatus(Message):
     phase: Phase = Phase.PENDING
     """Summary of the conditions for people; not a contract."""
     conditions: list[Condition] = Field(default_factory=list, max_length=16)
-    """Complete and Failed are final; Suspended, Running, Restarting and Blocked come and go."""
+    """Complete and Failed are final; Suspended, Running, Restarting, Blocked and CodeChanged come and go."""
     attempt: int = 0
     """Number of the newest attempt; every attempt has one, whatever caused it."""
     attempt_started_at: str | None = None
@@ -186,6 +191,12 @@ class TrainingJobStatus(Message):
     """Pods of the running attempt."""
     spec_hash: Name | None = None
     """Hash of what the user wrote, as the running attempt has it."""
+    code_hash: Name | None = None
+    """Hash of the Python files of spec.code, as the running attempt has them."""
+    changes: list[Text] = Field(default_factory=list, max_length=CHANGES_MAX)
+    """What of the spec the running attempt has that the one before had not: path, old and new value."""
+    restart: Name | None = None
+    """Value of the annotation thunderhead.dev/restart that the running attempt was begun with."""
     started_at: str | None = None
     """When the first pod was asked for."""
     finished_at: str | None = None

@@ -30,6 +30,15 @@ class Label(StrEnum):
     MANAGER = "app.kubernetes.io/managed-by"
 
 
+class Annotation(StrEnum):
+    """Annotations: RESTART is the user's, on a job; all of them stand on an attempt's copy of the code."""
+
+    RESTART = f"{GROUP}/restart"  # another value: begin a new attempt, with the user's code as it is then
+    CODE_HASH = f"{GROUP}/code-hash"
+    CODE_FROM = f"{GROUP}/code-from"  # the user's ConfigMap that it was copied from
+    SPEC_HASH = f"{GROUP}/spec-hash"  # the spec that it was copied for
+
+
 class Env(StrEnum):
     """Variables the operator sets in the container ``trainer``; the agent turns them into what PyTorch expects."""
 
@@ -59,6 +68,8 @@ AGENT_PORT_NAME: Final = "agent"
 RENDEZVOUS_PORT: Final = 29400
 JOB_DIR: Final = "/etc/thunderhead/job"
 JOB_FILE_NAME: Final = "job.json"
+SPEC_FILE_NAME: Final = "spec.json"
+"""Beside the frozen job: what the user wrote, for saying later what of it was changed. No pod reads it."""
 CODE_DIR: Final = "/etc/thunderhead/code"
 RUN_DIR: Final = "/run/thunderhead"
 CGROUP_DIR: Final = "/sys/fs/cgroup"
@@ -129,6 +140,7 @@ class Cause(StrEnum):
     EVICTED = "Evicted"
     SUSPENDED = "Suspended"
     SPEC_CHANGED = "SpecChanged"
+    RESTART_REQUESTED = "RestartRequested"  # the job's annotation thunderhead.dev/restart has another value
     SUPERSEDED = "Superseded"
     INVALID_CONFIGURATION = "InvalidConfiguration"
     STORAGE_REFUSED = "StorageRefused"
@@ -145,6 +157,7 @@ FREE_CAUSES: Final = frozenset(
         Cause.EVICTED,
         Cause.SUSPENDED,
         Cause.SPEC_CHANGED,
+        Cause.RESTART_REQUESTED,
         Cause.SUPERSEDED,
     }
 )
@@ -165,6 +178,7 @@ class ConditionType(StrEnum):
     RUNNING = "Running"
     RESTARTING = "Restarting"
     BLOCKED = "Blocked"
+    CODE_CHANGED = "CodeChanged"
 
 
 class Phase(StrEnum):

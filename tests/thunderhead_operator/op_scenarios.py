@@ -85,6 +85,22 @@ def change_spec(world: World) -> bool:
     return True
 
 
+def make_code(world: World) -> bool:
+    meta = {"name": "mine", "namespace": NAMESPACE}
+    world.cluster.create({"kind": "ConfigMap", "metadata": meta, "data": {"a.py": "first"}})
+    return True
+
+
+def delete_code_and_pod(world: World) -> bool:
+    """Its own copy is all that is left of the code."""
+    if not running(world, 1, 1):
+        return False
+    uid = world.cluster.get("ConfigMap", NAMESPACE, "mine")["metadata"]["uid"]
+    world.cluster.remove("ConfigMap", NAMESPACE, "mine", uid)
+    world.cluster.delete_pod(NAMESPACE, "digits-1-1", grace_s=0)
+    return True
+
+
 SCENARIOS = (
     Scenario("undisturbed", lambda: done_after(3)),
     Scenario("fails once", lambda: fails_once),
@@ -94,6 +110,12 @@ SCENARIOS = (
     Scenario("node lost", lambda: finishes_in_attempt(2), acts=(lose_node,)),
     Scenario("suspended and resumed", lambda: finishes_in_attempt(2), acts=(suspend, resume)),
     Scenario("spec changed", lambda: finishes_in_attempt(2), acts=(change_spec,), nodes=3),
+    Scenario(
+        "code deleted, then a pod",
+        lambda: finishes_in_attempt(2),
+        lambda: job(code={"configMap": {"name": "mine"}}),
+        acts=(make_code, delete_code_and_pod),
+    ),
 )
 
 

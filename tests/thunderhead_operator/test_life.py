@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from op_world import KEY, NAME, NAMESPACE, World, job
 
 from thunderhead_api.messages import Culprit, StatusReply
 from thunderhead_api.names import code_config_map_name, job_config_map_name
-from thunderhead_api.treaty import KIND, Cause, Label, Outcome, Phase
+from thunderhead_api.treaty import KIND, Annotation, Cause, Label, Outcome, Phase
 from thunderhead_operator.cluster.api import ClusterApi
 from thunderhead_operator.cluster.errors import Forbidden, Invalid, NotFound
 from thunderhead_operator.cluster.memory import MemoryCluster
@@ -373,3 +374,115 @@ async def test_a_dead_node_costs_no_grace() -> None:
     await world.run(lambda w: w.status.attempt == 2 and w.status.pods_created_at is not None, limit=30)
     assert (world.time - begun).total_seconds() <= 7
     assert [(e.cause, e.free) for e in world.status.ledger] == [(Cause.NODE_LOST, True)]
+
+
+CODE = {"configMap": {"name": "mine"}}
+
+
+def users_code(world: World, text: str | None) -> None:
+    """The user makes, edits or deletes the ConfigMap of the code."""
+    there = [o for o in world.cluster.all("ConfigMap") if o["metadata"]["name"] == "mine"]
+    if text is None:
+        world.cluster.remove("ConfigMap", NAMESPACE, "mine", there[0]["metadata"]["uid"])
+    elif there:
+        world.cluster.edit("ConfigMap", NAMESPACE, "mine", lambda o: o.update(data={"a.py": text}))
+    else:
+        meta = {"name": "mine", "namespace": NAMESPACE}
+        world.cluster.create({"kind": "ConfigMap", "metadata": meta, "data": {"a.py": text}})
+
+
+def code_of(world: World, attempt: int) -> dict[str, str]:
+    name = code_config_map_name(NAME, world.uid, attempt)
+    data: dict[str, str] = world.cluster.get("ConfigMap", NAMESPACE, name)["data"]
+    return data
+
+
+async def lose_pod(world: World, attempt: int) -> None:
+    """The next attempt begins."""
+    world.cluster.delete_pod(NAMESPACE, f"digits-{attempt}-1", grace_s=0)
+    await world.run(lambda w: w.status.attempt > attempt and w.status.pods_created_at is not None)
+
+
+@pytest.mark.parametrize("text", ["edited", None])
+async def test_recovery_runs_the_code_that_the_job_began_with(text: str | None) -> None:
+    world = World(lambda pod: None)
+    users_code(world, "first")
+    world.submit(job(code=CODE))
+    await world.run(lambda w: w.status.pods_created_at is not None)
+    first = world.status.code_hash
+    users_code(world, text)
+    for attempt in (1, 2):
+        await lose_pod(world, attempt)
+        assert code_of(world, attempt + 1) == {"a.py": "first"}
+        assert world.status.code_hash == first
+    await world.run(lambda w: w.condition("CodeChanged") is not None)
+    reason = "CodeDeleted" if text is None else "CodeEdited"
+    assert world.condition("CodeChanged") == ("True", reason)
+    assert world.events().count("CodeChanged") == 1
+    assert ("a.py" in world.message("CodeChanged")) == (text is not None)
+    assert [(e.cause, e.code_hash) for e in world.status.ledger] == [(Cause.POD_DELETED, first)] * 2
+    assert world.condition("Blocked") in (None, ("False", "NotBlocked"))
+    users_code(world, "first")
+    world.time += timedelta(seconds=61)
+    await world.run(lambda w: w.condition("CodeChanged") == ("False", "SameCode"))
+
+
+async def test_an_edit_is_noticed_while_the_job_runs_and_taken_on_request() -> None:
+    world = World(lambda pod: None)
+    users_code(world, "first")
+    world.submit(job(code=CODE))
+    await world.run(lambda w: w.status.pods_created_at is not None)
+    users_code(world, "second")
+    world.agent = met
+    await world.run(lambda w: w.condition("CodeChanged") == ("True", "CodeEdited"), limit=70)
+    assert world.status.attempt == 1, "an edit ends nothing"
+    world.cluster.edit(KIND, *KEY, lambda o: o["metadata"].update(annotations={Label.JOB: "x"}))
+    await world.tick(2)
+    assert world.status.attempt == 1
+    for attempt, value in ((2, "one"), (3, "two")):
+        world.cluster.edit(
+            KIND, *KEY, lambda o, value=value: o["metadata"].update(annotations={Annotation.RESTART.value: value})
+        )
+        await world.run(lambda w, n=attempt: w.status.attempt == n and w.status.pods_created_at is not None)
+        assert code_of(world, attempt) == {"a.py": "second"}
+    world.cluster.edit(KIND, *KEY, lambda o: o["metadata"].update(annotations={}))
+    await lose_pod(world, 3)
+    assert code_of(world, 4) == {"a.py": "second"}
+    causes = [(e.cause, e.free) for e in world.status.ledger]
+    assert causes == [(Cause.RESTART_REQUESTED, True), (Cause.RESTART_REQUESTED, True), (Cause.POD_DELETED, True)]
+    assert world.events().count("CodeTaken") == 1
+    assert world.condition("CodeChanged") == ("False", "SameCode")
+    assert len({e.code_hash for e in world.status.ledger}) == 2
+
+
+async def test_a_changed_spec_is_told_path_by_path_and_takes_the_code_of_now() -> None:
+    world = World(lambda pod: None)
+    users_code(world, "first")
+    module = {"class_path": "digits.Classifier", "init_args": {"lr": 0.01}}
+    world.submit(job(code=CODE, module=module))
+    await world.run(lambda w: w.status.pods_created_at is not None)
+    users_code(world, "second")
+    world.edit_spec(module=module | {"init_args": {"lr": 0.003}}, seed=7)
+    await world.run(lambda w: w.status.attempt == 2 and w.status.pods_created_at is not None)
+    assert code_of(world, 2) == {"a.py": "second"}
+    said = ["module.init_args.lr: 0.01 → 0.003", "seed: (not set) → 7"]
+    assert world.status.changes == said
+    assert world.status.ledger[0].culprit is not None
+    assert world.status.ledger[0].culprit.message == "; ".join(said)
+    notes = {e["reason"]: e["note"] for e in world.cluster.all("Event")}
+    assert said[0] in notes["AttemptEnded"]
+    assert said[1] in notes["SpecChanged"]
+    await lose_pod(world, 2)
+    assert world.status.changes == [], "nothing was changed since"
+
+
+async def test_a_spec_changed_while_suspended_is_told_too() -> None:
+    world = World(lambda pod: None)
+    world.submit(job(suspend=False))
+    await world.run(lambda w: w.status.pods_created_at is not None)
+    world.edit_spec(suspend=True)
+    await world.run(lambda w: w.condition("Suspended") == ("True", "Suspended"))
+    world.edit_spec(suspend=False, seed=3)
+    await world.run(lambda w: w.status.attempt == 2)
+    assert world.status.changes == ["seed: (not set) → 3"]
+    assert world.events().count("SpecChanged") == 1

@@ -15,8 +15,10 @@ from thunderhead_operator.cluster.gather import gather
 from thunderhead_operator.cluster.perform import Performed, perform, post
 from thunderhead_operator.control.queue import Key
 from thunderhead_operator.plan.actions import Decision, Kind, WriteStatus
+from thunderhead_operator.plan.code import sight
+from thunderhead_operator.plan.code_sight import CodeSight
 from thunderhead_operator.plan.config import Config
-from thunderhead_operator.plan.decide import code_to_read, decide
+from thunderhead_operator.plan.decide import decide, wanted_reads
 from thunderhead_operator.plan.objects import Manifest, Obj, int_label, name_of, section, uid_of
 from thunderhead_operator.plan.observed import Observed, Refusal, Sample
 
@@ -39,6 +41,8 @@ class Memory:
     job: Obj | None = None  # as last read
     pods: tuple[Obj, ...] = ()  # as last read
     gone: bool = False  # the job is
+    code_sight: CodeSight | None = None
+    code_looked_at: tuple[str, float] | None = None  # name of the copy that was compared, monotonic
 
 
 class Reconciler:
@@ -84,7 +88,7 @@ class Reconciler:
             sample=memory.sample,
             quiet_s=self._quiet_s(memory),
         )
-        again = await self._act(key, memory, job, observed)
+        again = self._by_next_look(memory, await self._act(key, memory, job, observed))
         self._on_pass(key, memory)
         return again
 
@@ -106,14 +110,14 @@ class Reconciler:
     async def _keep_promise(self, key: Key, memory: Memory, job: Obj, observed: Observed) -> float | None:
         """What the decision after a write asks of children. If it asks for another write, that is for the next pass."""
         observed = replace(observed, quiet_s=0.0, refusals=memory.refusals)
-        observed = replace(observed, code=await self._code(key, job, observed))
+        observed = await self._read_contents(key, memory, job, observed)
         decision = decide(job, observed, self._now(), self._config)
         if not decision.actions or isinstance(decision.actions[0], WriteStatus):
             return 0.0
         return self._learn(memory, job, decision, await perform(self._api, job, decision.actions))
 
     async def _decide(self, key: Key, memory: Memory, job: Obj, observed: Observed) -> tuple[Decision, Performed]:
-        observed = replace(observed, code=await self._code(key, job, observed))
+        observed = await self._read_contents(key, memory, job, observed)
         memory.job, memory.pods = job, observed.pods
         decision = decide(job, observed, self._now(), self._config)
         return decision, await perform(self._api, job, decision.actions)
@@ -142,10 +146,44 @@ class Reconciler:
     def _quiet_s(self, memory: Memory) -> float:
         return float("inf") if memory.written_at is None else self._monotonic() - memory.written_at
 
-    async def _code(self, key: Key, job: Obj, observed: Observed) -> Obj | None:
-        name = code_to_read(job, observed, self._now(), self._config)
-        if name is None:
+    async def _read_contents(self, key: Key, memory: Memory, job: Obj, observed: Observed) -> Observed:
+        """``observed`` with the ConfigMaps that this pass needs whole."""
+        reads = wanted_reads(job, observed, self._now(), self._config)
+        frozen = await self._config_map(key, reads.frozen) if reads.frozen else None
+        return replace(
+            observed,
+            code=await self._first_of(key, reads.code),
+            frozen=frozen,
+            code_sight=await self._compare_code(key, memory, reads.compare),
+        )
+
+    async def _compare_code(self, key: Key, memory: Memory, names: tuple[str, str] | None) -> CodeSight | None:
+        """How the user's code compares with what runs, looked at now and then: nothing tells us of its edits."""
+        if names is None:
+            memory.code_looked_at = None
             return None
+        user, copy = names
+        looked_at, when = memory.code_looked_at or ("", 0.0)
+        if looked_at == copy and self._monotonic() - when < self._config.code_look_s:
+            return memory.code_sight
+        memory.code_looked_at = copy, self._monotonic()
+        memory.code_sight = sight(await self._config_map(key, user), await self._config_map(key, copy))
+        return memory.code_sight
+
+    def _by_next_look(self, memory: Memory, again: float | None) -> float | None:
+        if memory.code_looked_at is None:
+            return again
+        due = max(0.01, memory.code_looked_at[1] + self._config.code_look_s - self._monotonic())
+        return due if again is None else min(again, due)
+
+    async def _first_of(self, key: Key, names: Sequence[str]) -> Obj | None:
+        for name in names:
+            found = await self._config_map(key, name)
+            if found is not None:
+                return found
+        return None
+
+    async def _config_map(self, key: Key, name: str) -> Obj | None:
         try:
             return await self._api.get_child(Kind.CONFIG_MAP, key[0], name)
         except NotFound:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from thunderhead_api.conditions import Reason
+from thunderhead_api.conditions import MESSAGE_MAX, Reason
 from thunderhead_api.messages import Culprit
 from thunderhead_api.names import network_policy_name, service_name
 from thunderhead_api.treaty import Cause, Label
 from thunderhead_operator.plan.actions import Action, CreateChild, DeleteChild, Kind
-from thunderhead_operator.plan.blocked import code_is_missing, next_retry
+from thunderhead_operator.plan.blocked import next_retry
 from thunderhead_operator.plan.clock import stamp
+from thunderhead_operator.plan.code import code_is_missing, is_kept, running_hash
 from thunderhead_operator.plan.deadlines import active_deadline, missed_deadline, startup_deadline
 from thunderhead_operator.plan.ending import all_done, begin_ending, completed, stop_pod, wake_times
 from thunderhead_operator.plan.job import Context, Stage
@@ -18,6 +19,8 @@ from thunderhead_operator.plan.observed import RefusalKind
 from thunderhead_operator.plan.pods import PodView
 from thunderhead_operator.plan.render import attempt_children, job_children
 from thunderhead_operator.plan.render_pod import render_pod
+from thunderhead_operator.plan.restart import restart_wanted
+from thunderhead_operator.plan.spec_change import has_changed, spec_changes
 from thunderhead_operator.plan.step import Step
 from thunderhead_operator.plan.verdict import Pending, Verdict, verdict_of
 
@@ -57,11 +60,14 @@ def _asked_to_end(ctx: Context) -> Verdict | None:
     invalid = next((r for r in ctx.observed.refusals if r.why is RefusalKind.INVALID), None)
     if invalid is not None:
         said = f"the API server refuses {invalid.kind} {invalid.name}, look at podTemplate: {invalid.message}"
-        return Verdict(Cause.INVALID_CONFIGURATION, Culprit(message=said[:4096]))
+        return Verdict(Cause.INVALID_CONFIGURATION, Culprit(message=said[:MESSAGE_MAX]))
     if spec.suspend:
         return Verdict(Cause.SUSPENDED, Culprit(), intact=True)
-    if ctx.job.spec_hash != ctx.status.spec_hash:
-        return Verdict(Cause.SPEC_CHANGED, Culprit(), intact=True)
+    if has_changed(ctx):
+        said = "; ".join(spec_changes(ctx))[:MESSAGE_MAX]
+        return Verdict(Cause.SPEC_CHANGED, Culprit(message=said or None), intact=True)
+    if restart_wanted(ctx):
+        return Verdict(Cause.RESTART_REQUESTED, Culprit(), intact=True)
     return missed_deadline(ctx)
 
 
@@ -72,7 +78,8 @@ def _create(ctx: Context) -> Step:
         stops = tuple(a for pod in strangers if (a := stop_pod(ctx, pod, ctx.config.survivor_grace_s)))
         return Step(ctx.status, stops, tuple(wake_times(ctx, strangers)))
     if not ctx.missing:
-        return Step(ctx.status.model_copy(update={"pods_created_at": stamp(ctx.now)}))
+        seen = {"pods_created_at": stamp(ctx.now), "code_hash": running_hash(ctx)}
+        return Step(ctx.status.model_copy(update=seen))
     if code_is_missing(ctx):
         return Step(ctx.status, wake=next_retry(ctx))
     pods = tuple(CreateChild(Kind.POD, render_pod(ctx, rank)) for rank in ctx.missing)
@@ -108,6 +115,7 @@ def _stale(ctx: Context) -> tuple[Action, ...]:
         child
         for child in ctx.observed.config_maps
         if owner_uid(child) == ctx.job.uid and 0 < int_label(child, Label.ATTEMPT) < ctx.status.attempt
+        if not is_kept(ctx, child)
     ]
     return (
         *(stop for stop in stops if stop),

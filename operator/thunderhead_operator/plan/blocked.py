@@ -8,10 +8,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from thunderhead_api.conditions import Reason
-from thunderhead_api.names import code_config_map_name
 from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.plan.code import code_is_missing, code_sources
 from thunderhead_operator.plan.job import Context, Stage
-from thunderhead_operator.plan.objects import name_of, owner_uid
 from thunderhead_operator.plan.observed import Refusal, RefusalKind
 from thunderhead_operator.plan.pods import PodView, Waiting
 
@@ -47,23 +46,8 @@ def next_retry(ctx: Context) -> tuple[datetime, ...]:
     return (ctx.now + timedelta(seconds=ctx.config.retry_s),)
 
 
-def wants_code(ctx: Context) -> str | None:
-    """Name of the user's ConfigMap if it has to be read: the attempt's own copy of it is still to be made."""
-    spec = ctx.job.spec
-    if spec is None or spec.code is None or spec.code.config_map is None or ctx.job.stage is not Stage.CREATING:
-        return None
-    copy = code_config_map_name(ctx.job.name, ctx.job.uid, ctx.status.attempt)
-    ours = {name_of(child) for child in ctx.observed.config_maps if owner_uid(child) == ctx.job.uid}
-    return None if copy in ours else spec.code.config_map.name
-
-
-def code_is_missing(ctx: Context) -> bool:
-    """The user's code is needed and is not there."""
-    return wants_code(ctx) is not None and ctx.observed.code is None
-
-
 def _no_code(ctx: Context) -> Block:
-    name = wants_code(ctx)
+    name = code_sources(ctx)[0]
     return Block(
         Reason.CONFIG_MAP_MISSING,
         f'ConfigMap "{name}" (spec.code.configMap) is not in namespace {ctx.job.namespace}; '

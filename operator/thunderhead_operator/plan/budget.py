@@ -14,7 +14,7 @@ from thunderhead_api.treaty import FINAL_CAUSES, Cause
 from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.steps import Span
 
-_ON_PURPOSE: Final = frozenset({Cause.SUSPENDED, Cause.SPEC_CHANGED, Cause.COMPLETED})
+_ON_PURPOSE: Final = frozenset({Cause.SUSPENDED, Cause.SPEC_CHANGED, Cause.RESTART_REQUESTED, Cause.COMPLETED})
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class Config:
     """Pods that have run so long while no agent could be asked count as running."""
     unschedulable_s: float = 8.0
     """How long a pod may wait for the scheduler before the job is called Blocked."""
+    code_look_s: float = 60.0
+    """How often a running job's code ConfigMap is compared with the copy that runs."""
     retry_s: float = 2.0
     """How often a refused child is tried again."""
     write_period_s: float = 10.0

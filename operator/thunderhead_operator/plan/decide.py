@@ -13,7 +13,8 @@ from typing import Any, Final
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_operator.plan.actions import Action, Decision, WriteStatus
 from thunderhead_operator.plan.active import active, idle
-from thunderhead_operator.plan.blocked import block_wakes, wants_code
+from thunderhead_operator.plan.blocked import block_wakes
+from thunderhead_operator.plan.code import code_sources, code_to_compare
 from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.ending import go_on_ending
 from thunderhead_operator.plan.finished import finished
@@ -23,6 +24,8 @@ from thunderhead_operator.plan.objects import Obj, section
 from thunderhead_operator.plan.observed import Observed
 from thunderhead_operator.plan.patch import merge_patch
 from thunderhead_operator.plan.progress import with_last_word, with_progress, with_recovery
+from thunderhead_operator.plan.reads import Reads
+from thunderhead_operator.plan.spec_change import spec_to_read
 from thunderhead_operator.plan.step import Step
 from thunderhead_operator.plan.steps import span_of
 from thunderhead_operator.plan.surface import assumed_running_at, surfaced
@@ -51,12 +54,13 @@ def decide(job: Obj, observed: Observed, now: datetime, config: Config = _DEFAUL
     return _decision(parsed, wanted, step, ctx)
 
 
-def code_to_read(job: Obj, observed: Observed, now: datetime, config: Config = _DEFAULTS) -> str | None:
-    """Name of the user's code ConfigMap if this pass needs its content; None if not."""
-    if not section(job, "spec", "code", "configMap"):
-        return None
+def wanted_reads(job: Obj, observed: Observed, now: datetime, config: Config = _DEFAULTS) -> Reads:
+    """ConfigMaps whose content this pass needs, by name: lists of children may come without."""
     parsed = Job.parse(job)
-    return wants_code(Context(parsed, observed, now, config)) if parsed.is_ours else None
+    if not parsed.is_ours:
+        return Reads()
+    ctx = Context(parsed, observed, now, config)
+    return Reads(code=code_sources(ctx), frozen=spec_to_read(ctx), compare=code_to_compare(ctx))
 
 
 def _step(ctx: Context) -> Step:

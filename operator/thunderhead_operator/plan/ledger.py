@@ -17,6 +17,8 @@ from thunderhead_api.status import (
 from thunderhead_api.treaty import Cause
 from thunderhead_operator.plan.clock import seconds_since, stamp
 from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.restart import restart_value
+from thunderhead_operator.plan.spec_change import spec_changes
 from thunderhead_operator.plan.steps import Span, span_of
 
 
@@ -32,6 +34,8 @@ def close_attempt(ctx: Context, ending: Ending) -> TrainingJobStatus:
         ended_at=stamp(ctx.now),
         first_step=_either(span.first_step, ending.first_step, min),
         last_step=_either(span.last_step, ending.last_step, max),
+        spec_hash=status.spec_hash,
+        code_hash=status.code_hash,
     )
     return status.model_copy(
         update={
@@ -56,6 +60,9 @@ def next_attempt(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
             "attempt_started_at": stamp(ctx.now),
             "pods_created_at": None,
             "spec_hash": ctx.job.spec_hash,
+            "code_hash": None,  # known once the attempt's copy is there
+            "changes": spec_changes(ctx),
+            "restart": restart_value(ctx),
             "started_at": status.started_at or stamp(ctx.now),
             "nodes": Nodes(ready=0, total=nodes, summary=f"0/{nodes}"),
         }

@@ -18,6 +18,16 @@ def notices(before: TrainingJobStatus, after: TrainingJobStatus) -> tuple[Notice
 def _attempt(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[Notice]:
     if after.attempt != before.attempt:
         yield Notice("AttemptStarted", f"attempt {after.attempt} with {after.nodes.total} nodes")
+        if after.changes:
+            yield Notice("SpecChanged", f"attempt {after.attempt} has a changed spec: {'; '.join(after.changes)}")
+    elif after.code_hash != before.code_hash:
+        ran = _code_before(after)
+        if None not in (ran, after.code_hash) and ran != after.code_hash:
+            yield Notice("CodeTaken", f"attempt {after.attempt} runs code {after.code_hash}, the one before ran {ran}")
+
+
+def _code_before(status: TrainingJobStatus) -> str | None:
+    return next((entry.code_hash for entry in reversed(status.ledger) if entry.code_hash), None)
 
 
 def _ending(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[Notice]:
@@ -28,7 +38,7 @@ def _ending(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[Not
     where = f" by {culprit.pod}" if culprit and culprit.pod else ""
     said = f": {culprit.message}" if culprit and culprit.message else ""
     cost = "final" if ending.final else "free" if ending.free else "charged"
-    asked = ending.cause in (Cause.SUSPENDED, Cause.SPEC_CHANGED)
+    asked = ending.cause in (Cause.SUSPENDED, Cause.SPEC_CHANGED, Cause.RESTART_REQUESTED)
     yield Notice("AttemptEnded", f"attempt {after.attempt}: {ending.cause}{where} ({cost}){said}", warning=not asked)
 
 
@@ -36,6 +46,7 @@ def _conditions(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator
     for type_, reason, warning in (
         (ConditionType.SUSPENDED, "Suspended", False),
         (ConditionType.BLOCKED, "Blocked", True),
+        (ConditionType.CODE_CHANGED, "CodeChanged", True),
         (ConditionType.RUNNING, "Running", False),
         (ConditionType.COMPLETE, "Completed", False),
         (ConditionType.FAILED, "Failed", True),

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from thunderhead_api.messages import StatusReply
 from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.plan.code_sight import CodeSight
 from thunderhead_operator.plan.objects import Obj
 
 
@@ -46,7 +47,11 @@ class Observed:
     services: tuple[Obj, ...] = ()
     network_policies: tuple[Obj, ...] = ()
     code: Obj | None = None
-    """The user's code ConfigMap, read when an attempt's copy is still to be made; None: not needed or not there."""
+    """What an attempt's copy of the code is still to be made from; None: not needed or not there."""
+    frozen: Obj | None = None
+    """The running attempt's frozen job, read when the spec has changed since; None: not needed or not there."""
+    code_sight: CodeSight | None = None
+    """Hint: how the user's code compared with the attempt's when last looked at."""
     refusals: tuple[Refusal, ...] = ()
     """Hint: what the previous pass could not create."""
     ghosts: tuple[Obj, ...] = ()

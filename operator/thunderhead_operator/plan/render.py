@@ -15,11 +15,14 @@ from thunderhead_api.treaty import (
     KIND,
     MANAGED_BY,
     RENDEZVOUS_PORT,
+    Annotation,
     Label,
 )
 from thunderhead_operator.plan.actions import CreateChild, Kind
+from thunderhead_operator.plan.code import hash_of
 from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.objects import Manifest, section
+from thunderhead_operator.plan.spec_change import remembered
 
 _NOT_ACCELERATORS = ("cpu", "memory", "ephemeral-storage", "pods")
 _ACCELERATOR_WORDS = ("gpu", "tpu", "mig-", "accelerator", "neuron", "npu", "hpu", "xpu")
@@ -38,10 +41,14 @@ def attempt_children(ctx: Context) -> tuple[CreateChild, ...]:
     job, uid, attempt = ctx.job.name, ctx.job.uid, ctx.status.attempt
     labels = child_labels(ctx, attempt)
     frozen = frozen_job(ctx).model_dump_json()
-    maps = [_config_map(ctx, job_config_map_name(job, uid, attempt), labels, {JOB_FILE_NAME: frozen})]
+    assert ctx.job.spec is not None
+    data = {JOB_FILE_NAME: frozen, **remembered(ctx.job.spec)}
+    maps = [_config_map(ctx, job_config_map_name(job, uid, attempt), labels, data)]
     code = _code(ctx)
     if code is not None:
-        maps.append(_config_map(ctx, code_config_map_name(job, uid, attempt), labels, **code))
+        copy = _config_map(ctx, code_config_map_name(job, uid, attempt), labels, **code)
+        copy["metadata"]["annotations"] = _made_for(ctx, copy)
+        maps.append(copy)
     return tuple(CreateChild(Kind.CONFIG_MAP, manifest) for manifest in maps)
 
 
@@ -120,6 +127,18 @@ def _code(ctx: Context) -> dict[str, Any] | None:
         return None
     data, binary = section(ctx.observed.code, "data"), section(ctx.observed.code, "binaryData")
     return {"data": dict(data)} | ({"binary": dict(binary)} if binary else {})
+
+
+def _made_for(ctx: Context, copy: Manifest) -> dict[str, str]:
+    """What a later attempt asks of a copy of the code: of which spec and restart it is, and whence."""
+    spec = ctx.job.spec
+    source = spec.code.config_map if spec and spec.code else None
+    return {
+        Annotation.CODE_HASH.value: hash_of(copy),
+        Annotation.SPEC_HASH.value: ctx.status.spec_hash or "",
+        Annotation.RESTART.value: ctx.status.restart or "",
+        Annotation.CODE_FROM.value: source.name if source else "",
+    }
 
 
 def _config_map(

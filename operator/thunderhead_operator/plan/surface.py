@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from thunderhead_api.conditions import Reason, find_condition, is_true, set_condition
 from thunderhead_api.status import Condition, Nodes, TrainingJobStatus
-from thunderhead_api.treaty import Cause, ConditionType, Phase
+from thunderhead_api.treaty import Annotation, Cause, ConditionType, Phase
 from thunderhead_operator.plan.blocked import Block, block_of
 from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.job import Context
@@ -22,7 +22,7 @@ def surfaced(ctx: Context, step: Step) -> TrainingJobStatus:
     running = not over and _same_attempt(ctx, status) and is_running(ctx)
     block = None if over or not _same_attempt(ctx, status) or step.suspended else block_of(ctx)
     wanted = [*_outcome(step), *_suspended(ctx, step), *_running(ctx, step, running)]
-    wanted += [*_restarting(ctx, step, running), *_blocked(ctx, block)]
+    wanted += [*_restarting(ctx, step, running), *_blocked(ctx, block), *_code_changed(ctx)]
     conditions: list[Condition] = list(status.conditions)
     for type_, value, reason, message in wanted:
         conditions = set_condition(
@@ -113,6 +113,8 @@ def _restarting(ctx: Context, step: Step, running: bool) -> Verdicts:
     ending, was = step.status.ending, is_true(ctx.status.conditions, ConditionType.RESTARTING)
     if ending is not None and not ending.final and ending.cause is not Cause.SUSPENDED:
         said = f"attempt {step.status.attempt} ends, another follows"
+        if ending.cause is Cause.SPEC_CHANGED and ending.culprit and ending.culprit.message:
+            said += f": {ending.culprit.message}"
         return [(ConditionType.RESTARTING, True, ending.cause.value, said)]
     known = find_condition(ctx.status.conditions, ConditionType.RESTARTING)
     if known is None:
@@ -130,6 +132,30 @@ def _blocked(ctx: Context, block: Block | None) -> Verdicts:
     if find_condition(ctx.status.conditions, ConditionType.BLOCKED):
         return [(ConditionType.BLOCKED, False, Reason.NOT_BLOCKED, "")]
     return []
+
+
+def _code_changed(ctx: Context) -> Verdicts:
+    """Whether the user's ConfigMap is still what the job runs; without a look at it, as it was."""
+    sight, known = ctx.observed.code_sight, find_condition(ctx.status.conditions, ConditionType.CODE_CHANGED)
+    if sight is None:
+        return []
+    if not sight.deleted and not sight.changed:
+        same = "the ConfigMap holds what the job runs"
+        return [(ConditionType.CODE_CHANGED, False, Reason.SAME_CODE, same)] if known else []
+    assert ctx.job.spec is not None
+    assert ctx.job.spec.code is not None
+    assert ctx.job.spec.code.config_map is not None
+    name, ours = ctx.job.spec.code.config_map.name, f"code {ctx.status.code_hash}"
+    if sight.deleted:
+        gone = f'ConfigMap "{name}" (spec.code.configMap) is gone; the job goes on with its own copy of it ({ours})'
+        return [(ConditionType.CODE_CHANGED, True, Reason.CODE_DELETED, gone)]
+    files = ", ".join(sight.changed[:8]) + (f" and {len(sight.changed) - 8} more" if len(sight.changed) > 8 else "")
+    edited = (
+        f'ConfigMap "{name}" (spec.code.configMap) was edited ({files}); the job goes on with the files it began with '
+        f"({ours}), after a failure too. To take the new ones from the newest checkpoint on: kubectl -n "
+        f"{ctx.job.namespace} annotate trainingjob {ctx.job.name} --overwrite {Annotation.RESTART}=$(date +%s)"
+    )
+    return [(ConditionType.CODE_CHANGED, True, Reason.CODE_EDITED, edited)]
 
 
 def _nodes(ctx: Context, status: TrainingJobStatus, *, over: bool) -> Nodes:

@@ -19,8 +19,9 @@ from thunderhead_api.extras import require, uses_s3
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_cli.jobfile import JobFile
 from thunderhead_cli.local.cluster import LocalCluster
+from thunderhead_cli.local.code import CodeWatch, keep_code
 from thunderhead_cli.local.faults import KillPod, parse_kill
-from thunderhead_cli.local.job import LocalJob, localise
+from thunderhead_cli.local.job import LocalJob, localise, spec_changes
 from thunderhead_cli.local.kubelet import Kubelet
 from thunderhead_cli.local.launch import AGENT
 from thunderhead_cli.local.logs import LogFollower, Logs
@@ -84,6 +85,9 @@ def _introduce(console: Console, local: LocalJob, directory: RunDir) -> None:
     console.print(f"run:         {directory.path}  ({how})", soft_wrap=True)
     for note in local.notes:
         console.print(note, soft_wrap=True)
+    changed = [] if saved is None else spec_changes(saved, local.job)
+    for line in changed:
+        console.print(f"changed:     {line}", soft_wrap=True)
 
 
 async def _drive(
@@ -119,6 +123,8 @@ def assemble(
     cluster = LocalCluster(MemoryCluster(_now), meta["namespace"], meta["name"])
     cluster.submit(local.job, uid=str(uuid.uuid4()), saved=directory.load())
     cluster.add_code(local.config_maps)
+    if local.code:
+        keep_code(directory, local.code)
     kubelet = Kubelet(
         store=cluster, pod_dir=directory.pod, here=Path.cwd(), environment=os.environ, now=_now, command=agent
     )
@@ -131,6 +137,7 @@ def assemble(
         logs=LogFollower(logs),
         clock=time.monotonic,
         faults=faults,
+        code=CodeWatch(local.code_dir, local.code, time.monotonic),
     )
 
 

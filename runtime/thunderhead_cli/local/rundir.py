@@ -1,6 +1,7 @@
 """Where a local run keeps everything: ``<runs>/<job>/<number>/``.
 
     job.json       the job object with its status, as a cluster would hold it; rewritten on every change
+    code/          the user's Python files, as the newest command took them
     checkpoints/   committed checkpoints, unless the user names another place
     pods/<pod>/    files, scratch and log of each pod
 
@@ -41,6 +42,11 @@ class RunDir:
     def checkpoint_uri(self) -> str:
         """Where checkpoints go unless the user says otherwise."""
         return (self.path / "checkpoints").as_uri()
+
+    @property
+    def code_dir(self) -> Path:
+        """The user's Python files as the newest command took them."""
+        return self.path / "code"
 
     def pod(self, name: str) -> Path:
         """Directory of one pod."""

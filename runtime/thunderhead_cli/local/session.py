@@ -13,6 +13,7 @@ from thunderhead_api.status import TrainingJobStatus
 from thunderhead_api.treaty import ConditionType
 from thunderhead_cli.local.agents import ask_status
 from thunderhead_cli.local.cluster import LocalCluster
+from thunderhead_cli.local.code import CodeWatch
 from thunderhead_cli.local.faults import KillPod
 from thunderhead_cli.local.kubelet import Kubelet
 from thunderhead_cli.local.logs import LogFollower
@@ -45,6 +46,7 @@ class Session:
         logs: of the pods, shown to the user.
         clock: monotonic seconds.
         faults: still to strike.
+        code: tells when the files that run were edited.
         killed: the user would not wait for the checkpoint.
     """
 
@@ -56,6 +58,7 @@ class Session:
     logs: LogFollower
     clock: Callable[[], float]
     faults: list[KillPod]
+    code: CodeWatch
     killed: bool = False
     _stops: int = 0
     _told: TrainingJobStatus = field(default_factory=TrainingJobStatus)
@@ -82,6 +85,7 @@ class Session:
                 self._save_and_tell()
                 self._show(reply, self.clock() - began)
                 self._strike(reply)
+                self._tell_of_edits()
                 await self._wait(due_in)
             if self._stops > 1 and not self._has_ended():
                 await self._settle()
@@ -134,6 +138,11 @@ class Session:
     def _show(self, reply: StatusReply | None, elapsed_s: float) -> None:
         if reply is not None:
             self.line.show(progress_line(reply, nodes=self._told.nodes.summary, elapsed_s=elapsed_s))
+
+    def _tell_of_edits(self) -> None:
+        said = self.code.news()
+        if said is not None:
+            self.line.say(said)
 
     def _strike(self, reply: StatusReply | None) -> None:
         for fault in list(self.faults):

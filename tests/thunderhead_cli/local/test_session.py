@@ -13,6 +13,7 @@ from typing import Any
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_api.treaty import Cause
 from thunderhead_cli.jobfile import JobFile
+from thunderhead_cli.local.code import kept_code
 from thunderhead_cli.local.command import assemble
 from thunderhead_cli.local.faults import KillPod
 from thunderhead_cli.local.job import localise
@@ -27,9 +28,17 @@ AGENT = (sys.executable, str(Path(__file__).with_name("fake_agent.py")))
 class Run:
     """One command: its session, what it printed, and the directory it works in."""
 
-    def __init__(self, runs: Path, *, kills: list[KillPod] | None = None, nodes: int = 2, **init_args: Any) -> None:
+    def __init__(
+        self,
+        runs: Path,
+        *,
+        kills: list[KillPod] | None = None,
+        nodes: int = 2,
+        spec: dict[str, Any] | None = None,
+        **init_args: Any,
+    ) -> None:
         arguments = {"steps": 20, "seconds": 0.02} | init_args
-        spec = {
+        whole = {
             "module": {"class_path": "m.M", "init_args": arguments},
             "nodes": nodes,
             "checkpoint": {"uri": "s3://bucket/x"},
@@ -38,7 +47,7 @@ class Run:
             "apiVersion": "thunderhead.dev/v1alpha1",
             "kind": "TrainingJob",
             "metadata": {"name": "one"},
-            "spec": spec,
+            "spec": whole | (spec or {}),
         }
         self.directory = choose_run(runs, "one", fresh=False)
         local = localise(JobFile(runs / "job.yaml", job, {}), self.directory, checkpoint_uri=None)
@@ -161,3 +170,22 @@ async def test_command_that_was_cut_off_is_continued(tmp_path: Path) -> None:
     assert exit_code(status) == 0
     assert (status.ledger[0].attempt, status.ledger[0].free) == (1, True)
     assert status.ledger[-1].cause is Cause.COMPLETED
+
+
+async def test_a_recovery_of_the_same_command_runs_the_files_it_began_with(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text("first = 1")
+    run = Run(tmp_path, nodes=1, steps=40, hold=10, spec={"code": {"configMap": {"name": "code"}}})
+    task = asyncio.create_task(run.to_end())
+    await run.until("step 10")
+    (tmp_path / "m.py").write_text("second = 2")
+    await run.until("m.py edited")
+    pod = run.session.kubelet.running(0)
+    assert pod is not None
+    pod.process.kill()
+    status = await task
+    assert [entry.cause for entry in status.ledger] == [Cause.POD_FAILED, Cause.COMPLETED]
+    assert len({entry.code_hash for entry in status.ledger}) == 1
+    assert status.ledger[0].code_hash is not None
+    (ran,) = (run.directory.path / "pods/one-2-0/root").rglob("m.py")
+    assert ran.read_text() == "first = 1"
+    assert kept_code(run.directory) == {"m.py": "first = 1"}

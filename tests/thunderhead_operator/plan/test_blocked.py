@@ -8,7 +8,8 @@ import pytest
 from op_build import context, pod, running_status
 
 from thunderhead_operator.plan.actions import Kind
-from thunderhead_operator.plan.blocked import block_of, code_is_missing, wants_code
+from thunderhead_operator.plan.blocked import block_of
+from thunderhead_operator.plan.code import code_is_missing, code_sources
 from thunderhead_operator.plan.observed import Refusal, RefusalKind
 
 CREATING = {k: v for k, v in running_status().items() if k != "podsCreatedAt"}
@@ -98,10 +99,10 @@ def test_missing_code_is_named() -> None:
 
 
 def test_code_is_read_only_while_its_copy_is_still_to_be_made() -> None:
-    assert wants_code(context(CREATING, spec=CODE)) == "digits-code"
-    assert wants_code(context(CREATING, spec=CODE, config_maps=(config_map("digits-1-uid-job-code"),))) is None
-    assert wants_code(
+    assert code_sources(context(CREATING, spec=CODE)) == ("digits-code",)
+    assert not code_sources(context(CREATING, spec=CODE, config_maps=(config_map("digits-1-uid-job-code"),)))
+    assert code_sources(
         context(CREATING, spec=CODE, config_maps=(config_map("digits-1-uid-job-code", ownerReferences=[]),))
     )
-    assert wants_code(context(CREATING)) is None
-    assert wants_code(context(None, pod(0), pod(1), spec=CODE)) is None
+    assert not code_sources(context(CREATING))
+    assert not code_sources(context(None, pod(0), pod(1), spec=CODE))
