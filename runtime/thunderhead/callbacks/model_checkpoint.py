@@ -151,7 +151,8 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
             warn(f"checkpoint directory {self.dirpath} exists and is not empty")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The clock of ``train_time_interval`` starts."""
+        """The clock of ``train_time_interval`` starts; a validation that was waited for in another fit never came."""
+        self._deferred = False
         self._last_time_checked = time.monotonic()
 
     def on_train_batch_end(

@@ -65,13 +65,18 @@ class EvaluationLoop:
         """Seconds since the last run ended, or since training began."""
         return time.monotonic() - self._ended_at
 
+    def begin_fit(self, *, possible: bool) -> None:
+        """Another fit begins: of the one before only the x axis of step values goes on."""
+        self.data = self.began_with = None
+        self.has_run = False
+        self.possible = possible
+
     def restart_clock(self) -> None:
         """Training begins now."""
         self._ended_at = time.monotonic()
 
     def forget(self) -> None:
         """The sanity check is over: nothing of it counts."""
-        self._seen = []
         self.batches = self.batches_in_epoch = 0
 
     def count_from_here(self) -> None:
@@ -127,6 +132,21 @@ class EvaluationLoop:
             # Within fit the batch that came before is still the running one, until this evaluation's last.
             self.results.in_batches = t._fn == "fit" and t._stage != "sanity"
         modes = {child: child.training for child in module.modules()}
+        try:
+            found = self._in_evaluation_mode(data, limits)
+        except BaseException:
+            # Whatever is run next begins with the module as this one found it; its own hook is for runs that end well.
+            _put_back(modes)
+            raise
+        if is_overridden(f"on_{kind}_model_train", module):
+            hooks.call_module(f"on_{kind}_model_train")
+        else:
+            _put_back(modes)
+        self._ended_at = time.monotonic()
+        return found
+
+    def _in_evaluation_mode(self, data: EvaluationData, limits: list[float]) -> list[dict[str, float]]:
+        hooks, kind = self._trainer._hooks, self.kind
         hooks.call_module(f"on_{kind}_model_eval")
         hooks.call(f"on_{kind}_start")
         hooks.call(f"on_{kind}_epoch_start")
@@ -138,12 +158,6 @@ class EvaluationLoop:
         hooks.call(f"on_{kind}_end")
         if self.results is not None:
             self.results.reset()
-        if is_overridden(f"on_{kind}_model_train", module):
-            hooks.call_module(f"on_{kind}_model_train")
-        else:
-            for child, training in modes.items():
-                child.training = training
-        self._ended_at = time.monotonic()
         return found
 
     # --- one loader ----------------------------------------------------------------------------------------------
@@ -260,6 +274,11 @@ class EvaluationLoop:
         t._metrics.send(everything, t._position.log_step)
         t._metrics.save_loggers()
         return outputs
+
+
+def _put_back(modes: dict[Any, bool]) -> None:
+    for child, training in modes.items():
+        child.training = training
 
 
 _END = object()

@@ -90,6 +90,15 @@ class Progress:
             return replace(p, next=Next.VALIDATE if due else Next.BATCH, log_step=p.log_step + (0 if due else 1))
         return replace(p)
 
+    def begin_fit(self) -> None:
+        """Another fit begins, with loaders anew, so no epoch is begun half way; see ``trainer.following``."""
+        p = self.position_for_file()
+        self._trainer._position = p if p.next is Next.EPOCH else replace(p, batch=0, next=Next.EPOCH)
+        self.data = None
+        self.moment = ""
+        self.is_last_batch = self._skip_epoch = False
+        self._validated = -1
+
     def position_at_end(self) -> Position:
         """Where a run goes on that resumes from a file of the exception that ended this one.
 

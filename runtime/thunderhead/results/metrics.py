@@ -36,6 +36,7 @@ class Metrics:
         """Forget the run before."""
         trainer = self._trainer
         self._kept = Views()
+        self._late = None
         self.every_n_steps = 1 if trainer.fast_dev_run else trainer.log_every_n_steps or math.inf
 
     @property

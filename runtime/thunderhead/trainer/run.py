@@ -44,6 +44,7 @@ from thunderhead.rng import isolate_rng
 from thunderhead.trainer.assembly import attach_module_callbacks
 from thunderhead.trainer.destinations import check_destinations
 from thunderhead.trainer.failure import attempt, explain, tell, tell_sigterm
+from thunderhead.trainer.following import follow, has_loader
 from thunderhead.trainer.hook_names import warn_of_uncalled
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.trainer.launched import run_in_children
@@ -232,7 +233,6 @@ def _attach(
     trainer._fn = fn
     trainer.state.fn, trainer.state.status = TrainerFn(fn), TrainerStatus.RUNNING
     trainer._stage, trainer.state.stage = _STAGES[fn].value, _STAGES[fn]
-    trainer.should_stop = False
     trainer._module = module
     module.trainer = trainer
     trainer._given_loaders = loaders
@@ -241,38 +241,24 @@ def _attach(
     if datamodule is not None:
         datamodule.trainer = trainer
         drop_unpicklable(datamodule)
-    trainer._control, trainer._in_job = None, attached() is not None
-    trainer._sigterm = trainer.received_sigterm = False
-    trainer._resumed_rng = trainer._resume_validation_data = None
-    if fn == "fit":
-        trainer.fit_loop.data = None
-        trainer._validation.data = trainer._validation.began_with = None
-        has_step = is_overridden("validation_step", module)
-        trainer._validation.possible = has_step and _has_loader(trainer, "val") and trainer.limit_val_batches != 0
+    follow(trainer)
 
 
 def _tell_of_half_a_validation(trainer: Trainer) -> None:
     """A loader without a step is a mistake; a step without a loader may be meant for ``Trainer.validate``."""
     module, datamodule = trainer.lightning_module, trainer.datamodule
     has_step = is_overridden("validation_step", module)
-    has_loader = _has_loader(trainer, "val")
-    if has_loader and not has_step:
+    data_given = has_loader(trainer, "val")
+    if data_given and not has_step:
         given = "val_dataloaders" if trainer._given_loaders.get("val") is not None else "val_dataloader"
         warn(f"{type(module).__name__} has no validation_step, so {given} is not used")
-    elif has_step and not has_loader and trainer.limit_val_batches != 0:
+    elif has_step and not data_given and trainer.limit_val_batches != 0:
         lacking = (
             "no val_dataloaders were passed"
             if datamodule is None
             else (f"{type(datamodule).__name__} has no val_dataloader")
         )
         say(f"validation_step of {type(module).__name__} is not called: {lacking}")
-
-
-def _has_loader(trainer: Trainer, stage: str) -> bool:
-    if trainer._given_loaders.get(stage) is not None:
-        return True
-    hook = f"{stage}_dataloader"
-    return is_overridden(hook, trainer.datamodule) or is_overridden(hook, trainer.lightning_module)
 
 
 def _prepare_data(trainer: Trainer) -> None:
