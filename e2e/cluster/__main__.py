@@ -16,7 +16,7 @@ def main(words: Sequence[str]) -> int:
     try:
         return _COMMANDS[arguments.command](arguments)
     except ClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {f'{error.part}: ' if error.part else ''}{error}", file=sys.stderr)
         return 1
 
 

@@ -74,7 +74,7 @@ def build(name: str, tell: Say = say) -> Path:
     if (target / program.names[0]).exists():
         os.utime(target)
         return target
-    with locked(f"build-{name}"):
+    with locked(f"build-{name}", tell):
         if not (target / program.names[0]).exists():
             with phase(f"building {name}", tell):
                 _compile(program, target)

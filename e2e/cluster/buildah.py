@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .config import ClusterError
-from .pypi import pip_settings, uv_settings
-from .scratch import scratch
+from .pypi import PLACES, host_settings
 from .shell import CONTAINED, Argument, CommandError, remove_empty, run, run_logged
-
-_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-"""Where Debian keeps its certificate authorities, in our base image as on the host."""
-
 
 _REGISTRY_CACHE = Path("/var/lib/containers")
 # What is mounted is written down in the run directory. Both last for one command, so they cannot disagree.
@@ -62,13 +54,10 @@ class Buildah:
         self, context: Path, target: str, image: str, *, arguments: Mapping[str, str], wheels: Path | None, log: Path
     ) -> None:
         """Builds one target of the Dockerfile in `context`, with the package index and the authorities of the host."""
-        with scratch("settings") as directory:
-            settings = {"/etc/pip.conf": pip_settings(_BUNDLE), "/etc/uv/uv.toml": uv_settings()}
-            mounts: list[Argument] = ["--volume", f"{_host_bundle()}:{_BUNDLE}:ro"]
-            for index, (place, text) in enumerate(settings.items()):
-                file = directory / str(index)
-                file.write_text(text)
-                mounts += ["--volume", f"{file}:{place}:ro"]
+        with host_settings() as settings:
+            mounts: list[Argument] = []
+            for name, file in settings.items():
+                mounts += ["--volume", f"{file}:{PLACES[name]}:ro"]
             options = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
             if wheels is not None:
                 options += ["--build-context", f"wheels={wheels}"]
@@ -107,11 +96,3 @@ class Buildah:
             run_logged(*self._buildah, *words, log=log, env=self._env)
         finally:
             remove_empty(_REGISTRY_CACHE)
-
-
-def _host_bundle() -> Path:
-    chosen = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or str(_BUNDLE)
-    for candidate in (Path(chosen), _BUNDLE):
-        if candidate.is_file():
-            return candidate
-    raise ClusterError(f"no file of certificate authorities at {chosen} or {_BUNDLE}: install ca-certificates")

@@ -18,7 +18,13 @@ NAME_RULE = re.compile(r"[a-z0-9]{1,9}")
 
 
 class ClusterError(Exception):
-    """Something that the cluster needs is missing or failed; the message says what and what to do."""
+    """Something that the cluster needs is missing or failed; the message says what and what to do.
+
+    Attributes:
+        part: of the bring-up in which it happened, where it is known.
+    """
+
+    part: str | None = None
 
 
 def cache_root() -> Path:

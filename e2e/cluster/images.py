@@ -35,7 +35,7 @@ def storage() -> Buildah:
 def build(tell: Say = say) -> Images:
     """Builds both images with buildah unless its storage has them."""
     tools = storage()
-    with locked("images"), staged_context() as context:
+    with locked("images", tell), staged_context() as context:
         base = base_image(tools, tell)
         images = images_of(context, base)
         tools.remove_unfinished()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from .config import ClusterError, cache_root, check_name
 from .images import images_of, staged_context, wheels
 from .locks import locked
 from .progress import Say, phase, say
+from .pypi import host_settings
 from .shell import Argument, run, run_logged, succeeds, wait_until
 
 SETTINGS = Path(__file__).with_name("kind.yaml")
@@ -115,7 +116,7 @@ def build_all(tell: Say = say) -> tuple[Images, Path]:
 def up(name: str, tell: Say = say) -> tuple[KindCluster, Images]:
     """Returns the running cluster `name`, whole, with the images of this checkout on its nodes."""
     images, helm = build_all(tell)
-    with locked(f"cluster-{name}"):
+    with locked(f"cluster-{name}", tell):
         cluster = find(name)
         if cluster is None:
             _remove(name, tell)
@@ -128,7 +129,7 @@ def up(name: str, tell: Say = say) -> tuple[KindCluster, Images]:
 
 def down(name: str, tell: Say = say) -> None:
     """Deletes the containers of the cluster `name`; does nothing where there are none."""
-    with locked(f"cluster-{name}"):
+    with locked(f"cluster-{name}", tell):
         _remove(name, tell)
 
 
@@ -183,16 +184,23 @@ def _remove(name: str, tell: Say) -> None:
 
 
 def _build_images(tell: Say) -> Images:
-    with locked("images"), staged_context() as context:
+    with locked("images", tell), staged_context() as context:
         images = images_of(context, _BASE)
         for target, image in asdict(images).items():
             if not succeeds(run, "docker", "image", "inspect", image):
-                options = ("--build-context", f"wheels={wheels()}") if wheels() else ()
-                command = ("docker", "build", "--target", target, "--tag", image, "--build-arg", f"BASE={_BASE}")
                 log = cache_root() / "log" / f"image-{target}.log"
-                with phase(f"image {target}", tell):
-                    run_logged(*command, *options, context, log=log, env={"DOCKER_BUILDKIT": "1"})
+                with phase(f"image {target}", tell), host_settings() as settings:
+                    command = _build_command(target, image, settings, wheels())
+                    run_logged(*command, context, log=log, env={"DOCKER_BUILDKIT": "1"})
     return images
+
+
+def _build_command(target: str, image: str, settings: Mapping[str, Path], wheels: Path | None) -> list[Argument]:
+    """Secrets rather than files of the context: nothing of this machine's settings stays in the image."""
+    command: list[Argument] = ["docker", "build", "--target", target, "--tag", image, "--build-arg", f"BASE={_BASE}"]
+    for name, file in settings.items():
+        command += ["--secret", f"id={name},src={file}"]
+    return [*command, "--build-context", f"wheels={wheels}"] if wheels is not None else command
 
 
 def _start_s3(name: str, tell: Say) -> S3Server:

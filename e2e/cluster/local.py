@@ -24,6 +24,7 @@ from .locks import locked
 from .node import MOUNT_POINTS, Node, any_cluster, cluster_group
 from .progress import Say, phase, say
 from .shell import remove_empty, wait_until
+from .together import side_by_side
 
 _RECORD = "cluster.json"
 _CPU_SHARES = "8192"
@@ -128,10 +129,9 @@ def build_all(tell: Say = say) -> tuple[Programs, Images, Path]:
     """Programs, images, and the image store that nodes begin with; built unless the cache has them."""
     if os.geteuid() != 0:
         raise ClusterError("only root can make network and process namespaces: run as root, or start a docker engine")
-    with ThreadPoolExecutor(1) as beside:  # compilers use the processors while images wait for the network and the disk
-        building = beside.submit(_build_images, tell)
-        programs = _build_programs(tell)
-        return programs, *building.result()
+    # Compilers use the processors while images wait for the network and the disk.
+    programs, (images, prepared) = side_by_side(lambda: _build_programs(tell), lambda: _build_images(tell))
+    return programs, images, prepared
 
 
 def _build_programs(tell: Say) -> Programs:
@@ -156,7 +156,7 @@ def up(name: str, tell: Say = say) -> tuple[LocalCluster, Images]:
     What is missing is built; a cluster of which parts are missing is made anew.
     """
     programs, images, prepared = build_all(tell)
-    with locked(f"cluster-{name}"):
+    with locked(f"cluster-{name}", tell):
         cluster = find(name, programs)
         if cluster is None or not cluster.is_whole():
             _remove(name, tell)
@@ -169,7 +169,7 @@ def up(name: str, tell: Say = say) -> tuple[LocalCluster, Images]:
 
 def down(name: str, tell: Say = say) -> None:
     """Ends everything of the cluster `name` and removes every trace of it; does nothing where there is none."""
-    with locked(f"cluster-{name}"):
+    with locked(f"cluster-{name}", tell):
         _remove(name, tell)
 
 
@@ -188,7 +188,7 @@ def find(name: str, programs: Programs | None = None) -> LocalCluster | None:
 
 
 def _create(name: str, programs: Programs, prepared: Path, tell: Say) -> LocalCluster:
-    with locked(_SHARED):
+    with locked(_SHARED, tell):
         config = Config(name=name, octet=network.free_octet())
         cluster_group(name).create()
         # A group counts as much as one single process outside of all groups, unless it says otherwise.
@@ -260,7 +260,7 @@ def _remove(name: str, tell: Say) -> None:
         network.remove_all(name)
         if state.exists():
             shutil.rmtree(state)
-        with locked(_SHARED):
+        with locked(_SHARED, tell):
             if not any_cluster():
                 for directory in (*MOUNT_POINTS, state.parent):
                     remove_empty(directory)

@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .config import ClusterError
+from .progress import Say, say
+from .together import LOOK_S, go_on
+
+_SHORTEST_S = 0.01
 
 
 @contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Waits for this machine's lock `name` and holds it; the same process must not take it twice."""
-    with _held(name, wait=True):
+def locked(name: str, tell: Say = say) -> Iterator[None]:
+    """Waits for this machine's lock `name`, saying for whom, and holds it; the same process must not take it twice."""
+    with _held(name, tell) as file:
+        assert file is not None, "whoever waits gets it"
+        _sign(file)
         yield
 
 
 @contextmanager
 def claimed(name: str, purpose: str) -> Iterator[None]:
     """Holds this machine's lock `name` or raises ClusterError at once, saying who holds it."""
-    with _held(name, wait=False) as file:
+    with _held(name, None) as file:
         if file is None:
             raise ClusterError(
                 f"cannot {purpose}: in use by {_holder(name)}. Wait for it, or choose another cluster with "
                 "THUNDERHEAD_CLUSTER=name"
             )
-        os.ftruncate(file, 0)
-        os.write(file, f"process {os.getpid()} in {Path.cwd()}\n".encode())
+        _sign(file)
         yield
+
+
+def _sign(file: int) -> None:
+    os.ftruncate(file, 0)
+    os.write(file, f"process {os.getpid()} in {Path.cwd()}\n".encode())
 
 
 def _holder(name: str) -> str:
@@ -40,9 +51,12 @@ def _holder(name: str) -> str:
 
 
 @contextmanager
-def _held(name: str, *, wait: bool) -> Iterator[int | None]:
-    """The open file of a lock that is held, or None where another has it. The file goes when the lock is given back."""
-    file = _lock(_path(name), wait=wait)
+def _held(name: str, tell: Say | None) -> Iterator[int | None]:
+    """The open file of a lock that is held, or, unless `tell` hears of the waiting, None where another has it.
+
+    The file goes when the lock is given back.
+    """
+    file = _lock(_path(name)) if tell is None else _wait_for(name, tell)
     if file is None:
         yield None
         return
@@ -53,12 +67,28 @@ def _held(name: str, *, wait: bool) -> Iterator[int | None]:
         os.close(file)
 
 
-def _lock(path: Path, *, wait: bool) -> int | None:
+def _wait_for(name: str, tell: Say) -> int:
+    """Looks again and again rather than sleep until it is free: another part of ours may fail meanwhile."""
+    told, since, pause = "", time.monotonic(), _SHORTEST_S
+    while (file := _lock(_path(name))) is None:
+        go_on()
+        holder = _holder(name)
+        if holder != told and pause >= LOOK_S:  # what is free again at once is not worth a line
+            told = holder
+            tell(f"cluster: waiting for {holder}, which holds the lock {_path(name)} …")
+        time.sleep(pause)
+        pause = min(LOOK_S, 2 * pause)
+    if told:
+        tell(f"cluster: waited {time.monotonic() - since:.1f} s for the lock {_path(name)}")
+    return file
+
+
+def _lock(path: Path) -> int | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(file)
             return None

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from .config import ClusterError
+from .together import Halted
+
 Say = Callable[[str], None]
 """Takes one line of progress."""
 
@@ -22,7 +25,10 @@ def phase(what: str, tell: Say = say) -> Iterator[None]:
     tell(f"cluster: {what} …")
     try:
         yield
-    except BaseException:
-        tell(f"cluster: {what}: failed after {time.monotonic() - started:.1f} s")
+    except BaseException as error:
+        how = "stopped" if isinstance(error, Halted) else "failed"
+        tell(f"cluster: {what}: {how} after {time.monotonic() - started:.1f} s")
+        if isinstance(error, ClusterError) and error.part is None:
+            error.part = what
         raise
     tell(f"cluster: {what}: {time.monotonic() - started:.1f} s")

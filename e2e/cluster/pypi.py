@@ -1,16 +1,43 @@
-"""The host's choice of package index, as settings for a build inside a container."""
+"""The host's choice of package index and of certificate authorities, as files for a build inside a container."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import ssl
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from .config import ClusterError
+from .scratch import scratch
 from .shell import run
 
+_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+"""Where Debian keeps its certificate authorities, in the base images as on the host."""
+PLACES: Mapping[str, Path] = {"ca": _BUNDLE, "pip": Path("/etc/pip.conf"), "uv": Path("/etc/uv/uv.toml")}
+"""Where a build has to find each file, by the name of the Dockerfile's secret."""
 _ENVIRONMENT = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
+
+
+@contextmanager
+def host_settings() -> Iterator[dict[str, Path]]:
+    """The files, by the names of :data:`PLACES`, for the time of one build."""
+    with scratch("settings") as directory:
+        files = {"ca": _host_bundle(), "pip": directory / "pip.conf", "uv": directory / "uv.toml"}
+        files["pip"].write_text(pip_settings(_BUNDLE))
+        files["uv"].write_text(uv_settings())
+        yield files
+
+
+def _host_bundle() -> Path:
+    chosen = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or str(_BUNDLE)
+    for candidate in (Path(chosen), _BUNDLE):
+        if candidate.is_file():
+            return candidate
+    raise ClusterError(f"no file of certificate authorities at {chosen} or {_BUNDLE}: install ca-certificates")
 
 
 def pip_settings(bundle: Path) -> str:

@@ -7,9 +7,11 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .config import ClusterError
+from .together import LOOK_S, go_on, is_halted
 
 Argument = str | Path
 
@@ -25,8 +27,10 @@ CONTAINED: tuple[Argument, ...] = (
 class CommandError(ClusterError):
     """A command exited with another status than 0."""
 
-    def __init__(self, command: Sequence[Argument], status: int, said: str) -> None:
-        super().__init__(f"{shlex.join(str(word) for word in command)}\nexited with {status}:\n{said.strip()[-3000:]}")
+    def __init__(self, command: Sequence[Argument], status: int, said: str, log: Path | None = None) -> None:
+        line = shlex.join(str(word) for word in command)
+        where = "" if log is None else f"\nlog: {log}"
+        super().__init__(f"{line}\nexited with {status}:\n{said.strip()[-3000:]}{where}")
         self.status = status
         self.said = said
 
@@ -39,36 +43,56 @@ def run(
     timeout_s: float | None = None,
 ) -> str:
     """Runs a command to its end and returns its standard output; `env` is added to this process's environment."""
-    finished = subprocess.run(
+    go_on()
+    process = subprocess.Popen(
         [str(word) for word in command],
         env={**os.environ, **(env or {})},
         cwd=cwd,
-        input=stdin if stdin is not None else b"",
-        capture_output=True,
-        timeout=timeout_s,
-        check=False,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    if finished.returncode != 0:
-        said = (finished.stdout[-2000:] + finished.stderr).decode(errors="replace")
-        raise CommandError(command, finished.returncode, said)
-    return finished.stdout.decode(errors="replace")
+    out, errors = _finished(process, command, stdin or b"", timeout_s)
+    if process.returncode != 0:
+        raise CommandError(command, process.returncode, (out[-2000:] + errors).decode(errors="replace"))
+    return out.decode(errors="replace")
 
 
 def run_logged(*command: Argument, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
     """Runs a long command, its output going to a file that can be watched; the error quotes the end of it."""
+    go_on()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
-        finished = subprocess.run(
+        process = subprocess.Popen(
             [str(word) for word in command],
             env={**os.environ, **(env or {})},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            check=False,
         )
-    if finished.returncode != 0:
-        raise CommandError(command, finished.returncode, log.read_text(errors="replace")[-3000:])
+        _finished(process, command, None, None)
+    if process.returncode != 0:
+        raise CommandError(command, process.returncode, log.read_text(errors="replace")[-3000:], log)
+
+
+def _finished(
+    process: subprocess.Popen[bytes], command: Sequence[Argument], stdin: bytes | None, timeout_s: float | None
+) -> tuple[bytes, bytes]:
+    """What a process said until its end. One that would end with us is killed where another part has failed."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    try:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return process.communicate(stdin, timeout=LOOK_S)
+            if deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(process.args, timeout_s or 0)
+            if is_halted() and tuple(command[: len(MORTAL)]) == MORTAL:
+                process.kill()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float, every_s: float = 0.1) -> None:

@@ -40,7 +40,7 @@ def prepared_store(images: Sequence[StoredImage], clusters: Path, tell: Say = sa
     in the cache, for the last ones hold our own code and are small enough to be sent to each node."""
     key = digest([run("containerd", "--version"), *(layer.chain for image in images for layer in image.layers[:-1])])
     home = cache_root() / "stores" / f"store-{key}"
-    with locked("stores"):
+    with locked("stores", tell):
         if not home.exists():
             with phase("image store", tell):
                 _fill(home, images)

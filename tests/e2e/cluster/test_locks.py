@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -21,14 +22,18 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def silent(_: str) -> None:
+    """Nobody listens."""
+
+
 def count_up(counter: Path) -> None:
     for _ in range(ROUNDS):
-        with locked("counter"):
+        with locked("counter", silent):
             counter.write_text(str(int(counter.read_text()) + 1))
 
 
 def hold(held: Event, release: Event) -> None:
-    with locked("held"):
+    with locked("held", silent):
         held.set()
         release.wait()
 
@@ -67,3 +72,31 @@ def test_a_lock_ends_with_its_holder() -> None:
     holder.join()
     with claimed("held", "take it"):
         pass
+
+
+def test_who_waits_says_for_whom_and_how_long() -> None:
+    forked = multiprocessing.get_context("fork")
+    held, release = forked.Event(), forked.Event()
+    holder = forked.Process(target=hold, args=(held, release))
+    holder.start()
+    held.wait()
+    said: list[str] = []
+
+    def tell(line: str) -> None:
+        said.append(line)
+        release.set()
+
+    with locked("held", tell):
+        pass
+    holder.join()
+    waiting, waited = said
+    assert waiting.startswith(f"cluster: waiting for process {holder.pid} in {Path.cwd()}, which holds the lock ")
+    assert waiting.endswith("/held …")
+    assert re.fullmatch(r"cluster: waited \d+\.\d s for the lock .*/held", waited)
+
+
+def test_who_does_not_wait_says_nothing() -> None:
+    said: list[str] = []
+    with locked("free", said.append):
+        pass
+    assert said == []
