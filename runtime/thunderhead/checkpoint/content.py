@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from torch.optim import Optimizer
 
 from thunderhead.checkpoint import shares
+from thunderhead.checkpoint.layout import lay_out_fused_state
 from thunderhead.checkpoint.loops import data_of, loops_of, position_of, scheduler_steps_of
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loops.position import Position
@@ -154,6 +155,7 @@ def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
 def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
     try:
         optimizer.load_state_dict(state)
+        lay_out_fused_state(optimizer)
     except ValueError as error:
         saved, present = _sizes(state["param_groups"]), _sizes(optimizer.param_groups)
         if saved == present:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+
+from thunderhead.layouts import laid_out, overlaps_itself, shared_regions
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, type)
 
@@ -13,27 +16,64 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.
 def detached(tree: Any) -> Any:
     """A deep copy with tensors on the CPU: later changes to the live state do not reach it.
 
-    Tensors that share all of their memory, as tied weights do, share their copy's.
+    They lie as the live ones do, and share memory where these do.
     """
-    return _copy(tree, {})
+    live = {_place(tensor): tensor for tensor in _tensors_of(tree)}
+    return _copy(tree, dict(zip(live, _copies(list(live.values())), strict=True)))
 
 
-def _copy(tree: Any, made: dict[Any, torch.Tensor]) -> Any:
+def _tensors_of(tree: Any) -> Iterator[torch.Tensor]:
     if isinstance(tree, torch.Tensor):
-        return _copy_tensor(tree, made)
+        yield tree
+    elif isinstance(tree, dict):
+        for value in tree.values():
+            yield from _tensors_of(value)
+    elif isinstance(tree, (list, tuple)) and not hasattr(tree, "_fields"):
+        for item in tree:
+            yield from _tensors_of(item)
+
+
+def _copy(tree: Any, copies: Mapping[Any, torch.Tensor]) -> Any:
+    if isinstance(tree, torch.Tensor):
+        return copies[_place(tree)]
     if isinstance(tree, dict):
-        items = {key: _copy(value, made) for key, value in tree.items()}
-        return items if type(tree) is dict else type(tree)(items)
+        made = copy.copy(tree)  # of its class, with its factory and attributes
+        for key, value in tree.items():
+            made[key] = _copy(value, copies)
+        return made
     if isinstance(tree, (list, tuple)) and not hasattr(tree, "_fields"):
-        return type(tree)(_copy(item, made) for item in tree)
+        return type(tree)(_copy(item, copies) for item in tree)
     return tree if isinstance(tree, _PLAIN) else copy.deepcopy(tree)
 
 
-def _copy_tensor(tensor: torch.Tensor, made: dict[Any, torch.Tensor]) -> torch.Tensor:
-    plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
-    if not plain or tensor.numel() == 0:
-        return tensor.detach().to("cpu", copy=True)
-    key = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-    if key not in made:
-        made[key] = tensor.detach().to("cpu", copy=True)
-    return made[key]
+def _is_strided(tensor: torch.Tensor) -> bool:
+    plain = type(tensor) in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+    return plain and tensor.layout == torch.strided and not tensor.is_nested and tensor.numel() > 0
+
+
+def _place(tensor: torch.Tensor) -> Any:
+    """Equal for tensors that are the same memory, seen in the same way."""
+    if not _is_strided(tensor):
+        return id(tensor)
+    seen = (tensor.shape, tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg())
+    return (tensor.device, tensor.data_ptr(), *seen)
+
+
+def _copies(live: list[torch.Tensor]) -> list[torch.Tensor]:
+    copies = [_alone(tensor) for tensor in live]
+    strided = [index for index, tensor in enumerate(live) if _is_strided(tensor)]
+    for region in shared_regions([live[index] for index in strided]):
+        members = [strided[member] for member in region.members]
+        memory = region.seen_by(live[members[0]]).to("cpu", copy=True)
+        for index in members:
+            tensor = live[index]
+            start = tensor.storage_offset() - region.start
+            copies[index] = memory.as_strided(tensor.shape, tensor.stride(), start)
+    return copies
+
+
+def _alone(tensor: torch.Tensor) -> torch.Tensor:
+    copied = tensor.detach().to("cpu", copy=True)
+    if not _is_strided(tensor) or copied.stride() == tensor.stride() or overlaps_itself(tensor):
+        return copied
+    return laid_out(copied, tensor.stride())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 
 from thunderhead.checkpoint.content import OWN_KEY, dump, logged_metrics_of
+from thunderhead.checkpoint.layout import refuse_unfillable
 from thunderhead.checkpoint.staging import detached
 from thunderhead.job.board import Phase, Word
 from thunderhead.job.errors import InvalidConfiguration, Stopped
@@ -85,7 +86,10 @@ class JobControl(Control):
 
     def begin(self, position: Position) -> None:
         """Everything is restored; training may begin. Refuses what could not be saved."""
-        self._link.checkpoints.check(*self.state(position))
+        replicated, local = self.state(position)
+        self._link.checkpoints.check(replicated, local)
+        for state in (replicated["state_dict"], local["buffers"]):
+            refuse_unfillable(state, "state_dict")
         words, trainer = self._words, self._trainer
         self._save_step = next_save_step(self._policy, position.step)
         self._first_samples = trainer.fit_loop.samples

@@ -3,15 +3,16 @@
 JSON itself carries ``None``, booleans, integers, finite floats, strings, lists, and dicts whose keys are strings. The
 rest is an object with the member ``"$"``:
 
-    tensor, ndarray      a tensor in a shard, by name        scalar          a NumPy scalar
+    tensor, ndarray      in a shard: see ``store.tensors``   scalar          a NumPy scalar
     dict, OrderedDict,   items as [key, value] pairs         set, frozenset  members
     Counter, defaultdict                                     tuple, Size     items
     float                NaN and infinities, by their bits   int             beyond 64 bits
     bytes, complex, dtype, device
 
-Values are exact: bits of floats and NaN payloads, order of dicts, types of keys. A tensor that occurs twice (tied
-    weights) is stored once and comes back as one object; other aliasing (two names for one list, overlapping views)
-    comes back as copies.
+Values are exact: bits of floats and NaN payloads, order of dicts, types of keys, and how tensors lie in memory. A
+    tensor that occurs twice (tied weights) is stored once and comes back as one object, and tensors of one type that
+    share memory come back sharing it; other aliasing (two names for one list, views as another type) comes back as
+    copies.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import torch
 
 from thunderhead.job.errors import UnsupportedState
 from thunderhead.store.objects import Corrupt
+from thunderhead.store.tensors import DTYPE_NAMES, DTYPES, StoredTensors, TensorTable
 
 TAG: Final = "$"
 _MAX_DEPTH: Final = 100
@@ -43,17 +45,6 @@ _FACTORIES: Final[dict[str, Callable[[], Any] | None]] = {
 _FACTORY_NAMES: Final = {factory: name for name, factory in _FACTORIES.items()}
 _NUMPY_KINDS: Final = "biufc"
 _NUMPY_MAX_ITEMSIZE: Final = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}
-
-DTYPES: Final = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (
-        *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
-        *(torch.uint16, torch.uint32, torch.uint64, torch.float16, torch.bfloat16, torch.float32, torch.float64),
-        *(torch.complex32, torch.complex64, torch.complex128, torch.float8_e4m3fn, torch.float8_e5m2),
-        *(torch.float8_e4m3fnuz, torch.float8_e5m2fnuz, torch.float8_e8m0fnu),
-    )
-}
-_DTYPE_NAMES: Final = {dtype: name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +67,9 @@ def encode(tree: Any, root: str = "state") -> Encoded:
         UnsupportedState: naming the path and type of a value that is not of the closed set.
     """
     encoder = _Encoder()
-    return Encoded(encoder.encode(tree, _Path(root, ())), encoder.tensors)
+    skeleton = encoder.encode(tree, _Path(root, ()))
+    encoder.table.share()
+    return Encoded(skeleton, encoder.table.tensors)
 
 
 def decode(skeleton: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
@@ -86,7 +79,7 @@ def decode(skeleton: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
         Corrupt: an unknown tag, a missing tensor, a malformed member.
     """
     try:
-        return _decode(skeleton, tensors)
+        return _decode(skeleton, StoredTensors(tensors))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, Corrupt):
             raise
@@ -112,8 +105,7 @@ class _Path:
 
 class _Encoder:
     def __init__(self) -> None:
-        self.tensors: dict[str, torch.Tensor] = {}
-        self._names: dict[tuple[Any, ...], str] = {}
+        self.table = TensorTable()
         self._open: set[int] = set()
 
     def encode(self, value: Any, path: _Path) -> Any:
@@ -187,34 +179,14 @@ class _Encoder:
     def _tensor(self, value: torch.Tensor, path: _Path) -> Any:
         if type(value) not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
             raise UnsupportedState(f"{path} is {_described(value)}; save a plain tensor, such as its local or full one")
-        dtype = _DTYPE_NAMES.get(value.dtype)
-        if dtype is None or value.layout != torch.strided or value.is_meta or value.is_nested:
+        if value.dtype not in DTYPE_NAMES or value.layout != torch.strided or value.is_meta or value.is_nested:
             raise UnsupportedState(
                 f"{path} is a tensor of {value.dtype}, layout {value.layout} on {value.device}; "
                 f"save a dense one of {', '.join(DTYPES)}"
             )
-        return {TAG: "tensor", "name": self._name(value, path), "dtype": dtype, "shape": list(value.shape)}
-
-    def _name(self, value: torch.Tensor, path: _Path) -> str:
-        """The name under which the tensor is stored; that of its first occurrence where it was seen before."""
-        place = (
-            value.device,
-            value.data_ptr(),
-            value.dtype,
-            value.shape,
-            value.stride(),
-            value.is_conj(),
-            value.is_neg(),
-        )
-        if value.numel() and place in self._names:
-            return self._names[place]
-        name = path.tensor_name or "value"
-        # Paths may coincide as text (the keys 1 and "1"); "~" is only followed by 0 or 1 in a pointer.
-        while name in self.tensors:
-            name += "~2"
-        self._names[place] = name
-        self.tensors[name] = value.detach()
-        return name
+        node = self.table.add(value, path.tensor_name or "value")
+        node[TAG] = "tensor"
+        return node
 
     def _numpy(self, value: np.ndarray[Any, Any] | np.generic, path: _Path) -> Any:
         dtype = value.dtype
@@ -225,14 +197,11 @@ class _Encoder:
             )
         if isinstance(value, np.generic):
             return {TAG: "scalar", "dtype": dtype.str, "bytes": value.tobytes().hex()}
-        # A copy: the array may be read-only or byte-swapped, which tensors cannot be.
-        tensor = torch.from_numpy(np.array(value, dtype=dtype.newbyteorder("="), order="C", copy=True))
-        name = self._name(tensor, path)
-        return {TAG: "ndarray", "name": name, "numpy": dtype.str, **_typed(tensor)}
-
-
-def _typed(tensor: torch.Tensor) -> dict[str, Any]:
-    return {"dtype": _DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape)}
+        # A copy: the array may be read-only or byte-swapped, which tensors cannot be. It lies as the array does.
+        tensor = torch.from_numpy(np.array(value, dtype=dtype.newbyteorder("="), order="K", copy=True))
+        node = self.table.add(tensor, path.tensor_name or "value")
+        node |= {TAG: "ndarray", "numpy": dtype.str}
+        return node
 
 
 def _sorted_members(encoder: _Encoder, value: Iterable[Any], path: _Path) -> list[Any]:
@@ -280,7 +249,7 @@ def _remedy(value: Any) -> str:
     return "return plain dicts, lists, numbers, strings, bytes, NumPy arrays and tensors from state_dict"
 
 
-def _decode(node: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+def _decode(node: Any, tensors: StoredTensors) -> Any:
     if isinstance(node, list):
         return [_decode(item, tensors) for item in node]
     if not isinstance(node, dict):
@@ -293,21 +262,8 @@ def _decode(node: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     return _DECODERS[tag](node, tensors)
 
 
-def _decode_tensor(node: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    if node["name"] not in tensors:
-        raise Corrupt(f"tensor {node['name']!r} is in no shard")
-    tensor = tensors[node["name"]]
-    dtype = DTYPES[node["dtype"]]
-    if tensor.dtype == torch.uint8 and dtype != torch.uint8:
-        # The shard's format does not know the dtype and holds its bytes; it is aligned, being memory of its own.
-        tensor = tensor.view(dtype).view(node["shape"])
-    if _typed(tensor) != {"dtype": node["dtype"], "shape": node["shape"]}:
-        raise Corrupt(f"tensor {node['name']!r} is {_typed(tensor)}, expected {node['dtype']} of {node['shape']}")
-    return tensor
-
-
-def _decode_ndarray(node: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> np.ndarray[Any, Any]:
-    return _decode_tensor(node, tensors).numpy().astype(_numpy_dtype(node["numpy"]))
+def _decode_ndarray(node: dict[str, Any], tensors: StoredTensors) -> np.ndarray[Any, Any]:
+    return tensors.find(node).numpy().astype(_numpy_dtype(node["numpy"]))
 
 
 def _numpy_dtype(name: str) -> np.dtype[Any]:
@@ -317,42 +273,42 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
     return dtype
 
 
-def _decode_scalar(node: dict[str, Any], _: Mapping[str, torch.Tensor]) -> Any:
+def _decode_scalar(node: dict[str, Any], _: StoredTensors) -> Any:
     return np.frombuffer(bytes.fromhex(node["bytes"]), dtype=_numpy_dtype(node["dtype"]))[0]
 
 
-def _decode_items(node: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> list[tuple[Any, Any]]:
+def _decode_items(node: dict[str, Any], tensors: StoredTensors) -> list[tuple[Any, Any]]:
     return [(_decode(key, tensors), _decode(item, tensors)) for key, item in node["items"]]
 
 
-def _decode_ordered(node: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> OrderedDict[Any, Any]:
+def _decode_ordered(node: dict[str, Any], tensors: StoredTensors) -> OrderedDict[Any, Any]:
     value = OrderedDict(_decode_items(node, tensors))
     if "metadata" in node:
         vars(value)["_metadata"] = _decode(node["metadata"], tensors)
     return value
 
 
-def _decode_counter(node: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> Counter[Any]:
+def _decode_counter(node: dict[str, Any], tensors: StoredTensors) -> Counter[Any]:
     return Counter(dict(_decode_items(node, tensors)))
 
 
-def _decode_default(node: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> defaultdict[Any, Any]:
+def _decode_default(node: dict[str, Any], tensors: StoredTensors) -> defaultdict[Any, Any]:
     return defaultdict(_FACTORIES[node["of"]], _decode_items(node, tensors))
 
 
-def _decode_members(make: Callable[[list[Any]], Any], node: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> Any:
+def _decode_members(make: Callable[[list[Any]], Any], node: dict[str, Any], tensors: StoredTensors) -> Any:
     return make(_decode(node["items"], tensors))
 
 
-def _decode_dtype(node: dict[str, Any], _: Mapping[str, torch.Tensor]) -> torch.dtype:
+def _decode_dtype(node: dict[str, Any], _: StoredTensors) -> torch.dtype:
     dtype = getattr(torch, node["name"], None)
     if not isinstance(dtype, torch.dtype):
         raise Corrupt(f"torch has no dtype {node['name']!r}")
     return dtype
 
 
-_DECODERS: Final[dict[str, Callable[[dict[str, Any], Mapping[str, torch.Tensor]], Any]]] = {
-    "tensor": _decode_tensor,
+_DECODERS: Final[dict[str, Callable[[dict[str, Any], StoredTensors], Any]]] = {
+    "tensor": lambda node, tensors: tensors.find(node),
     "ndarray": _decode_ndarray,
     "scalar": _decode_scalar,
     "dict": lambda node, tensors: dict(_decode_items(node, tensors)),

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from thunderhead.checkpoint import content
+from thunderhead.checkpoint.layout import lay_out_module
 from thunderhead.core.datamodule import LightningDataModule
 from thunderhead.core.hparams import drop_unpicklable, merged
 from thunderhead.core.module import LightningModule
@@ -140,6 +141,8 @@ def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -
     loaded = content_of(restored) if restored is not None else load_file(trainer, ckpt_path, weights_only)
     if loaded is not None:
         content.restore_modules(trainer, loaded)
+        if restored is not None:
+            lay_out_module(module, loaded["state_dict"])
     trainer._metrics.begin_run()
     trainer._train_results.reset()
     trainer._move_module(module)
