@@ -122,7 +122,9 @@ class MixedPrecision(Precision):
         self.scaler = torch.amp.GradScaler(device) if scaler is None and precision == "16-mixed" else scaler
 
     def forward_context(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self._device, dtype=self._dtype)
+        # Without the cache of cast weights, as in Lightning: in manual optimisation optimizers, averages that are
+        # swapped in and hands change weights in the middle of a step, and a cast from before is of the old ones.
+        return torch.autocast(self._device, dtype=self._dtype, cache_enabled=False)
 
     def backward(self, loss: Tensor, module: Any, *args: Any, **kwargs: Any) -> None:
         super().backward(loss if self.scaler is None else self.scaler.scale(loss), module, *args, **kwargs)
@@ -141,7 +143,9 @@ class MixedPrecision(Precision):
         """
         scaler = self.scaler
         if scaler is None:
-            return super().optimizer_step(optimizer, before, closure, **kwargs)
+            stepped = super().optimizer_step(optimizer, before, _without_casts(closure), **kwargs)
+            torch.clear_autocast_cache()
+            return stepped
         if isinstance(optimizer, LBFGS):
             raise MisconfigurationException(f"LBFGS with precision={self.precision}; use bf16-mixed or 32-true")
         result = None if closure is None else closure()
@@ -152,6 +156,7 @@ class MixedPrecision(Precision):
             return None
         stepped = scaler.step(optimizer, **kwargs)
         scaler.update()
+        torch.clear_autocast_cache()
         return stepped
 
     def clip_gradients(self, optimizer: Optimizer, value: float, algorithm: str) -> None:
@@ -169,6 +174,19 @@ class MixedPrecision(Precision):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if self.scaler is not None:
             self.scaler.load_state_dict(state)
+
+
+def _without_casts(closure: Callable[[], Any] | None) -> Callable[[], Any] | None:
+    """Casts that an autocast of the user's own keeps, which ours around it lets live on, are of the weights before."""
+    if closure is None:
+        return None
+    given = closure
+
+    def fresh() -> Any:
+        torch.clear_autocast_cache()
+        return given()
+
+    return fresh
 
 
 def _unscales_itself(optimizer: Optimizer) -> bool:
