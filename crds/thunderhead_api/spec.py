@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from thunderhead_api.hints import Says, obeys
 from thunderhead_api.trainer import INT53_MAX, ClassSpec, TrainerSpec
+from thunderhead_api.treaty import NODES_MAX
 
 DnsLabel = Annotated[
     str,
@@ -50,7 +51,10 @@ StorageUri = Annotated[
     StringConstraints(
         max_length=1024, pattern=r"^(s3://[a-z0-9][-.a-z0-9]{1,61}[a-z0-9](/[^/?#]+)*/?|file:///[^?#]+)$"
     ),
-    Says("must be s3://bucket, s3://bucket/prefix or file:///directory"),
+    Says(
+        "must be s3://bucket, s3://bucket/prefix or file:///directory; "
+        "a bucket's name has 3 to 63 characters of a-z, 0-9, '-' and '.', beginning and ending with a letter or digit"
+    ),
 ]
 ResumeFrom = Annotated[
     str,
@@ -58,7 +62,10 @@ ResumeFrom = Annotated[
         max_length=1024,
         pattern=r"^(Auto|Never|s3://[a-z0-9][-.a-z0-9]{1,61}[a-z0-9](/[^/?#]+)+/?|file:///[^?#]+)$",
     ),
-    Says("must be Auto, Never, or the URI of a checkpoint (s3://… or file:///…)"),
+    Says(
+        "must be Auto, Never, or the URI of a checkpoint (s3://bucket/… or file:///…); "
+        "a bucket's name has 3 to 63 characters of a-z, 0-9, '-' and '.', beginning and ending with a letter or digit"
+    ),
 ]
 HttpUrl = Annotated[
     str,
@@ -209,7 +216,7 @@ class TrainingJobSpec(Model):
     """Where the Python files come from; left out, they are in the image."""
     image: Annotated[str, StringConstraints(max_length=1024, min_length=1)] | None = None
     """Image of the pods; left out, the runtime image the operator was installed with."""
-    nodes: int = Field(default=1, ge=1, le=10_000)
+    nodes: int = Field(default=1, ge=1, le=NODES_MAX)
     """Pods of the job, one per machine."""
     processes_per_node: Annotated[int, Field(ge=1, le=1024)] | Literal["Auto"] = "Auto"
     """Training processes in each pod; Auto: one per accelerator, else one."""

@@ -19,6 +19,10 @@ PLURAL: Final = "trainingjobs"
 MANAGED_BY: Final = f"{GROUP}/operator"
 
 
+NODES_MAX: Final = 2_000
+"""Pods of one job: what one pass of the operator reads, decides on and creates without keeping other jobs waiting."""
+
+
 class Label(StrEnum):
     """Labels on every child of a job; the operator's watches select on JOB."""
 

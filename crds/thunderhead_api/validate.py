@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from thunderhead_api.extent import excess
 from thunderhead_api.names import job_name_problem
 from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.structural import spec_schema
@@ -25,10 +26,11 @@ GENERATED_SUFFIX = "00000"
 class InvalidJob(ValueError):
     """The object is no valid TrainingJob; ``problems`` says why."""
 
-    def __init__(self, problems: list[Problem]) -> None:
-        """Say every problem, one a line."""
+    def __init__(self, problems: list[Problem], *, excessive: bool = False) -> None:
+        """Say every problem, one a line; ``excessive``: no rule of the schema is broken, there is too much of it."""
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+        self.excessive = excessive
 
 
 def validate(job: Mapping[str, Any]) -> list[Problem]:
@@ -38,7 +40,11 @@ def validate(job: Mapping[str, Any]) -> list[Problem]:
     """
     if not isinstance(job, Mapping):
         return [Problem("job", job, "must be an object", "a job begins with apiVersion, kind, metadata and spec")]
-    plain = as_json(job)
+    written = {key: part for key, part in job.items() if key != "status"}
+    beyond = _excess(written)
+    if beyond:
+        return beyond
+    plain = as_json(written)
     found = [*_head_problems(plain), *no_json(plain, "")]
     if "spec" not in plain:
         return [*found, Problem("spec", None, "is required")]
@@ -53,12 +59,18 @@ def parse_spec(job: Mapping[str, Any]) -> TrainingJobSpec:
     """
     found = validate(job)
     if found:
-        raise InvalidJob(found)
+        raise InvalidJob(found, excessive=bool(_excess({"spec": job.get("spec")})))
     stored = with_defaults(spec_schema(), as_json(job["spec"]))
     try:
         return TrainingJobSpec.model_validate(stored)
     except ValidationError as error:
         raise AssertionError(f"the schema takes what the models do not: {error}") from error
+
+
+def _excess(written: Mapping[str, Any]) -> list[Problem]:
+    """First of all, for everything after it walks through the whole job."""
+    beyond = excess(written)
+    return [Problem(beyond[0], None, beyond[1], "put such data into a file, and its path here")] if beyond else []
 
 
 def _head_problems(job: Mapping[str, Any]) -> list[Problem]:

@@ -47,7 +47,7 @@ def as_json(value: Any) -> Any:
 
 
 def no_json(value: Any, path: str) -> Iterator[Problem]:
-    """Every number in a value of :func:`as_json` that JSON cannot say."""
+    """Every number and text in a value of :func:`as_json` that JSON cannot say."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from no_json(item, f"{path}.{key}" if path else key)
@@ -56,6 +56,8 @@ def no_json(value: Any, path: str) -> Iterator[Problem]:
             yield from no_json(item, f"{path}[{index}]")
     elif isinstance(value, float) and not isfinite(value):
         yield Problem(path, value, "is no JSON number", "write it as a string if the class takes one")
+    elif isinstance(value, str) and not _is_text(value):
+        yield Problem(path, value, "is no text: it has half a character in it (a lone surrogate)")
 
 
 def with_defaults(schema: Schema, value: Any) -> Any:
@@ -202,6 +204,14 @@ def _rules(schema: Schema, value: Any, path: str) -> Iterator[Problem]:
     for key in value if keys else ():
         if len(key) > keys["maxLength"] or not matches(keys["pattern"], key):
             yield Problem(path, key, f"keys {keys[SAYS_KEY]}")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _key(key: Any) -> str:

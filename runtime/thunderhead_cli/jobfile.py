@@ -9,11 +9,13 @@ from typing import Any
 
 import yaml
 
+from thunderhead_api.extent import DEPTH_MAX
 from thunderhead_api.treaty import KIND
 from thunderhead_api.validate import Problem, validate
 from thunderhead_cli.kubernetes_yaml import KubernetesLoader
 
 MAX_BYTES = 3 * 1024 * 1024  # what an API server accepts
+_ELSEWHERE = "put such data into a file, and its path into the job"
 
 
 class JobFileError(ValueError):
@@ -98,6 +100,11 @@ def _documents(path: Path) -> list[Mapping[str, Any]]:
         raise JobFileError(f"{path}: {_what_is_wrong(error)}") from error
     except JobFileError as error:
         raise JobFileError(f"{path}: {error}") from error
+    except RecursionError:  # without the cause: a thousand lines of it say nothing
+        raise JobFileError(f"{path}: is nested far more than {DEPTH_MAX} levels deep; {_ELSEWHERE}") from None
+    except ValueError as error:  # a number of thousands of digits, a date of the 13th month
+        said = str(error).partition(";")[0]
+        raise JobFileError(f"{path}: holds a value that no job can hold: {said}") from error
     for document in documents:
         if not isinstance(document, Mapping):
             raise JobFileError(f"{path}: holds a {type(document).__name__} where an object with a kind is expected")

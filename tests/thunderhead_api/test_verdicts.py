@@ -95,7 +95,7 @@ GOOD = {
     "volume": job(spec__podTemplate={"spec": {"volumes": [{"name": "data", "emptyDir": {"sizeLimit": "1Gi"}}]}}),
     "generated name": job(metadata__generateName="digits-", metadata__name="digits-x2b4c"),
     "all limits": job(
-        spec__nodes=10_000, spec__ttlSecondsAfterFinished=0, spec__activeDeadlineSeconds=1, spec__suspend=True
+        spec__nodes=2_000, spec__ttlSecondsAfterFinished=0, spec__activeDeadlineSeconds=1, spec__suspend=True
     ),
 }
 

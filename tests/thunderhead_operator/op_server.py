@@ -39,8 +39,12 @@ class ApiServer:
         self.cluster = cluster
         self.requests: list[tuple[str, str]] = []
         self.fail_next: list[tuple[int, dict[str, str], dict[str, Any]]] = []
+        self.away: int | None = None
+        self.raw_next: list[str] = []
         self.page = 500
-        self.watches: list[tuple[str, asyncio.Queue[tuple[str, Obj]]]] = []
+        self.sent = 0
+        self.watches: list[tuple[str, asyncio.Queue[tuple[str, Any]]]] = []
+        self.past: list[tuple[str, str, Obj]] = []
         self.selectors: list[tuple[str, str]] = []
         cluster.watch(self._tell)
 
@@ -66,7 +70,14 @@ class ApiServer:
                 gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
                 queue.put_nowait(("ERROR", gone))
 
+    def say(self, kind: str, line: bytes | None) -> None:
+        """Send a line to every watch of a kind; None: cut it."""
+        for watched, queue in self.watches:
+            if watched == kind:
+                queue.put_nowait(("RAW", line))
+
     def _tell(self, event: str, kind: str, obj: Obj) -> None:
+        self.past.append((event, kind, obj))
         for watched, queue in self.watches:
             if watched == kind:
                 queue.put_nowait((event, obj))
@@ -74,6 +85,10 @@ class ApiServer:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         path = request.match_info["path"]
         self.requests.append((request.method, path))
+        if self.away is not None:
+            return web.json_response({"message": "away"}, status=self.away)
+        if self.raw_next:
+            return web.Response(text=self.raw_next.pop(0), content_type="application/json")
         if self.fail_next:
             status, headers, body = self.fail_next.pop(0)
             return web.json_response(body, status=status, headers=headers)
@@ -85,7 +100,9 @@ class ApiServer:
             if request.query.get("watch") == "true":
                 return await self._watch(request, kind, namespace)
             body = await request.json() if request.can_read_body else {}
-            return web.json_response(self._answer(request, kind, namespace, name, sub, body))
+            answer = web.json_response(self._answer(request, kind, namespace, name, sub, body))
+            self.sent += len(answer.text or "")
+            return answer
         except ApiError as error:
             code, reason = CODES[type(error)]
             said = {"kind": "Status", "code": code, "reason": reason, "message": str(error)}
@@ -97,7 +114,7 @@ class ApiServer:
         cluster, place = self.cluster, (kind, namespace or "", name or "")
         match request.method:
             case "GET" if name:
-                return cluster.get(*place)
+                return shown(request, cluster.get(*place))
             case "GET":
                 return self._list(request, kind, namespace)
             case "POST":
@@ -138,30 +155,50 @@ class ApiServer:
         if "resourceVersion" in request.query and request.query["resourceVersion"] not in ("", "0"):
             raise AssertionError("a list is to be read live")
         start = int(request.query.get("continue") or 0)
-        page = found[start : start + self.page]
-        more = str(start + self.page) if start + self.page < len(found) else ""
+        size = min(self.page, int(request.query.get("limit", self.page)))
+        page = found[start : start + size]
+        more = str(start + size) if start + size < len(found) else ""
         version = str(max((int(o["metadata"]["resourceVersion"]) for o in found), default=1))
-        return {"kind": f"{kind}List", "metadata": {"resourceVersion": version, "continue": more}, "items": page}
+        return {
+            "kind": f"{kind}List",
+            "metadata": {"resourceVersion": version, "continue": more},
+            "items": [shown(request, item) for item in page],
+        }
 
     async def _watch(self, request: web.Request, kind: str, namespace: str | None) -> web.StreamResponse:
         selector = request.query.get("labelSelector")
         self.selectors.append((kind, selector or ""))
         response = web.StreamResponse()
         await response.prepare(request)
-        queue: asyncio.Queue[tuple[str, Obj]] = asyncio.Queue()
+        queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        since = int(request.query.get("resourceVersion") or 0)
+        for event, what, obj in self.past:
+            if what == kind and int(obj["metadata"]["resourceVersion"]) > since:
+                queue.put_nowait((event, obj))
         self.watches.append((kind, queue))
         try:
             while True:
                 event, obj = await queue.get()
+                if event == "RAW":
+                    if obj is None:
+                        return response
+                    await response.write(obj + b"\n")
+                    continue
                 if event != "ERROR" and not (
                     selected(obj, selector) and namespace in (None, obj["metadata"]["namespace"])
                 ):
                     continue
-                await response.write(json.dumps({"type": event, "object": obj}).encode() + b"\n")
+                told = obj if event == "ERROR" else shown(request, obj)
+                await response.write(json.dumps({"type": event, "object": told}).encode() + b"\n")
                 if event == "ERROR":
                     return response
         finally:
             self.watches.remove((kind, queue))
+
+
+def shown(request: web.Request, obj: Obj) -> Obj:
+    """Of whom only metadata are asked for."""
+    return {"metadata": obj["metadata"]} if "as=PartialObjectMetadata" in request.headers.get("Accept", "") else obj
 
 
 def selected(obj: Obj, selector: str | None) -> bool:

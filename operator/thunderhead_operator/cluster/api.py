@@ -12,7 +12,8 @@ from thunderhead_operator.plan.objects import Manifest, Obj
 
 @dataclass(frozen=True)
 class Children:
-    """Everything in a namespace that bears the label of one job."""
+    """What one job may have made. Pods as far as decisions read them: metadata, of annotations only our own, node and
+    containers' names, status. Of the rest the metadata alone; whoever needs more of one reads it by name."""
 
     pods: tuple[Obj, ...] = ()
     config_maps: tuple[Obj, ...] = ()
@@ -50,7 +51,7 @@ class ClusterApi(Protocol):
         """
 
     async def list_children(self, namespace: str, job: str) -> Children:
-        """Everything labelled with the job's name."""
+        """Pods and ConfigMaps labelled with the job's name, and the Service and NetworkPolicy that bear it."""
 
     async def list_labelled(self, kind: Kind, namespace: str | None) -> Sequence[Obj]:
         """Every object of a kind that bears the job label, of a namespace or of all."""

@@ -6,29 +6,40 @@ that do not fit them (a DELETE answered with a ``Status``), after the effect. Ob
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
 from kubernetes.aio import client, config
 
-from thunderhead_api.treaty import GROUP, PLURAL, VERSION, Label
+from thunderhead_api.names import network_policy_name, service_name
+from thunderhead_api.treaty import GROUP, KIND, PLURAL, VERSION, Label
 from thunderhead_operator.cluster.api import Children
-from thunderhead_operator.cluster.errors import Unavailable, error_for
+from thunderhead_operator.cluster.decode import decode, slim, without_history
+from thunderhead_operator.cluster.errors import NotFound, TooLong, Unavailable, error_for
 from thunderhead_operator.cluster.gather import gather
+from thunderhead_operator.cluster.stream import change_in, lines, read_within
 from thunderhead_operator.plan.actions import Kind
 from thunderhead_operator.plan.objects import Manifest, Obj, items, section
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=15, connect=5)
-_PAGE: Final = 500
+_STREAM: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=75)  # the server says something once a minute
+_STREAM_S: Final = 600  # a silent connection ends sometime, whatever else fails
+_PAGE: Final = 250
+_PAGE_BYTES: Final = 4 * 2**20
+_ANSWER_BYTES: Final = 16 * 2**20
+"""An object has at most 1.5 MiB in etcd; escaped it may be six times as long."""
+_LIST_BYTES: Final = 64 * 2**20
 _MERGE: Final = "application/merge-patch+json"
-_METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+_METADATA: Final = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+_METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 _JOBS: Final = f"/apis/{GROUP}/{VERSION}", PLURAL
 _LEASES: Final = "/apis/coordination.k8s.io/v1", "leases"
 _EVENTS: Final = "/apis/events.k8s.io/v1", "events"
-_CHILDREN: Final = {
+_RESOURCES: Final[Mapping[str, tuple[str, str]]] = {
+    KIND: _JOBS,
     Kind.POD: ("/api/v1", "pods"),
     Kind.CONFIG_MAP: ("/api/v1", "configmaps"),
     Kind.SERVICE: ("/api/v1", "services"),
@@ -55,6 +66,7 @@ def make_client(configuration: client.Configuration) -> client.ApiClient:
     """A client that never repeats a call: that is the queue's decision, after another look. (The library reads 0 as one
     more try after a 5xx; only None is none.)"""
     configuration.retries = None
+    configuration.connection_pool_maxsize = 0  # no limit: watches hold theirs, and calls have a bound of their own
     return client.ApiClient(configuration)
 
 
@@ -76,7 +88,7 @@ class KubernetesCluster:
 
     async def list_jobs(self, namespace: str | None) -> Sequence[Obj]:
         """See the protocol; metadata only, which is all that a resync reads."""
-        return await self._list(_JOBS, namespace, accept=_METADATA_ONLY)
+        return (await self.list_metadata(KIND, namespace))[0]
 
     async def patch_job_status(self, namespace: str, name: str, patch: Mapping[str, Any], resource_version: str) -> Obj:
         """See the protocol."""
@@ -89,29 +101,56 @@ class KubernetesCluster:
         await self._call("DELETE", _JOBS, namespace, name, body=body)
 
     async def list_children(self, namespace: str, job: str) -> Children:
-        """See the protocol: four reads at once."""
+        """See the protocol: four reads at once. Anyone may give objects our label, as many and as large as he likes; so
+        only pods are read whole, and what has one name per job is read by it."""
         selector = f"{Label.JOB}={job}"
-        kinds = (Kind.POD, Kind.CONFIG_MAP, Kind.SERVICE, Kind.NETWORK_POLICY)
-        calls = [self._list(_CHILDREN[kind], namespace, selector) for kind in kinds]
-        pods, config_maps, services, policies = await gather(calls)
+        pods, config_maps, services, policies = await gather(
+            [
+                self._list_whole(Kind.POD, namespace, selector),
+                self._list_bare(Kind.CONFIG_MAP, namespace, selector),
+                self._find(Kind.SERVICE, namespace, service_name(job)),
+                self._find(Kind.NETWORK_POLICY, namespace, network_policy_name(job)),
+            ]
+        )
         return Children(tuple(pods), tuple(config_maps), tuple(services), tuple(policies))
 
     async def list_labelled(self, kind: Kind, namespace: str | None) -> Sequence[Obj]:
         """See the protocol; metadata only, which is all that a resync reads."""
-        return await self._list(_CHILDREN[kind], namespace, Label.JOB.value, accept=_METADATA_ONLY)
+        return (await self.list_metadata(kind, namespace))[0]
+
+    async def list_metadata(self, kind: str, namespace: str | None) -> tuple[Sequence[Obj], str]:
+        """Metadata of all jobs, or of all objects of another kind with our label; and the version to watch from."""
+        return await self._list(_RESOURCES[kind], namespace, None if kind == KIND else Label.JOB.value)
+
+    async def watch(self, kind: str, namespace: str | None, version: str) -> AsyncGenerator[tuple[str, Obj, str]]:
+        """Event, object and version of every change since ``version``, until the server ends it. Metadata only, but of
+        pods what a verdict reads; event ``BOOKMARK`` tells of the version alone.
+
+        Raises:
+            ApiError: it is over for another reason; list again.
+        """
+        query = [("watch", "true"), ("allowWatchBookmarks", "true"), ("resourceVersion", version)]
+        query += [("timeoutSeconds", str(_STREAM_S))]
+        query += [] if kind == KIND else [("labelSelector", Label.JOB.value)]
+        accept = None if kind == Kind.POD else _METADATA
+        async with self._open("GET", _RESOURCES[kind], namespace, query=query, accept=accept, limits=_STREAM) as answer:
+            if answer.status != 200:
+                await _checked(answer.status, await read_within(answer.content, _ANSWER_BYTES), answer.headers)
+            async for line in lines(answer.content, _ANSWER_BYTES):
+                yield await change_in(line, kind)
 
     async def get_child(self, kind: Kind, namespace: str, name: str) -> Obj:
         """See the protocol."""
-        return await self._call("GET", _CHILDREN[kind], namespace, name)
+        return await self._call("GET", _RESOURCES[kind], namespace, name)
 
     async def create_child(self, kind: Kind, namespace: str, manifest: Manifest) -> Obj:
         """See the protocol."""
-        return await self._call("POST", _CHILDREN[kind], namespace, body=manifest)
+        return await self._call("POST", _RESOURCES[kind], namespace, body=manifest)
 
     async def delete_child(self, kind: Kind, namespace: str, name: str, uid: str, grace_s: int | None) -> None:
         """See the protocol."""
         body = _delete_options(uid) | ({} if grace_s is None else {"gracePeriodSeconds": grace_s})
-        await self._call("DELETE", _CHILDREN[kind], namespace, name, body=body)
+        await self._call("DELETE", _RESOURCES[kind], namespace, name, body=body)
 
     async def post_event(self, namespace: str, event: Manifest) -> None:
         """See the protocol."""
@@ -129,34 +168,97 @@ class KubernetesCluster:
         """See the protocol."""
         return await self._call("PUT", _LEASES, namespace, name, body=lease)
 
-    async def _list(
-        self, resource: _Resource, namespace: str | None, selector: str | None = None, accept: str | None = None
-    ) -> list[Obj]:
-        """All pages, read live: no ``resourceVersion``, so that the answer is not older than the question."""
+    async def _find(self, kind: Kind, namespace: str, name: str) -> list[Obj]:
+        """Metadata of one child, if it is there."""
+        try:
+            return [slim(await self._call("GET", _RESOURCES[kind], namespace, name, accept=_METADATA))]
+        except NotFound:
+            return []
+
+    async def _list_bare(self, kind: Kind, namespace: str, selector: str) -> list[Obj]:
+        return (await self._list(_RESOURCES[kind], namespace, selector))[0]
+
+    async def _list(self, resource: _Resource, namespace: str | None, selector: str | None) -> tuple[list[Obj], str]:
+        """Metadata from all pages, and the version of the list."""
         found: list[Obj] = []
-        query = [("limit", str(_PAGE))] + ([("labelSelector", selector)] if selector else [])
-        more: list[tuple[str, str]] = []
+        version = ""
+        async for page, _ in self._pages(resource, namespace, selector, _METADATA_LIST):
+            found.extend(slim(item) for item in items(page, "items"))
+            version = version or str(section(page, "metadata").get("resourceVersion", ""))
+        return found, version
+
+    async def _list_whole(self, kind: Kind, namespace: str, selector: str) -> list[Obj]:
+        """What decisions read of whole objects, of each page before the next is asked for."""
+        found: list[Obj] = []
+        total = 0
+        async for page, size in self._pages(_RESOURCES[kind], namespace, selector, None):
+            total += size
+            if total > _LIST_BYTES:
+                said = f"{kind} objects labelled {selector} in namespace {namespace} have more than {_LIST_BYTES} bytes"
+                raise Unavailable(f"{said}; remove those that are no job's", retry_after_s=60.0)
+            found.extend(slim(item, kind) for item in items(page, "items"))
+        return found
+
+    async def _pages(
+        self, resource: _Resource, namespace: str | None, selector: str | None, accept: str | None
+    ) -> AsyncIterator[tuple[Obj, int]]:
+        """All pages and their sizes, read live: no ``resourceVersion``, so that the answer is not older than the
+        question. A page that is too long is asked for again with fewer objects in it."""
+        limit, token = _PAGE, ""
         while True:
-            page = await self._call("GET", resource, namespace, query=[*query, *more], accept=accept)
-            found.extend(items(page, "items"))
-            token = section(page, "metadata").get("continue")
+            query = [("limit", str(limit))] + ([("labelSelector", selector)] if selector else [])
+            query += [("continue", token)] if token else []
+            most = _PAGE_BYTES if limit > 1 else _ANSWER_BYTES
+            try:
+                page, size = await self._exchange("GET", resource, namespace, query=query, accept=accept, most=most)
+            except TooLong:
+                if limit == 1:
+                    raise
+                limit = max(1, limit // 8)
+                continue
+            yield page, size
+            token = str(section(page, "metadata").get("continue") or "")
             if not token:
-                return found
-            more = [("continue", str(token))]
+                return
 
     async def _call(
+        self, verb: str, resource: _Resource, namespace: str | None, name: str | None = None, **how: Any
+    ) -> Obj:
+        """One request, bounded in time and size; its JSON, or an :class:`~.errors.ApiError`."""
+        body, _ = await self._exchange(verb, resource, namespace, name, **how)
+        return without_history(body)
+
+    async def _exchange(
         self,
         verb: str,
         resource: _Resource,
         namespace: str | None,
         name: str | None = None,
         *,
+        most: int = _ANSWER_BYTES,
+        **how: Any,
+    ) -> tuple[Obj, int]:
+        """One request; its JSON, and of how many bytes."""
+        async with self._open(verb, resource, namespace, name, limits=_TIMEOUT, **how) as answer:
+            text = await read_within(answer.content, most)
+            status, headers = answer.status, answer.headers
+        return await _checked(status, text, headers), len(text)
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        verb: str,
+        resource: _Resource,
+        namespace: str | None,
+        name: str | None = None,
+        *,
+        limits: aiohttp.ClientTimeout,
         sub: str | None = None,
         query: list[tuple[str, str]] | None = None,
         body: Mapping[str, Any] | None = None,
         accept: str | None = None,
-    ) -> Obj:
-        """One request, bounded in time; its JSON, or an :class:`~.errors.ApiError`."""
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to one request, its body not read yet; whatever breaks while it is read is ``Unavailable``."""
         prefix, plural = resource
         parts = [prefix, *(("namespaces", "{namespace}") if namespace else ()), plural]
         path = "/".join([*parts, *(("{name}",) if name else ()), *((sub,) if sub else ())])
@@ -174,22 +276,25 @@ class KubernetesCluster:
                 auth_settings=["BearerToken"],
             )
             method, url, sent_headers, sent_body, _ = request
-            answer = await self._api.call_api(method, url, sent_headers, sent_body, _request_timeout=_TIMEOUT)
-            status, text = answer.status, await answer.response.read()
+            answer = await self._api.call_api(method, url, sent_headers, sent_body, _request_timeout=limits)
+            status = answer.status
+            async with answer.response as response:
+                yield response
         except (TimeoutError, OSError, aiohttp.ClientError) as error:
             raise Unavailable(f"{verb} {path}: {type(error).__name__}: {error}") from error
         finally:
             self._on_call(verb, status)
-        return _checked(status, text, answer.headers)
 
 
-def _checked(status: int, text: bytes, headers: Mapping[str, str]) -> Obj:
+async def _checked(status: int, text: bytes, headers: Mapping[str, str]) -> Obj:
     try:
-        body = json.loads(text)
+        body = await decode(text)
     except ValueError:
-        body = {}
+        body = None
     if 200 <= status < 300:
-        return body if isinstance(body, Mapping) else {}
+        if isinstance(body, Mapping):
+            return body
+        raise Unavailable(f"HTTP {status} with {len(text)} bytes that are no JSON object")  # half an answer is none
     said = body if isinstance(body, Mapping) else {}
     wait = headers.get("Retry-After", "")
     raise error_for(

@@ -10,6 +10,7 @@
     ├── Forbidden       401, 403: a right, a quota, an admission rule; may heal
     ├── Throttled       429: later, in ``retry_after_s``
     └── Unavailable     5xx, time-out, connection: whether it took effect is unknown
+        └── TooLong     an answer of more bytes than were wanted
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ class Throttled(ApiError):
 
 class Unavailable(ApiError):
     """Everything that says nothing about the effect."""
+
+
+class TooLong(Unavailable):
+    """More bytes than were wanted."""
 
 
 def error_for(status: int, reason: str, message: str, retry_after_s: float | None = None) -> ApiError:

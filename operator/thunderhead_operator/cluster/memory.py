@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from thunderhead_api.names import network_policy_name, service_name
 from thunderhead_api.treaty import KIND, Label
 from thunderhead_operator.cluster.api import Children
 from thunderhead_operator.cluster.errors import AlreadyExists, Conflict, Invalid, NotFound
@@ -73,11 +74,14 @@ class MemoryCluster:
             found = self.all(kind, namespace)
             return tuple(o for o in found if o["metadata"].get("labels", {}).get(Label.JOB) == job)
 
+        def named(kind: Kind, name: str) -> tuple[Obj, ...]:
+            return tuple(o for o in self.all(kind, namespace) if o["metadata"]["name"] == name)
+
         return Children(
             pods=labelled(Kind.POD),
             config_maps=labelled(Kind.CONFIG_MAP),
-            services=labelled(Kind.SERVICE),
-            network_policies=labelled(Kind.NETWORK_POLICY),
+            services=named(Kind.SERVICE, service_name(job)),
+            network_policies=named(Kind.NETWORK_POLICY, network_policy_name(job)),
         )
 
     async def list_labelled(self, kind: Kind, namespace: str | None) -> Sequence[Obj]:

@@ -80,7 +80,8 @@ class WorkQueue:
         self._timers[key] = loop.call_later(seconds, self._due, key)
 
     def start(self) -> None:
-        """Start the workers."""
+        """Start the workers, also again after :meth:`stop`."""
+        self._stopping = False
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._num_workers)]
 
     async def stop(self, timeout_s: float = 5.0) -> None:

@@ -22,7 +22,7 @@ from thunderhead_operator.plan.objects import Obj, section, uid_of
 
 _log = logging.getLogger(__name__)
 PERIOD_S: Final = 60.0
-WATCHED: Final = frozenset({KIND, Kind.POD.value})
+WATCHED: Final = frozenset({KIND, Kind.POD.value, Kind.SERVICE.value, Kind.NETWORK_POLICY.value})
 _CHILD_KINDS: Final = (Kind.POD, Kind.SERVICE, Kind.NETWORK_POLICY)
 
 
@@ -49,6 +49,12 @@ class Resync:
         self.done_at = monotonic()
         self.deaf: frozenset[str] = frozenset()
 
+    def begin(self) -> None:
+        """Judge from now on: what was not heard while nobody listened makes no watch deaf."""
+        self.done_at = self._monotonic()
+        self.deaf = frozenset()
+        self._suspects = {}
+
     def heard(self, event: str | None, obj: Obj) -> None:
         """The watch told of an object."""
         if event == "DELETED":
@@ -63,6 +69,8 @@ class Resync:
                 await self.once()
             except ApiError as error:
                 _log.warning("resync failed: %s", error)
+            except Exception:  # noqa: BLE001 - one listing, whatever is in it, must not end the watches beside it
+                _log.exception("resync failed")
             await asyncio.sleep(PERIOD_S)
 
     async def once(self) -> None:

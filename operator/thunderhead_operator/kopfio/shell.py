@@ -1,10 +1,12 @@
-"""Everything put together for a real cluster: kopf's watches, our lease, loop, resync, pulls, metrics and probes."""
+"""Everything put together for a real cluster: lease, watches, loop, resync, pulls and metrics, between kopf's start and
+stop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from thunderhead_operator.control.engine import Operator, utc_now
 from thunderhead_operator.control.lease import Lease
 from thunderhead_operator.control.metrics import Gauges, Metrics
 from thunderhead_operator.control.resync import PERIOD_S, WATCHED, Resync
+from thunderhead_operator.control.watch import Watcher
 from thunderhead_operator.kopfio.registry import shell_registry
 from thunderhead_operator.kopfio.settings import shell_settings
 from thunderhead_operator.plan.config import Config
@@ -43,7 +46,7 @@ class Options:
 
 
 class Shell:
-    """One operator process. Implements :class:`~thunderhead_operator.kopfio.registry.Ear`."""
+    """One operator process. Implements :class:`~thunderhead_operator.kopfio.registry.Probed`."""
 
     def __init__(self, options: Options) -> None:
         """Nothing is started or connected yet."""
@@ -56,7 +59,7 @@ class Shell:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
-        """Until a signal, a lost lease or a broken watch ends it."""
+        """Until a signal or an error of its own ends it: an API server that is away only makes it wait."""
         self._cluster = KubernetesCluster(await load_client(), self._metrics.on_call)
         try:
             self._assemble()
@@ -78,7 +81,7 @@ class Shell:
         self._stop.set()
 
     def saw(self, event: str | None, kind: str, obj: Obj) -> None:
-        """See the protocol."""
+        """A watch tells of an object."""
         self._heard_at[kind] = time.monotonic()
         self._resync.heard(event, obj)
         self._operator.saw(event, kind, obj)
@@ -137,16 +140,34 @@ class Shell:
         self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._measure_lag())]
 
     async def _work(self) -> None:
-        """Wait for the lease, work while it is held, and end the process when it is lost."""
+        """Work while the lease is held, wait for it else. It is lost whenever the API server is away for some seconds,
+        and comes back with it; to end the process would only add its start to the time that jobs are without us."""
         try:
-            await self._lease.acquire()
-            self._operator.start()
-            async with asyncio.TaskGroup() as group:
-                resync = group.create_task(self._resync.run())
-                await self._lease.hold()
-                resync.cancel()
+            while True:
+                await self._lease.acquire()
+                await self._work_while_held()
         finally:
             self._stop.set()
+
+    async def _work_while_held(self) -> None:
+        self._operator.start()
+        self._resync.begin()
+        endless = [self._resync.run(), *(watcher.run() for watcher in self._watchers())]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(work) for work in endless]
+                await self._lease.hold()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await self._operator.stop()
+
+    def _watchers(self) -> list[Watcher]:
+        return [
+            Watcher(self._cluster, kind=kind, namespace=namespace, tell=self.saw, jitter=random.random)
+            for kind in sorted(WATCHED)
+            for namespace in self._options.namespaces or (None,)
+        ]
 
     async def _measure_lag(self) -> None:
         while True:

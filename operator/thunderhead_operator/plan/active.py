@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from thunderhead_api.conditions import MESSAGE_MAX, Reason
+from typing import Final
+
+from thunderhead_api.conditions import MESSAGE_MAX
 from thunderhead_api.messages import Culprit
 from thunderhead_api.names import network_policy_name, service_name
 from thunderhead_api.treaty import Cause, Label
@@ -24,12 +26,15 @@ from thunderhead_operator.plan.spec_change import has_changed, spec_changes
 from thunderhead_operator.plan.step import Step
 from thunderhead_operator.plan.verdict import Pending, Verdict, verdict_of
 
+_PODS_A_PASS: Final = 250
+"""Rendered at once: a pass never awaits while it decides, so all jobs wait for it."""
+
 
 def idle(ctx: Context) -> Step:
     """No attempt runs: begin one unless the user wants none."""
     spec = ctx.job.spec
     if spec is None:
-        return Step(ctx.status, failure=Reason.INVALID_SPEC, message=ctx.job.problem or "")
+        return Step(ctx.status, failure=ctx.job.refused_as, message=ctx.job.problem or "")
     if spec.suspend:
         live = [pod for pod in ctx.pods if not pod.stopped]
         stops = tuple(a for pod in live if (a := stop_pod(ctx, pod, ctx.config.survivor_grace_s)))
@@ -82,7 +87,7 @@ def _create(ctx: Context) -> Step:
         return Step(ctx.status.model_copy(update=seen))
     if code_is_missing(ctx):
         return Step(ctx.status, wake=next_retry(ctx))
-    pods = tuple(CreateChild(Kind.POD, render_pod(ctx, rank)) for rank in ctx.missing)
+    pods = tuple(CreateChild(Kind.POD, render_pod(ctx, rank)) for rank in ctx.missing[:_PODS_A_PASS])
     retry = next_retry(ctx) if ctx.observed.refusals else ()
     return Step(ctx.status, (*_furniture(ctx), *_stale(ctx), *pods), retry)
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from thunderhead_api.status import TrainingJobStatus
-from thunderhead_operator.plan.actions import Action, Decision, WriteStatus
+from thunderhead_operator.plan.actions import Action, Decision, DeleteChild, WriteStatus
 from thunderhead_operator.plan.active import active, idle
 from thunderhead_operator.plan.blocked import block_wakes
 from thunderhead_operator.plan.code import code_sources, code_to_compare
@@ -127,6 +127,6 @@ def _hard(status: TrainingJobStatus) -> dict[str, Any]:
 
 
 def _dedup(actions: tuple[Action, ...]) -> tuple[Action, ...]:
-    kept: list[Action] = []
-    kept.extend(action for action in actions if action not in kept)
-    return tuple(kept)
+    """Two rules may want the same deletion; everything else is wanted once."""
+    deletes = dict.fromkeys(action for action in actions if isinstance(action, DeleteChild))
+    return (*(action for action in actions if not isinstance(action, DeleteChild)), *deletes)

@@ -32,7 +32,7 @@ def begin_ending(ctx: Context, verdict: Verdict, *, invalid_spec: bool = False) 
         cause=verdict.cause,
         free=price.free,
         final=price.final,
-        reason=Reason.INVALID_SPEC if invalid_spec else price.reason,
+        reason=ctx.job.refused_as if invalid_spec else price.reason,
         culprit=verdict.culprit if verdict.culprit != Culprit() else None,
         at=fine_stamp(ctx.now),
         first_step=span.first_step,
@@ -119,7 +119,7 @@ def _after(ctx: Context, ending: Ending) -> Step:
         reason = ending.reason or ending.cause.value
         return Step(closed, failure=reason, message=failure_message(ctx, ending))
     if ctx.job.spec is None:  # became invalid while it ended
-        return Step(closed, failure=Reason.INVALID_SPEC, message=ctx.job.problem or "")
+        return Step(closed, failure=ctx.job.refused_as, message=ctx.job.problem or "")
     if ctx.job.spec.suspend:
         return Step(closed, suspended=True)
     ready_at = parse_time(ending.at) + timedelta(seconds=restart_delay_s(closed.ledger, ctx.config.restart_delay_max_s))

@@ -9,12 +9,12 @@ from functools import cached_property
 
 from pydantic import ValidationError
 
-from thunderhead_api.conditions import is_finished, is_true
+from thunderhead_api.conditions import Reason, is_finished, is_true
 from thunderhead_api.messages import StatusReply
 from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.spec_hash import spec_hash
 from thunderhead_api.status import TrainingJobStatus
-from thunderhead_api.treaty import MANAGED_BY, TREATY_VERSION, ConditionType, Label
+from thunderhead_api.treaty import MANAGED_BY, NODES_MAX, TREATY_VERSION, Cause, ConditionType, Label
 from thunderhead_api.validate import InvalidJob, parse_spec
 from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.objects import Obj, int_label, owner_uid, section
@@ -34,7 +34,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Job:
-    """The object, parsed; ``spec`` is None where it breaks the rules, and ``problem`` says how."""
+    """The object, parsed; ``spec`` is None where it breaks the rules, ``problem`` says how and ``refused_as`` what."""
 
     namespace: str
     name: str
@@ -44,6 +44,7 @@ class Job:
     deleting: bool
     spec: TrainingJobSpec | None
     problem: str | None
+    refused_as: str
     status: TrainingJobStatus
     raw: Obj
 
@@ -55,7 +56,7 @@ class Job:
             ValueError: if the status, which only operators write, is not one that this version understands.
         """
         meta = section(obj, "metadata")
-        spec, problem = _parse_spec(obj)
+        spec, problem, refused_as = _parse_spec(obj)
         try:
             status = TrainingJobStatus.model_validate(section(obj, "status"))
         except ValidationError as error:
@@ -70,6 +71,7 @@ class Job:
             deleting="deletionTimestamp" in meta,
             spec=spec,
             problem=problem,
+            refused_as=refused_as,
             status=status,
             raw=obj,
         )
@@ -98,11 +100,11 @@ class Job:
         return None if self.spec is None else spec_hash(self.spec)
 
 
-def _parse_spec(obj: Obj) -> tuple[TrainingJobSpec | None, str | None]:
+def _parse_spec(obj: Obj) -> tuple[TrainingJobSpec | None, str | None, str]:
     try:
-        return parse_spec(obj), None
+        return parse_spec(obj), None, ""
     except InvalidJob as error:
-        return None, str(error)
+        return None, str(error), Cause.INVALID_CONFIGURATION if error.excessive else Reason.INVALID_SPEC
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,9 @@ class Context:
 
     @cached_property
     def num_nodes(self) -> int:
-        """Pods that the attempt has; it was promised with this number, whatever the spec says by now."""
-        return self.status.nodes.total
+        """Pods that the attempt has; it was promised with this number, whatever the spec says by now. Bounded, for the
+        number is only as good as whoever may edit a status."""
+        return max(0, min(self.status.nodes.total, NODES_MAX))
 
     @property
     def missing(self) -> list[int]:

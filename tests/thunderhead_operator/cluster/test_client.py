@@ -11,6 +11,7 @@ from op_server import ApiServer
 from op_world import NAME, NAMESPACE, job
 
 from thunderhead_api.treaty import Label
+from thunderhead_operator.cluster import client
 from thunderhead_operator.cluster.client import KubernetesCluster, make_client
 from thunderhead_operator.cluster.errors import (
     AlreadyExists,
@@ -97,10 +98,12 @@ async def test_children_of_one_job_only(api: KubernetesCluster, memory: MemoryCl
         other = child(kind, f"other-{kind.lower()}")
         other["metadata"]["labels"] = {Label.JOB.value: "another"}
         memory.create(other)
+    for kind in (Kind.SERVICE, Kind.NETWORK_POLICY):
+        memory.create(child(kind, NAME))
     found = await api.list_children(*PLACE)
-    names = [[o["metadata"]["name"] for o in group] for group in (found.pods, found.config_maps, found.services)]
-    assert names == [["mine-pod"], ["mine-configmap"], ["mine-service"]]
-    assert [o["metadata"]["name"] for o in found.network_policies] == ["mine-networkpolicy"]
+    groups = (found.pods, found.config_maps, found.services, found.network_policies)
+    names = [[o["metadata"]["name"] for o in group] for group in groups]
+    assert names == [["mine-pod"], ["mine-configmap"], [NAME], [NAME]]
     assert len(await api.list_labelled(Kind.POD, None)) == 2
 
 
@@ -111,6 +114,46 @@ async def test_lists_come_in_pages(api: KubernetesCluster, memory: MemoryCluster
     found = await api.list_jobs(None)
     assert [o["metadata"]["name"] for o in found] == [f"job-{n}" for n in range(8)]
     assert len(server.requests) == 3
+
+
+async def test_pages_are_as_long_as_they_may_be(
+    api: KubernetesCluster, memory: MemoryCluster, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_PAGE_BYTES", 100_000)
+    for number in range(20):
+        large = child("Pod", f"digits-1-{number}")
+        large["metadata"]["annotations"] = {"a": "x" * 30_000}
+        memory.create(large)
+    found = (await api.list_children(*PLACE)).pods
+    assert len(found) == 20
+    assert not any("annotations" in pod["metadata"] for pod in found)
+    monkeypatch.setattr(client, "_LIST_BYTES", 400_000)
+    with pytest.raises(Unavailable, match="job=digits in namespace team have more than 400000 bytes"):
+        await api.list_children(*PLACE)
+
+
+async def test_labels_alone_load_nothing(api: KubernetesCluster, memory: MemoryCluster, server: ApiServer) -> None:
+    for number in range(200):
+        memory.create(child("ConfigMap", f"forged-{number}") | {"data": {"a": "y" * 200_000}})
+    before = server.sent
+    found = await api.list_children(*PLACE)
+    assert len(found.config_maps) == 200
+    assert all(found.keys() == {"metadata"} for found in found.config_maps)
+    assert server.sent - before < 500_000
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"x"'])
+async def test_half_an_answer_is_no_answer(api: KubernetesCluster, server: ApiServer, text: str) -> None:
+    server.raw_next = [text]
+    with pytest.raises(Unavailable, match="no JSON object"):
+        await api.list_children(*PLACE)
+
+
+async def test_a_job_without_its_history(api: KubernetesCluster, memory: MemoryCluster) -> None:
+    made = job()
+    made["metadata"]["managedFields"] = [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}]
+    memory.create(made)
+    assert "managedFields" not in (await api.get_job(*PLACE))["metadata"]
 
 
 async def test_a_lease_is_replaced_only_as_it_was_read(api: KubernetesCluster) -> None:
@@ -157,8 +200,8 @@ async def test_errors_by_meaning(
 
 
 async def test_no_answer_is_unavailable(calls: list[tuple[str, int]]) -> None:
-    client = make_client(Configuration(host="http://127.0.0.1:1"))
-    api = KubernetesCluster(client, lambda *call: calls.append(call))
+    nobody = make_client(Configuration(host="http://127.0.0.1:1"))
+    api = KubernetesCluster(nobody, lambda *call: calls.append(call))
     with pytest.raises(Unavailable):
         await api.get_job(*PLACE)
     await api.close()

@@ -15,6 +15,7 @@ from op_world import KEY, NAMESPACE, job
 
 from thunderhead_api.treaty import KIND
 from thunderhead_operator.cluster.memory import MemoryCluster
+from thunderhead_operator.control import lease
 from thunderhead_operator.kopfio.shell import Options, Shell
 from thunderhead_operator.plan.config import Config
 
@@ -27,30 +28,35 @@ async def eventually(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, port: Callable[[], int]) -> Options:
+    """What the command line says; and a kubeconfig that names the server."""
+    config = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    return Options(
+        config=Config(runtime_image="runtime:1"),
+        namespaces=(NAMESPACE,),
+        lease_namespace=NAMESPACE,
+        identity="me",
+        metrics_port=port(),
+        health_port=port(),
+    )
+
+
 async def test_one_operator_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
     cluster = MemoryCluster()
     server = ApiServer(cluster)
-    metrics, health = unused_tcp_port_factory(), unused_tcp_port_factory()
-    options = Options(
-        config=Config(runtime_image="runtime:1"),
-        namespaces=(NAMESPACE,),
-        lease_namespace=NAMESPACE,
-        identity="me",
-        metrics_port=metrics,
-        health_port=health,
-    )
     async with server.serve() as url:
-        config = {
-            "current-context": "c",
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-            "clusters": [{"name": "c", "cluster": {"server": url}}],
-            "users": [{"name": "u", "user": {"token": "t"}}],
-        }
-        (tmp_path / "kubeconfig").write_text(json.dumps(config))
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-        shell = Shell(options)
+        wanted = options(tmp_path, monkeypatch, url, unused_tcp_port_factory)
+        metrics, health = wanted.metrics_port, wanted.health_port
+        shell = Shell(wanted)
         running = asyncio.create_task(shell.run())
         try:
             await eventually(lambda: bool(cluster.all("Lease")))
@@ -69,6 +75,34 @@ async def test_one_operator_process(
             await asyncio.wait([running], timeout=WAIT_S)
     await running
     assert cluster.all("Lease")[0]["spec"]["holderIdentity"] == "", "released for the next one"
+
+
+async def test_an_api_server_that_is_away_ends_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unused_tcp_port_factory: Callable[[], int],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(lease, "DURATION_S", 0.6)
+    monkeypatch.setattr(lease, "RENEW_S", 0.1)
+    cluster = MemoryCluster()
+    server = ApiServer(cluster)
+    async with server.serve() as url:
+        shell = Shell(options(tmp_path, monkeypatch, url, unused_tcp_port_factory))
+        running = asyncio.create_task(shell.run())
+        try:
+            await eventually(lambda: len(server.watches) == 4)
+            server.away = 503
+            await eventually(lambda: "is lost" in caplog.text)
+            cluster.create(job())
+            assert not running.done()
+            server.away = None
+            await eventually(lambda: len(cluster.all("Pod")) == 2)
+            assert not running.done()
+        finally:
+            shell.stop()
+            await asyncio.wait([running], timeout=WAIT_S)
+    await running
 
 
 async def fetch(session: aiohttp.ClientSession, url: str) -> str:

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from op_build import at, pod, record, reply, running_status, stored
 
-from thunderhead_api.treaty import CONTAINER, MANAGED_BY, Outcome
+from thunderhead_api.treaty import CONTAINER, MANAGED_BY, NODES_MAX, Outcome
 from thunderhead_operator.cluster.memory import merged
 from thunderhead_operator.plan.actions import CreateChild, DeleteChild, DeleteJob, Kind, Notice, WriteStatus
+from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.decide import decide
+from thunderhead_operator.plan.job import Context, Job
 from thunderhead_operator.plan.observed import Observed, Sample
 
 Manifest = dict[str, Any]
@@ -61,6 +63,34 @@ def test_a_spec_that_predates_the_schema_fails_and_says_how(where: str) -> None:
         assert write.patch["ending"]["reason"] == "InvalidSpec"
 
 
+@pytest.mark.parametrize("levels", [97, 250, 3_000])
+@pytest.mark.parametrize("where", ["fresh", "running"])
+def test_a_spec_too_deep_to_be_walked_through_is_an_invalid_configuration(where: str, levels: int) -> None:
+    deep: Any = 1
+    for _ in range(levels):
+        deep = [deep]
+    module = {"class_path": "m.M", "init_args": {"x": deep}}
+    job = stored(running_status() if where == "running" else None, module=module)
+    write = decide(job, Observed(), at(0)).actions[0]
+    assert isinstance(write, WriteStatus)
+    if where == "fresh":
+        failed = next(c for c in write.patch["conditions"] if c["type"] == "Failed")
+        assert failed["reason"] == "InvalidConfiguration"
+        assert "spec.module.init_args.x" in failed["message"]
+    else:
+        assert write.patch["ending"]["reason"] == "InvalidConfiguration"
+
+
+def test_no_pass_is_longer_than_a_job_may_have_nodes() -> None:
+    creating = {k: v for k, v in running_status().items() if k != "podsCreatedAt"}
+    creating["nodes"] = {"ready": 0, "total": 10**6, "summary": "0/1000000"}
+    creating["specHash"] = Job.parse(stored(nodes=NODES_MAX)).spec_hash
+    settled = stored(settle(creating, Observed(), 0, nodes=NODES_MAX), nodes=NODES_MAX)
+    pods = [a for a in decide(settled, Observed(), at(0)).actions if isinstance(a, CreateChild) and a.kind is Kind.POD]
+    assert len(pods) == 250
+    assert Context(Job.parse(settled), Observed(), at(0), Config()).num_nodes == NODES_MAX
+
+
 def test_children_are_made_by_the_pass_that_finds_the_promise() -> None:
     creating = {k: v for k, v in running_status().items() if k != "podsCreatedAt"}
     settled = stored(settle(creating, Observed(), 0))
@@ -92,9 +122,9 @@ def test_edits_that_disturb_no_pod(edit: Manifest) -> None:
     assert all("ending" not in a.patch for a in actions if isinstance(a, WriteStatus))
 
 
-def settle(status: Manifest, observed: Observed, now: float) -> Manifest:
+def settle(status: Manifest, observed: Observed, now: float, **spec: Any) -> Manifest:
     """The status after all that a pass at this moment wants to write."""
-    job = stored(status)
+    job = stored(status, **spec)
     for _ in range(5):
         actions = decide(job, observed, at(now)).actions
         if not actions or not isinstance(actions[0], WriteStatus):
