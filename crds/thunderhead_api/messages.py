@@ -107,6 +107,17 @@ class CommittedCheckpoint(Message):
     """When its commit was acknowledged: RFC 3339, whole seconds, Z."""
 
 
+class SkippedCheckpoints(Message):
+    """Checkpoints that training went on without, because the store did not take them."""
+
+    total: Count
+    """How many, in this attempt."""
+    in_a_row: Count = 0
+    """How many since the newest committed one; 0 once the store takes them again."""
+    why: Text | None = None
+    """What the store said of the newest one."""
+
+
 class RankStatus(Message):
     """One rank as its node's agent sees it."""
 
@@ -140,6 +151,7 @@ class StatusReply(Message):
     first_step_at: Moment | None = None  # RFC 3339 with fractions: when the first new step of this execution ended
     metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=STATUS_MAX_METRICS)
     checkpoint: CommittedCheckpoint | None = None
+    skipped_checkpoints: SkippedCheckpoints | None = None
     ranks: list[RankStatus] = Field(default_factory=list, max_length=STATUS_MAX_RANKS)
 
 

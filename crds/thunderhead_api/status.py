@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field, computed_field
 
-from thunderhead_api.messages import CommittedCheckpoint, Culprit, Message, MetricValue, Name, Text
+from thunderhead_api.messages import (
+    CommittedCheckpoint,
+    Culprit,
+    Message,
+    MetricValue,
+    Name,
+    SkippedCheckpoints,
+    Text,
+)
 from thunderhead_api.treaty import Cause, Phase
 
 LEDGER_MAX = 32
@@ -107,6 +115,8 @@ class Progress(Message):
     """Seconds per optimizer step, lately."""
     metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=METRICS_MAX)
     """Newest values of what the module logs; NaN and infinities as strings."""
+    skipped_checkpoints: SkippedCheckpoints | None = None
+    """Checkpoints that the store did not take, in this attempt; absent where there is none."""
     updated_at: str
     """When it was pulled."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from thunderhead.job.errors import JobError, StorageUnavailable
 from thunderhead_agent.verdict import CAUSE, SYMPTOM, UNCLEAR
 from thunderhead_agent.wire import Failure
 from thunderhead_api.messages import Culprit
@@ -67,12 +68,19 @@ class Ending:
         return cls(**{**known, "outcome": Outcome(known["outcome"])})
 
 
+def speaks_for_itself(error: BaseException) -> bool:
+    """Whether an exception says in one line what happened and what to do, so that a traceback would only hide it."""
+    return isinstance(error, JobError)
+
+
 def is_symptom(error: BaseException) -> bool:
     """Whether an exception only says that a peer or the store is gone.
 
     torch has types for some of them; gloo raises a plain RuntimeError with its source file and the errno in the text.
     A ``ConnectionResetError`` of the user's own sockets is no symptom.
     """
+    if isinstance(error, StorageUnavailable):  # speaks of connections too, of those to the store
+        return False
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -93,13 +101,14 @@ def from_exception(error: BaseException, *, outcome: Outcome, step: int | None) 
     # The standard library's way to a headline survives a __str__ that raises.
     headline = "".join(traceback.format_exception_only(error)).strip()[:MESSAGE_LIMIT]
     reason = type(error).__name__
+    said = headline.partition(f"{reason}: ")[2] or headline
     if outcome is not Outcome.FAILED:
-        said = headline.partition(f"{reason}: ")[2] or headline
         return Ending(outcome=outcome, reason=reason, message=_writable(said), step=step)
+    told = said if speaks_for_itself(error) else f"{headline}\n{traceback_tail(error)}"
     return Ending(
         outcome=outcome,
         reason=reason,
-        message=_writable(f"{headline}\n{traceback_tail(error)}"),
+        message=_writable(told),
         step=step,
         exit_code=UNCAUGHT,
         symptom=is_symptom(error),

@@ -119,7 +119,12 @@ def _progress(snapshot: Snapshot, lead: Reading) -> Iterator[Metric]:
 
 
 def _checkpoint(snapshot: Snapshot, lead: Reading) -> Iterator[Metric]:
-    if snapshot.node_rank != 0 or lead.commit is None:
+    if snapshot.node_rank != 0:
+        return
+    skipped = lead.skipped.total if lead.skipped else 0
+    text = "Checkpoints of this execution that the store did not take."
+    yield CounterMetricFamily(PREFIX + "checkpoint_skipped", text, value=skipped)
+    if lead.commit is None:
         return
     at = datetime.fromisoformat(lead.commit.committed_at).timestamp()
     age = max(0.0, snapshot.taken_at - at)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from thunderhead.job.board import Board, Word
-from thunderhead.job.link import CheckpointPolicy, JobCheckpoints, StopControl
+from thunderhead.job.link import Ask, CheckpointPolicy, JobCheckpoints, StopControl
 from thunderhead.job.stop import StopAgreement
 from thunderhead.store import CheckpointSettings, Epoch, JobAddress, open_job_checkpoints
 from thunderhead_agent.plan import WorkerPlan
@@ -42,11 +42,10 @@ def job_link(job: FrozenJob, plan: WorkerPlan, board: Board, store: Store | None
         rank=plan.rank,
         world_size=plan.world_size,
     )
-    spec = job.spec.get("checkpoint") or {}
     link = AgentLink(
         board=board,
-        checkpoints=_checkpoints(job, plan, board, _namespace(own, "checkpoints")),
-        policy=CheckpointPolicy(every_steps=spec.get("everySteps"), every_seconds=spec.get("everySeconds")),
+        checkpoints=_checkpoints(job, plan, board, _namespace(own, "checkpoints"), stop),
+        policy=_policy(job),
         stop=stop,
     )
     stop.start()
@@ -62,7 +61,19 @@ def _namespace(store: Store | None, name: str) -> Store | None:
     return PrefixStore(name, store)
 
 
-def _checkpoints(job: FrozenJob, plan: WorkerPlan, board: Board, store: Store | None) -> JobCheckpoints:
+def _policy(job: FrozenJob) -> CheckpointPolicy:
+    spec = job.spec.get("checkpoint") or {}
+    grace_s = job.spec.get("terminationGracePeriodSeconds")
+    return CheckpointPolicy(
+        every_steps=spec.get("everySteps"),
+        every_seconds=spec.get("everySeconds"),
+        **({} if grace_s is None else {"stop_seconds": float(grace_s)}),
+    )
+
+
+def _checkpoints(
+    job: FrozenJob, plan: WorkerPlan, board: Board, store: Store | None, stop: StopAgreement
+) -> JobCheckpoints:
     from thunderhead.store.exchange import StoreExchange
 
     exchange: Exchange | None = StoreExchange(store) if store is not None else None
@@ -76,6 +87,7 @@ def _checkpoints(job: FrozenJob, plan: WorkerPlan, board: Board, store: Store | 
             uid=job.uid,
             endpoint=s3.get("endpoint"),
             region=s3.get("region"),
+            secret=s3.get("credentialsSecretName"),
         ),
         CheckpointSettings(
             epoch=Epoch(plan.attempt, plan.round),
@@ -86,4 +98,7 @@ def _checkpoints(job: FrozenJob, plan: WorkerPlan, board: Board, store: Store | 
         ),
         exchange=exchange,
         on_commit=lambda step, uri, at: board.publish_commit(step=step, uri=uri, at=at),
+        # A fresh checkpoint as soon as there is somewhere to put it, instead of the one that could not be stored.
+        on_back=lambda: stop.request(Ask.SAVE),
+        asked=lambda: board.words[Word.STOP] != 0,
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from thunderhead.job.board import Board, Phase, Word
-from thunderhead_api.messages import CommittedCheckpoint, RankStatus
+from thunderhead.job.notes import Note
+from thunderhead_api.messages import CommittedCheckpoint, RankStatus, SkippedCheckpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +30,21 @@ class Reading:
     checkpoint_s: float
     first_step_at: float | None
     last_step_at: float | None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
         """Steps of this execution."""
         return max(0, self.step - self.first_step) if self.first_step >= 0 else 0
+
+    @property
+    def skipped(self) -> SkippedCheckpoints | None:
+        """Checkpoints that the store did not take; ``None`` while there is none."""
+        total = self.notes.get(Note.SKIPPED, 0)
+        if not total:
+            return None
+        why = self.notes.get(Note.WHY_SKIPPED) or None
+        return SkippedCheckpoints(total=total, in_a_row=self.notes.get(Note.SKIPPED_IN_A_ROW, 0), why=why)
 
     def status(self, node_rank: int) -> RankStatus:
         """As it is reported."""
@@ -64,6 +77,8 @@ class BoardWatch:
     _metrics: dict[str, float] = field(default_factory=dict)
     _commit_seq: int = 0
     _commit: CommittedCheckpoint | None = None
+    _notes_seq: int = 0
+    _notes: dict[str, Any] = field(default_factory=dict)
 
     def read(self, *, monotonic_ns: int, unix_s: float) -> Reading:
         """Sample the board. Costs a few dozen loads from shared memory."""
@@ -90,6 +105,7 @@ class BoardWatch:
             checkpoint_s=words[Word.CHECKPOINT_NS] / 1e9,
             first_step_at=self.first_step_at,
             last_step_at=self.last_step_at,
+            notes=self._newest_notes(),
         )
 
     def metrics(self) -> dict[str, float]:
@@ -98,6 +114,12 @@ class BoardWatch:
         if seq != self._metrics_seq and seq % 2 == 0:
             self._metrics, self._metrics_seq = self.board.metrics(), seq
         return self._metrics
+
+    def _newest_notes(self) -> Mapping[str, Any]:
+        seq = self.board.words[Word.NOTES_SEQ]
+        if seq != self._notes_seq and seq % 2 == 0:
+            self._notes, self._notes_seq = self.board.notes(), seq
+        return self._notes
 
     def _newest_commit(self) -> CommittedCheckpoint | None:
         seq = self.board.words[Word.COMMIT_SEQ]

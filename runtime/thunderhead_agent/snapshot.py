@@ -102,6 +102,7 @@ def status_reply(snapshot: Snapshot) -> StatusReply:
             "training_seconds": round(lead.training_s, 3),
             "first_step_at": rfc3339(lead.first_step_at) if lead.first_step_at is not None else None,
             "checkpoint": lead.commit,
+            "skipped_checkpoints": lead.skipped,
         }
     )
 

@@ -20,7 +20,7 @@ from typing import NoReturn
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.job.board import Board, Word
 from thunderhead.job.errors import InvalidConfiguration, NothingRestorable, Stopped, StorageRefused, Superseded
-from thunderhead_agent.ending import Ending, from_exception
+from thunderhead_agent.ending import Ending, from_exception, speaks_for_itself
 from thunderhead_agent.linux import die_with_parent, name_process, prefer_as_oom_victim
 from thunderhead_agent.plan import WorkerPlan
 from thunderhead_api.treaty import Outcome
@@ -61,7 +61,7 @@ def execute(plan: WorkerPlan, board: Board) -> Ending:
         ending = from_exception(error, outcome=_outcome(error), step=step)
         if ending.symptom:  # where we stood when a peer died tells nothing; the record keeps it all the same
             print(f"ended because a peer did: {(ending.message or '').partition(chr(10))[0]}", file=sys.stderr)
-        elif ending.outcome is Outcome.FAILED:
+        elif ending.outcome is Outcome.FAILED and not speaks_for_itself(error):
             traceback.print_exc()
         elif ending.outcome is not Outcome.STOPPED:
             print(f"{ending.outcome}: {ending.message}", file=sys.stderr)

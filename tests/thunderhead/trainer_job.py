@@ -12,7 +12,7 @@ import torch
 
 from thunderhead.callbacks import Callback
 from thunderhead.job.board import Board
-from thunderhead.job.link import Ask, CheckpointPolicy, Restored
+from thunderhead.job.link import Ask, CheckpointPolicy, Restored, Skipped
 from thunderhead.job.stop import NEVER
 from thunderhead.store.codec import decode, encode
 from thunderhead.store.shards import layout_of, read_shard, write_shard
@@ -23,10 +23,15 @@ class MemoryCheckpoints:
 
     Attributes:
         commits: what was saved, by step.
+        away: steps whose save the store does not take, once.
+        patience: how long each save was to be tried, by step.
     """
 
     def __init__(self, commits: dict[int, tuple[Any, Any]] | None = None) -> None:
         self.commits = {} if commits is None else commits
+        self.away: set[int] = set()
+        self.patience: dict[int, float] = {}
+        self.skipped = 0
         self.closed = 0
 
     def open(self) -> Restored | None:
@@ -42,10 +47,19 @@ class MemoryCheckpoints:
         encode(replicated)
         encode(local)
 
-    def save(self, replicated: Any, local: Any, *, step: int, position: Mapping[str, Any]) -> None:
-        """Commit what the real one would read back."""
+    def save(
+        self, replicated: Any, local: Any, *, step: int, position: Mapping[str, Any], patience_s: float = 0.0
+    ) -> Skipped | None:
+        """Commit what the real one would read back, unless it is the turn of one that the store does not take."""
         assert step not in self.commits, f"step {step} is committed twice"
+        self.patience[step] = patience_s
+        if step in self.away:
+            self.away.discard(step)
+            self.skipped += 1
+            return Skipped(step=step, why="the store is away", in_a_row=self.skipped)
+        self.skipped = 0
         self.commits[step] = through_bytes(replicated), through_bytes(local)
+        return None
 
     def close(self) -> None:
         """Nothing waits."""

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from thunderhead.job.board import Board
-from thunderhead.job.errors import InvalidConfiguration
+from thunderhead.job.errors import InvalidConfiguration, StorageUnavailable
 from thunderhead_agent.ending import FORKSERVER_DIED, Ending, Place, concluded, failure, from_exception, is_symptom
+from thunderhead_agent.plan import WorkerPlan
 from thunderhead_agent.verdict import CAUSE, SYMPTOM, UNCLEAR
+from thunderhead_agent.worker import execute
 from thunderhead_api.treaty import Outcome
 
 PLACE = Place(rank=3, node_rank=1, pod="digits-1-1", node="worker-b")
@@ -46,6 +48,40 @@ def chained(inner: BaseException) -> BaseException:
 )
 def test_only_what_the_process_group_says_of_peers_is_a_symptom(error: BaseException, expected: bool) -> None:
     assert is_symptom(error) is expected
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "PutObject of s3://b/k at http://s3:9: Connection reset by peer; no answer for 180 s. Correct the address",
+        "read of file:///store/k failed: timed out waiting",
+    ],
+)
+def test_a_store_that_does_not_answer_is_one_line_and_no_fault_of_a_peer(said: str) -> None:
+    ending = from_exception(StorageUnavailable(said), outcome=Outcome.FAILED, step=7)
+    assert ending == Ending(outcome=Outcome.FAILED, reason="StorageUnavailable", message=said, step=7, exit_code=1)
+
+
+def a_plan_of(entry: str, directory: Path) -> WorkerPlan:
+    places = dict.fromkeys(("job_file", "board", "code_dir", "run_dir"), directory)
+    numbers = dict.fromkeys(("rank", "local_rank", "node_rank", "round"), 0)
+    ones = dict.fromkeys(("world_size", "local_world_size", "nodes", "attempt", "master_port", "threads"), 1)
+    return WorkerPlan(**places, **numbers, **ones, master_addr="127.0.0.1", entry=entry)
+
+
+def away(plan: WorkerPlan, board: Board) -> Outcome:
+    try:
+        raise ConnectionError("refused")
+    except ConnectionError as error:
+        raise StorageUnavailable("the store does not answer; bring it back") from error
+
+
+def test_a_worker_prints_it_as_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board = Board.create(tmp_path / "board")
+    ending = execute(a_plan_of(f"{__name__}:away", tmp_path), board)
+    board.close()
+    assert ending.outcome is Outcome.FAILED
+    assert capsys.readouterr().err == "Failed: the store does not answer; bring it back\n"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from thunderhead_agent.exposition import exposition
+from thunderhead_agent.reading import Reading
 from thunderhead_agent.snapshot import Snapshot
 
 MakeSnapshot = Callable[..., Snapshot]
@@ -49,9 +50,18 @@ def test_what_node_0_tells(make_snapshot: MakeSnapshot) -> None:
         "thunderhead_restarts_total": 1,
         "thunderhead_checkpoint_last_step": 140,
         "thunderhead_checkpoint_age_seconds": 10,
+        "thunderhead_checkpoint_skipped_total": 0,
     }
     assert {name: found[name][()] for name in single} == single
     assert found["thunderhead_logged_value"] == {(("metric", "loss"),): 0.5}
+
+
+def test_checkpoints_that_the_store_did_not_take_are_counted_also_before_the_first_commit(
+    make_snapshot: MakeSnapshot, make_reading: Callable[..., Reading]
+) -> None:
+    for commit in ({}, {"commit": None}):
+        found = scrape(make_snapshot(readings=[make_reading(notes={"skipped": 3, "skipped_in_a_row": 1}, **commit)]))
+        assert found["thunderhead_checkpoint_skipped_total"] == {(): 3}
 
 
 def test_other_nodes_leave_the_jobs_own_numbers_to_node_0(make_snapshot: MakeSnapshot) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,23 @@ def test_node_0_speaks_for_every_rank(make_snapshot: MakeSnapshot) -> None:
     assert (reply.max_steps, reply.percent, reply.training_seconds) == (200, 75, 6.25)
     assert reply.checkpoint is not None
     assert reply.checkpoint.committed_at == "2027-01-15T07:59:50Z"
+
+
+@pytest.mark.parametrize(
+    ("notes", "told"),
+    [
+        ({}, None),
+        ({"skipped": 2, "skipped_in_a_row": 1, "why_skipped": "503"}, {"total": 2, "inARow": 1, "why": "503"}),
+        ({"skipped": 2, "skipped_in_a_row": 0, "why_skipped": ""}, {"total": 2, "inARow": 0}),
+    ],
+)
+def test_skipped_checkpoints_are_told(
+    make_snapshot: MakeSnapshot, make_reading: MakeReading, notes: dict[str, Any], told: Any
+) -> None:
+    reply = status_reply(make_snapshot(readings=[make_reading(notes=notes)])).model_dump(
+        mode="json", by_alias=True, exclude_none=True
+    )
+    assert reply.get("skippedCheckpoints") == told
 
 
 def test_before_the_workers_start_it_names_who_is_missing(

@@ -18,6 +18,7 @@ from thunderhead_api.treaty import ExitCode, Outcome
 pytestmark = pytest.mark.timeout(600)
 
 CODE = """
+import os
 import time
 import torch
 import thunderhead as th
@@ -36,9 +37,9 @@ class Data(th.LightningDataModule):
         return torch.utils.data.DataLoader(data, batch_size=self.batch_size, shuffle=True)
 
 class Regression(th.LightningModule):
-    def __init__(self, lr: float = 0.01, hold_after: int = -1):
+    def __init__(self, lr: float = 0.01, hold_after: int = -1, lose: str = ""):
         super().__init__()
-        self.lr, self.hold_after = lr, hold_after
+        self.lr, self.hold_after, self.lose = lr, hold_after, lose
         nn = torch.nn
         self.net = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.2), nn.ReLU(), nn.Linear(16, 1))
 
@@ -46,6 +47,11 @@ class Regression(th.LightningModule):
         self.began = self.trainer.global_step
 
     def training_step(self, batch, index):
+        if self.lose and self.trainer.is_global_zero and self.trainer.global_step == 4:
+            # A file where the store's directory was: every write is refused.
+            os.rename(self.lose, self.lose + ".away")
+            open(self.lose, "x").close()
+            self.lose = ""
         # Some steps after the start of this execution, wait until all are asked to stop (or somebody kills us).
         while self.trainer.global_step == self.began + self.hold_after and attached().stop.limit == NEVER:
             time.sleep(0.01)
@@ -156,6 +162,27 @@ def test_stopped_and_killed_attempts_end_in_the_bits_of_an_undisturbed_run(job: 
     assert (record.outcome, record.last_step) == (Outcome.DONE, 36)
     assert record.first_step == 15
     assert newest_bits(start.directory / "store") == newest_bits(start.directory / "straight")
+
+
+def test_a_store_that_is_away_costs_checkpoints_and_no_restart(job: Any, start: Start) -> None:
+    """Skipped by both ranks, told, and made up for by a fresh checkpoint as soon as there is somewhere to put it."""
+    store = start.directory / "store"
+    arguments = {"hold_after": 6, "lose": str(store)}
+    attempt = job(1, module={"class_path": "regression.Regression", "init_args": arguments})
+    attempt.until(lambda: attempt.is_training() and attempt.nodes[0].status().step == 6)
+    skipped = attempt.nodes[0].status().skipped_checkpoints
+    assert skipped is not None
+    assert (skipped.total, skipped.in_a_row) == (1, 1)
+    assert "Not a directory" in (skipped.why or "")
+
+    store.unlink()
+    Path(f"{store}.away").rename(store)
+    assert attempt.wait() == [ExitCode.DONE], attempt.logs()
+    assert "the checkpoint of step 5 is skipped, training goes on" in attempt.logs()
+    commits = sorted(int(path.parent.name) for path in store.rglob("steps/*/*.json"))
+    assert commits[-1] == 36
+    record = attempt.nodes[0].record
+    assert (record.first_step, record.last_step) == (0, 36)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from thunderhead_operator.plan.actions import Notice
 
 def notices(before: TrainingJobStatus, after: TrainingJobStatus) -> tuple[Notice, ...]:
     """What happened between the two, in the order it happened."""
-    return (*_ending(before, after), *_attempt(before, after), *_conditions(before, after))
+    return (*_ending(before, after), *_attempt(before, after), *_skipped(before, after), *_conditions(before, after))
 
 
 def _attempt(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[Notice]:
@@ -40,6 +40,21 @@ def _ending(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[Not
     cost = "final" if ending.final else "free" if ending.free else "charged"
     asked = ending.cause in (Cause.SUSPENDED, Cause.SPEC_CHANGED, Cause.RESTART_REQUESTED)
     yield Notice("AttemptEnded", f"attempt {after.attempt}: {ending.cause}{where} ({cost}){said}", warning=not asked)
+
+
+def _skipped(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[Notice]:
+    """Told when it begins and when it is over, not for every checkpoint in between."""
+    skipped, were = _in_a_row(after), _in_a_row(before)
+    now = after.progress.skipped_checkpoints if after.progress else None
+    if skipped and not were and now is not None:
+        yield Notice("CheckpointSkipped", f"training goes on without a checkpoint: {now.why}", warning=True)
+    if were and not skipped and now is not None and after.attempt == before.attempt:
+        yield Notice("CheckpointsResumed", f"the store takes checkpoints again; {now.total} were skipped")
+
+
+def _in_a_row(status: TrainingJobStatus) -> int:
+    skipped = status.progress.skipped_checkpoints if status.progress else None
+    return skipped.in_a_row if skipped else 0
 
 
 def _conditions(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[Notice]:

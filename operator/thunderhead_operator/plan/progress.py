@@ -81,6 +81,7 @@ def _progress(reply: StatusReply, at: datetime, before: Progress | None) -> Prog
         percent=reply.percent,
         step_seconds=None if reply.step_seconds is None else round(reply.step_seconds, 6),
         metrics=reply.metrics,
+        skipped_checkpoints=reply.skipped_checkpoints,
         updated_at=stamp(at),
     )
     if before is not None and fresh.model_copy(update={"updated_at": before.updated_at}) == before:

@@ -2,7 +2,7 @@
 
 A write is one store into a mapped array of 64-bit integers: no system call, no lock, no allocation, so it may stand in
 the training loop. One writer per word. Aligned 8-byte stores are not torn on the platforms PyTorch supports.
-Messages (metrics, outcome, commit) use a sequence word: odd while being written, even when whole.
+Messages (metrics, outcome, commit, notes) use a sequence word: odd while being written, even when whole.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,9 @@ _OUTCOME_AT: Final = _METRICS_AT + _METRICS_SIZE
 _OUTCOME_SIZE: Final = 16 * 1024
 _COMMIT_AT: Final = _OUTCOME_AT + _OUTCOME_SIZE
 _COMMIT_SIZE: Final = 4 * 1024
-BOARD_SIZE: Final = _COMMIT_AT + _COMMIT_SIZE
+_NOTES_AT: Final = _COMMIT_AT + _COMMIT_SIZE
+_NOTES_SIZE: Final = 4 * 1024
+BOARD_SIZE: Final = _NOTES_AT + _NOTES_SIZE
 
 
 class Word(IntEnum):
@@ -45,6 +48,7 @@ class Word(IntEnum):
     CHECKPOINT_NS = 15  # time the training thread was blocked by checkpoints
     REPEAT_UNTIL = 16  # highest step an earlier execution reached; steps up to it are repetitions. The agent writes it
     COMMIT_SEQ = 17
+    NOTES_SEQ = 18
 
 
 class Phase(IntEnum):
@@ -122,6 +126,15 @@ class Board:
     def commit(self) -> dict[str, Any] | None:
         """The newest acknowledged checkpoint as published, or ``None`` before the first."""
         return self._read(Word.COMMIT_SEQ, _COMMIT_AT, _COMMIT_SIZE)
+
+    def publish_notes(self, notes: Mapping[str, Any]) -> None:
+        """Replace what is worth knowing about this run and seldom changes; strings are the writer's to cut."""
+        self._publish(Word.NOTES_SEQ, _NOTES_AT, _NOTES_SIZE, dict(notes))
+
+    def notes(self) -> dict[str, Any]:
+        """The newest whole set of notes; empty before the first."""
+        found = self._read(Word.NOTES_SEQ, _NOTES_AT, _NOTES_SIZE)
+        return found if found is not None else {}
 
     def close(self) -> None:
         """Unmap the page; the file stays until the agent removes it."""

@@ -4,6 +4,7 @@ JobError
 ├── InvalidConfiguration   the job can never run as written; never retried      (exit 78)
 │   └── UnsupportedState   something in a state_dict cannot be restored without pickle
 ├── StorageRefused         the checkpoint store denies us or its bucket is missing (exit 77)
+├── StorageUnavailable     the store did not answer for as long as we wait; another attempt may help  (exit 1)
 ├── NothingRestorable      commits exist, none verifies; never silently from zero  (exit 77)
 ├── NoAgreement            a peer did not answer when all were to stop together  (exit 69)
 ├── Superseded             a newer epoch owns the job; our late writes do not count (exit 76)
@@ -27,6 +28,10 @@ class UnsupportedState(InvalidConfiguration):
 
 class StorageRefused(JobError):
     """The checkpoint store refuses us: access denied, no such bucket, wrong endpoint or region."""
+
+
+class StorageUnavailable(JobError):
+    """The checkpoint store did not answer for as long as we wait for it; that may heal, so the job may try again."""
 
 
 class NothingRestorable(JobError):

@@ -37,14 +37,37 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A checkpoint that was due and that all ranks, by agreement, went on without: the store did not take it.
+
+    Attributes:
+        step: after which it was due.
+        why: what the store said, in one line.
+        in_a_row: how many have been skipped since the newest commit, this one included.
+    """
+
+    step: int
+    why: str
+    in_a_row: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointPolicy:
     """When a job checkpoint is due; ``None`` switches a trigger off.
 
-    Suspend, drain and the end of training always save.
+    Suspend, drain and the end of training always save, and do not go on without.
+
+    Attributes:
+        every_steps: after so many optimizer steps.
+        every_seconds: when so many seconds have passed since the last.
+        stop_seconds: how long the commit of a stop is tried: the grace period, at the end of which we are killed.
+        last_seconds: how long the commit at the end of training is tried.
     """
 
     every_steps: int | None = None
     every_seconds: float | None = None
+    stop_seconds: float = 120.0
+    last_seconds: float = 180.0
 
 
 class JobCheckpoints(Protocol):
@@ -70,15 +93,21 @@ class JobCheckpoints(Protocol):
         """
         ...
 
-    def save(self, replicated: Tree, local: Tree, *, step: int, position: Mapping[str, Any]) -> None:
-        """Stage, upload and commit one checkpoint; returns once it is acknowledged or handed to the background.
+    def save(
+        self, replicated: Tree, local: Tree, *, step: int, position: Mapping[str, Any], patience_s: float = 0.0
+    ) -> Skipped | None:
+        """Stage, upload and commit one checkpoint; returns ``None`` once it is acknowledged.
 
         Steps never fall. State is a function of the step: saving the newest acknowledged step again writes nothing.
         ``position`` is plain JSON for people, kept in the manifest; what restoring needs is in ``replicated``.
 
+        Where the store does not take it, all ranks learn so together. Without ``patience_s`` training goes on without
+        this checkpoint; with it, the same one is tried again for so many seconds, and nothing is ever skipped.
+
         Raises:
             Superseded: a newer epoch has claimed the job; the caller must end.
-            StorageRefused: the store denies us.
+            StorageRefused: the store denies us, for longer than is tolerated.
+            StorageUnavailable: it did not answer within ``patience_s``.
         """
         ...
 

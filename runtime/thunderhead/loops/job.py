@@ -17,6 +17,7 @@ from thunderhead.checkpoint.staging import detached
 from thunderhead.job.board import Phase, Word
 from thunderhead.job.errors import InvalidConfiguration, Stopped
 from thunderhead.job.link import Ask, CheckpointPolicy, JobLink, Restored
+from thunderhead.job.notes import Notes
 from thunderhead.job.stop import NEVER
 from thunderhead.loops.control import Control
 from thunderhead.loops.position import Position
@@ -65,6 +66,7 @@ class JobControl(Control):
         # Not in the sanity check, before there is anything to save; anywhere in an evaluation that is its own purpose.
         self._may_stop = not self._fitting
         self._published: tuple[int, int] | None = None
+        self._notes = Notes(link.board)
         self._coming: NamedCopies | None = None
 
     # --- at the ends ---------------------------------------------------------------------------------------------
@@ -100,7 +102,7 @@ class JobControl(Control):
     def finish(self, position: Position) -> None:
         """Everything is done: the last commit, if there is something to commit."""
         if self._fitting:
-            self._save(position)
+            self._save(position, patience_s=self._policy.last_seconds)
             self._publish(time.monotonic_ns(), wait=True)
         self._link.checkpoints.close()
         self.phase(Phase.DONE)
@@ -174,14 +176,15 @@ class JobControl(Control):
     def _stop_here(self, position: Position) -> NoReturn:
         self.phase(Phase.STOPPING)
         if self._fitting:
-            self._save(position)
+            self._save(position, patience_s=self._policy.stop_seconds)
         self._link.checkpoints.close()
         what = f"after step {position.step}; its checkpoint is committed" if self._fitting else "with nothing to commit"
         raise Stopped(f"stopped as asked, {what}")
 
     # --- saving --------------------------------------------------------------------------------------------------
 
-    def _save(self, position: Position) -> None:
+    def _save(self, position: Position, *, patience_s: float = 0.0) -> None:
+        """Commit what is not committed yet. Without patience the run may go on without; the ends may not."""
         self._save_at = self._next_save_at()
         self._save_step = next_save_step(self._policy, position.step)
         if self._saved_step == position.step:
@@ -190,9 +193,13 @@ class JobControl(Control):
         phase = self._words[Word.PHASE]
         self.phase(Phase.CHECKPOINT)
         replicated, local = self._staged if self._staged is not None else self.state(position)
-        self._link.checkpoints.save(replicated, local, step=position.step, position=replicated["position"])
-        self._saved_step = position.step
-        self._staged = None
+        skipped = self._link.checkpoints.save(
+            replicated, local, step=position.step, position=replicated["position"], patience_s=patience_s
+        )
+        self._notes.saved(skipped)
+        if skipped is None:
+            self._saved_step = position.step
+            self._staged = None
         self._words[Word.CHECKPOINT_NS] += time.monotonic_ns() - began
         self._words[Word.PHASE] = phase
         self._beat_ns = time.monotonic_ns()

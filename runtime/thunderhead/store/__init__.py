@@ -26,6 +26,8 @@ def open_job_checkpoints(
     *,
     exchange: Exchange | None = None,
     on_commit: Callable[[int, str, float], None] | None = None,
+    on_back: Callable[[], None] | None = None,
+    asked: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.time,
 ) -> EpochCheckpoints:
     """Job checkpoints of one rank; implements :class:`thunderhead.job.link.JobCheckpoints`.
@@ -39,6 +41,8 @@ def open_job_checkpoints(
             ``StoreExchange(PrefixStore(f"checkpoints/{attempt}-{round}", store))``; may be omitted at world size 1.
         on_commit: called on every rank with step, manifest URI and Unix time whenever the newest acknowledged
             checkpoint becomes known or changes.
+        on_back: called on rank 0 when a store that took no checkpoint takes writes again.
+        asked: whether this rank was asked to stop.
         clock: Unix time in seconds.
 
     Raises:
@@ -57,5 +61,7 @@ def open_job_checkpoints(
         exchange or LocalExchange(),
         open_store=address.open,
         on_commit=on_commit,
+        on_back=on_back,
+        asked=asked,
         clock=clock,
     )

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from thunderhead.job.errors import (
     InvalidConfiguration,
     NothingRestorable,
+    Stopped,
     StorageRefused,
+    StorageUnavailable,
     Superseded,
     UnsupportedState,
 )
@@ -38,7 +40,7 @@ _SHARED_REASONS: Final[Mapping[str, type[Exception]]] = {
     reason.__name__: reason
     for reason in (
         *(InvalidConfiguration, UnsupportedState, StorageRefused, NothingRestorable, Superseded),
-        *(Unavailable, Corrupt),
+        *(StorageUnavailable, Stopped, Unavailable, Corrupt),
     )
 }
 

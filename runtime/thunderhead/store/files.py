@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -153,7 +153,9 @@ def _make_folder(folder: Path) -> None:
     """Make ``folder`` and what is missing above it, each new name flushed."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(missing):
-        path.mkdir(exist_ok=True)
+        # Not exist_ok: that looks once more whether it is a folder, and may find it deleted meanwhile.
+        with suppress(FileExistsError):
+            path.mkdir()
         _flush_folder(path.parent)
 
 

@@ -138,6 +138,7 @@ class EpochLog:
         self.store = store
         self.epoch = epoch
         self.nonce = nonce
+        self._claim = b""
 
     def claim(self, *, world_size: int, at: float) -> None:
         """Claim the epoch. Everything listed afterwards holds all that older epochs have acknowledged.
@@ -147,7 +148,7 @@ class EpochLog:
             StorageRefused: the store ignores ``If-None-Match``.
         """
         key = claim_key(self.epoch)
-        body = self._document(at, world_size=world_size)
+        body = self._claim = self._document(at, world_size=world_size)
         try:
             create_once(self.store, key, body)
         except Taken as error:
@@ -167,6 +168,15 @@ class EpochLog:
         newer = newer_than(self.epoch, list_claims(self.store)[0])
         if newer is not None:
             raise Superseded(f"epoch {self.epoch} is superseded by {newer}, which has claimed {self.store.uri()}")
+
+    def probe(self) -> None:
+        """Whether the store takes a write of ours: our claim once more, which exists and stays as it is.
+
+        Raises:
+            StoreError, StorageRefused: it does not.
+        """
+        with suppress(PreconditionFailed):
+            self.store.put(claim_key(self.epoch), self._claim, if_none_match=True)
 
     def write_base(self, lineage: Lineage, *, base: str | None, at: float) -> None:
         """Name what this epoch starts from; ``lineage`` includes this epoch.

@@ -122,13 +122,16 @@ class ObjectStore(Protocol):
         ...
 
 
-def open_store(uri: str, *, endpoint: str | None = None, region: str | None = None) -> ObjectStore:
+def open_store(
+    uri: str, *, endpoint: str | None = None, region: str | None = None, secret: str | None = None
+) -> ObjectStore:
     """The store a URI names: ``s3://bucket[/prefix]`` or ``file:///path``.
 
     Args:
         uri: the root; every key is relative to it.
         endpoint: URL of an S3-compatible server; ``None`` means AWS, or what the environment says.
         region: S3 region; ``None`` means what the environment says.
+        secret: name of the Secret that a job's credentials come from, for messages.
 
     Raises:
         InvalidConfiguration: another scheme, no bucket, a relative path.
@@ -144,7 +147,7 @@ def open_store(uri: str, *, endpoint: str | None = None, region: str | None = No
         except ModuleNotFoundError as error:
             raise InvalidConfiguration(needed(f"the checkpoint URI {uri!r}", error) or str(error)) from error
 
-        return S3Store(parts.netloc, parts.path.strip("/"), endpoint=endpoint, region=region)
+        return S3Store(parts.netloc, parts.path.strip("/"), endpoint=endpoint, region=region, secret=secret)
     hint = f"; did you mean 'file://{uri}'?" if uri.startswith("/") else ""
     raise InvalidConfiguration(
         f"checkpoint URI {uri!r} is not one that we can open; write s3://bucket/prefix, or file:///absolute/path{hint}"

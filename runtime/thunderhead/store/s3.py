@@ -68,6 +68,7 @@ class S3Store:
         prefix: put before every key; may be empty.
         endpoint: URL of an S3-compatible server, addressed in path style; ``None``: AWS, or what the environment says.
         region: ``None``: what the environment says.
+        secret: name of the Secret that a job's credentials come from, for messages.
         patience: timeouts and retries.
         part_bytes: larger objects are uploaded in parts of this size (at least 5 MiB, which S3 demands).
         sleep: waits between tries.
@@ -80,11 +81,13 @@ class S3Store:
         *,
         endpoint: str | None = None,
         region: str | None = None,
+        secret: str | None = None,
         patience: Patience | None = None,
         part_bytes: int = PART_BYTES,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._bucket = bucket
+        self._secret = secret
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._patience = patience or Patience()
         self._part_bytes = part_bytes
@@ -268,7 +271,7 @@ class S3Store:
             try:
                 return request()
             except (ClientError, BotoCoreError, OSError) as error:
-                meaning = meaning_of(error, subject)
+                meaning = meaning_of(error, subject, self._secret)
                 if not isinstance(meaning, Unavailable):
                     raise meaning from error
                 if pause is None:

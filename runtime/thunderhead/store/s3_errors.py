@@ -31,11 +31,11 @@ _TRY_AGAIN: Final = {
 # Also those who have no job read these: a script that writes to a bucket, and whoever verifies checkpoints by hand.
 _REGION_REMEDY: Final = "name the bucket's region by AWS_DEFAULT_REGION or --region (in a job: checkpoint.s3.region)"
 _REMEDIES: Final[Mapping[str, str]] = {
-    "AccessDenied": "grant these credentials s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket there",
-    "403": "grant these credentials s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket there",
-    "SignatureDoesNotMatch": "the secret access key is wrong; correct the credentials",
-    "InvalidAccessKeyId": "the server does not know this access key; correct the credentials",
-    "ExpiredToken": "the session token has expired; use credentials that renew themselves",
+    "AccessDenied": "grant {credentials} s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket there",
+    "403": "grant {credentials} s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket there",
+    "SignatureDoesNotMatch": "the secret access key is wrong; correct {credentials}",
+    "InvalidAccessKeyId": "the server does not know this access key; correct {credentials}",
+    "ExpiredToken": "the session token has expired; renew {credentials}, or use an identity that renews itself",
     "NoSuchBucket": "create the bucket, or correct its name (in a job: checkpoint.uri)",
     "InvalidBucketName": "correct the bucket's name (in a job: checkpoint.uri)",
     "PermanentRedirect": _REGION_REMEDY,
@@ -43,11 +43,10 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "RequestTimeTooSkewed": "correct the clock of this machine",
     "NotImplemented": "use a server that supports conditional writes and multipart uploads",
 }
-_CREDENTIALS_REMEDY: Final = (
+_NO_CREDENTIALS_REMEDY: Final = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (in a job: checkpoint.s3.credentialsSecretName, "
     "or an identity of the pod's service account)"
 )
-
 _OTHER_REMEDY: Final = "correct bucket, endpoint, region or credentials (in a job: checkpoint.uri and checkpoint.s3)"
 
 
@@ -59,17 +58,19 @@ class ChecksumUnsupported(StorageRefused):
     """Perhaps the server only does not know the checksum that we sent."""
 
 
-def meaning_of(error: Exception, subject: str) -> Exception:
+def meaning_of(error: Exception, subject: str, secret: str | None = None) -> Exception:
     """The error to raise for ``error``; an :class:`Unavailable` is worth another try.
 
     Args:
         error: from boto3, or from the socket below it.
         subject: operation, address and endpoint, for the message.
+        secret: name of the Secret that the credentials come from, where it is known.
     """
     if isinstance(error, ClientError):
-        return _meaning_of_answer(error, subject)
+        return _meaning_of_answer(error, subject, secret)
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError | TokenRetrievalError):
-        return StorageRefused(f"{subject}: {error}; {_CREDENTIALS_REMEDY}")
+        filled = f"put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the Secret {secret!r}"
+        return StorageRefused(f"{subject}: {error}; {_NO_CREDENTIALS_REMEDY if secret is None else filled}")
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return StorageRefused(f"{subject}: {error}; name the file with the server's CA by AWS_CA_BUNDLE")
     # No answer, or one that broke off.
@@ -80,7 +81,12 @@ def meaning_of(error: Exception, subject: str) -> Exception:
     return error
 
 
-def _meaning_of_answer(error: ClientError, subject: str) -> Exception:
+def _naming(remedy: str, secret: str | None) -> str:
+    named = "these credentials" if secret is None else f"the credentials in the Secret {secret!r}"
+    return remedy.replace("{credentials}", named)
+
+
+def _meaning_of_answer(error: ClientError, subject: str, secret: str | None) -> Exception:
     code = str(error.response.get("Error", {}).get("Code", ""))
     text = error.response.get("Error", {}).get("Message", "")
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -93,7 +99,7 @@ def _meaning_of_answer(error: ClientError, subject: str) -> Exception:
         return OutOfRange(message)
     if code in _TRY_AGAIN or status == 429 or (status >= 500 and status != 501):
         return Unavailable(message)
-    refusal = f"{message}; {_REMEDIES.get(code, _OTHER_REMEDY)}"
+    refusal = f"{message}; {_naming(_REMEDIES.get(code, _OTHER_REMEDY), secret)}"
     if status in (400, 501) and ("checksum" in text.lower() or code == "NotImplemented"):
         return ChecksumUnsupported(refusal)
     return StorageRefused(refusal)

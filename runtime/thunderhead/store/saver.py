@@ -105,12 +105,17 @@ def share_of(tensors: Mapping[str, torch.Tensor], *, rank: int, world_size: int,
 def upload(store: ObjectStore, staged: Staged, commit: Commit, *, nonce: str, rank: int) -> list[Shard]:
     """Write the staged shards to keys that nothing was ever written to."""
     uploaded = []
-    for shard in staged.shards:
-        key = f"{shard_folder(commit.epoch, commit.step)}{nonce}-{rank:05d}-{shard.content}.safetensors"
+    for shard, key in zip(staged.shards, shard_keys(staged, commit, nonce=nonce, rank=rank), strict=True):
         checksums = checksums_of(shard.body)
         store.put(key, shard.body)
         uploaded.append(Shard(key, shard.content, rank, len(shard.body), checksums))
     return uploaded
+
+
+def shard_keys(staged: Staged, commit: Commit, *, nonce: str, rank: int) -> list[str]:
+    """Where :func:`upload` puts the staged shards."""
+    folder = shard_folder(commit.epoch, commit.step)
+    return [f"{folder}{nonce}-{rank:05d}-{shard.content}.safetensors" for shard in staged.shards]
 
 
 def _stage_shard(

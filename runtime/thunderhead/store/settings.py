@@ -10,6 +10,8 @@ from thunderhead.store.objects import ObjectStore, open_store
 
 # Below this, splitting a share costs more in requests than it gains in bandwidth.
 MIN_SHARE_BYTES: Final = 8 * 1024 * 1024
+# How long opening and restoring wait for a store that does not answer: servers restart and fail over within it.
+PATIENCE_S: Final = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,7 @@ class JobAddress:
         uid: of the job.
         endpoint: URL of an S3-compatible server; None: AWS, or what the environment says.
         region: its region; None: what the environment says.
+        secret: name of the Secret that the credentials come from, for messages; None: an identity of the pod.
     """
 
     uri: str
@@ -31,6 +34,7 @@ class JobAddress:
     uid: str
     endpoint: str | None = None
     region: str | None = None
+    secret: str | None = None
 
     @property
     def root(self) -> str:
@@ -43,7 +47,9 @@ class JobAddress:
         Raises:
             InvalidConfiguration: the URI is none that we can open.
         """
-        return open_store(self.root if root is None else root, endpoint=self.endpoint, region=self.region)
+        return open_store(
+            self.root if root is None else root, endpoint=self.endpoint, region=self.region, secret=self.secret
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +66,7 @@ class CheckpointSettings:
             start from while the job has none of its own.
         min_share_bytes: the replicated tree is split over ranks into shares no smaller than this.
         peer_timeout_s: how long to wait for a silent peer.
+        patience_s: how long opening and restoring wait for a store that does not answer.
     """
 
     epoch: Epoch
@@ -69,6 +76,7 @@ class CheckpointSettings:
     resume: str = "Auto"
     min_share_bytes: int = MIN_SHARE_BYTES
     peer_timeout_s: float = 1800
+    patience_s: float = PATIENCE_S
 
     def __post_init__(self) -> None:
         if self.keep < 1:

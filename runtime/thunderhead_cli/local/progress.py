@@ -40,6 +40,8 @@ def progress_line(reply: StatusReply, *, nodes: str, elapsed_s: float) -> str:
     parts += metrics_shown(reply.metrics)
     if reply.checkpoint is not None:
         parts.append(f"checkpoint {reply.checkpoint.step}")
+    if reply.skipped_checkpoints is not None and reply.skipped_checkpoints.in_a_row:
+        parts.append(f"{reply.skipped_checkpoints.in_a_row} checkpoints skipped")
     return "  ".join([*parts, f"pods {nodes}"])
 
 

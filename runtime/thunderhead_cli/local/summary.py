@@ -102,6 +102,9 @@ def _figures(status: TrainingJobStatus, checkpoint_uri: str, pods_dir: str, *, k
     table.add_row("checkpoints", checkpoint_uri)
     if newest is not None:
         table.add_row("newest", f"step {newest.step}, committed {newest.committed_at}")
+    skipped = status.progress.skipped_checkpoints if status.progress is not None else None
+    if skipped is not None:
+        table.add_row("skipped", f"{skipped.total} checkpoints that the store did not take in the last attempt")
     if status.progress is not None and status.progress.metrics:
         table.add_row("metrics", "  ".join(metrics_shown(status.progress.metrics)))
     table.add_row("pods' logs", pods_dir)

@@ -165,6 +165,43 @@ def test_a_commit_that_fails_ends_the_run(tmp_path: Path) -> None:
     assert len(told) == 1
 
 
+def test_a_checkpoint_that_the_store_does_not_take_is_skipped_and_noted(tmp_path: Path) -> None:
+    link = MemoryLink(tmp_path, policy=CheckpointPolicy(every_steps=2))
+    link.checkpoints.away = {4, 6}
+    noted: dict[int, dict[str, Any]] = {}
+
+    class Looking(th.Callback):
+        def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+            noted[trainer.global_step] = link.board.notes()
+
+    fit(link, Looking(), limit_val_batches=0)
+    assert sorted(link.checkpoints.commits) == [2, 8, 10]
+    assert noted[3] == {}
+    assert noted[4] == {"skipped": 1, "skipped_in_a_row": 1, "why_skipped": "the store is away"}
+    assert noted[6] == {"skipped": 2, "skipped_in_a_row": 2, "why_skipped": "the store is away"}
+    assert noted[9] == {"skipped": 2, "skipped_in_a_row": 0, "why_skipped": ""}
+
+
+def test_when_the_store_is_back_the_same_step_may_be_saved_again(tmp_path: Path) -> None:
+    """Asked for by who noticed: the agreed moment may be the very step that was skipped."""
+    link = MemoryLink(tmp_path, policy=CheckpointPolicy(every_steps=4), stop=StopAt(boundary_tick(4), Ask.SAVE))
+    link.checkpoints.away = {4}
+    fit(link)
+    assert sorted(link.checkpoints.commits) == [4, 8, 10]
+
+
+def test_only_the_commits_at_the_ends_are_waited_for(tmp_path: Path) -> None:
+    """A stop for the grace period, the end of training for as long as stated; in between the run goes on without."""
+    policy = CheckpointPolicy(every_steps=4, stop_seconds=77.0, last_seconds=55.0)
+    link = MemoryLink(tmp_path, policy=policy)
+    fit(link)
+    assert link.checkpoints.patience == {4: 0.0, 8: 0.0, 10: 55.0}
+    stopped = MemoryLink(tmp_path, policy=policy, stop=StopAt(boundary_tick(3)))
+    with pytest.raises(Stopped):
+        fit(stopped)
+    assert stopped.checkpoints.patience == {3: 77.0}
+
+
 def test_a_stop_is_no_failure(tmp_path: Path) -> None:
     """Callbacks that act on failures are not told, but everything is closed."""
     told: list[str] = []

@@ -9,6 +9,7 @@ from typing import Any
 
 from store_world import Broken, Objects, Oracle, Process, check_manifests_complete, recover, undisturbed_or_ended
 
+from thunderhead.job.errors import StorageUnavailable
 from thunderhead.store.epochs import Commit, shard_of_key
 from thunderhead.store.memory import Operation
 from thunderhead.store.objects import NotFound, PreconditionFailed, Unavailable
@@ -78,6 +79,28 @@ class Fault:
             unseen(effect)
         if self.kind == "late":
             self.late = effect
+        raise Unavailable(f"{operation} got no answer")
+
+
+@dataclass
+class Gap:
+    """No answer to ``length`` operations from number ``start`` on; ``lost``: they took effect all the same."""
+
+    start: int
+    length: int
+    lost: bool
+    count: int = 0
+
+    @property
+    def over(self) -> bool:
+        return self.count >= self.start + self.length
+
+    def __call__(self, operation: Operation, effect: Effect) -> Any:
+        number, self.count = self.count, self.count + 1
+        if not self.start <= number < self.start + self.length:
+            return effect()
+        if self.lost:
+            unseen(effect)
         raise Unavailable(f"{operation} got no answer")
 
 
@@ -205,6 +228,51 @@ def _explore_fault(objects: Objects, oracle: Oracle, fault: Fault) -> int:
         undisturbed_or_ended(lambda: following.live(1), alone=True)  # noqa: B023 - called at once
         recover(process.store.objects, branch, attempt=4)
     return len(_LANDINGS)
+
+
+def explore_gaps(lengths: Sequence[int], *, patience_s: float) -> int:
+    """Let the store be away for a while, from every operation on: saves are skipped, and the process lives on.
+
+    With ``patience_s`` opening outlasts it too, and so does the save that is made with it.
+    """
+    states = 0
+    for length in lengths:
+        for lost in (False, True):
+            start = 0
+            while _explore_gap(Gap(start, length, lost), patience_s):
+                states += 1
+                start += 1
+    return states
+
+
+def _explore_gap(gap: Gap, patience_s: float) -> bool:
+    """Whether the gap began before the last save."""
+    objects: Objects = {}
+    oracle = Oracle()
+    Process(objects, oracle, 1).live(2)
+    process = Process(objects, oracle, 2, gap, patience_s=patience_s)
+    try:
+        process.open()
+    except StorageUnavailable:
+        if patience_s:
+            raise
+        recover(objects, oracle, attempt=3)
+        return True
+    for _ in range(3):
+        was_over = gap.over
+        skipped = process.save()
+        if was_over and skipped:
+            raise Broken(f"{gap} was over and {skipped}")
+    if not patience_s and gap.count <= gap.start:
+        return False
+    while not gap.over and not patience_s:
+        process.save()
+    if process.save(patience_s):
+        raise Broken(f"{gap}: the last save was skipped")
+    if oracle.acknowledged[-1] != process.at:
+        raise Broken(f"{gap}: {oracle.acknowledged} ends before {process.at}")
+    recover(objects, oracle, attempt=3)
+    return gap.count > gap.start
 
 
 def explore_zombies(*, saves: int, keep: int, with_third: bool) -> int:

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from thunderhead.job.errors import Superseded
+from thunderhead.job.errors import StorageUnavailable, Superseded
+from thunderhead.job.link import Skipped
 from thunderhead.store.codec import encode
 from thunderhead.store.epochs import Commit, Epoch
 from thunderhead.store.exchange import LocalExchange
@@ -54,19 +55,30 @@ class Oracle:
 class Process:
     """One execution of the job: restores, trains, saves; what it does is a function of what it restored."""
 
-    def __init__(self, objects: Objects, oracle: Oracle, attempt: int, perform: Perform = faultless, keep: int = 2):
+    def __init__(
+        self,
+        objects: Objects,
+        oracle: Oracle,
+        attempt: int,
+        perform: Perform = faultless,
+        keep: int = 2,
+        patience_s: float = 0,
+    ):
         self.epoch = Epoch(attempt)
+        self._now = 0.0
         self.oracle = oracle
         self.at: Commit | None = None
         self.store = MemoryStore(objects, perform=perform)
         self.checkpoints = EpochCheckpoints(
             self.store,
-            CheckpointSettings(epoch=self.epoch, keep=keep),
+            CheckpointSettings(epoch=self.epoch, keep=keep, patience_s=patience_s),
             LocalExchange(),
             open_store=_no_other_store,
             on_commit=self._acknowledge,
             clock=lambda: 1e9,
             nonce=f"nonce{attempt}",
+            sleep=self._sleep,
+            monotonic=lambda: self._now,
         )
 
     def open(self) -> Commit | None:
@@ -82,7 +94,7 @@ class Process:
             self.oracle.opened = (self.epoch, self.at)
         return self.at
 
-    def save(self) -> None:
+    def save(self, patience_s: float = 0) -> Skipped | None:
         before = self.at
         commit = Commit(self.epoch, (before.step if before else 0) + 1)
         value = float(commit.step + 100 * self.epoch.attempt)
@@ -91,13 +103,17 @@ class Process:
         self.oracle.saved[commit] = fingerprint(replicated, local)
         self.oracle.history[commit] = frozenset({commit}) | (self.oracle.history[before] if before else frozenset())
         self.at = commit
-        self.checkpoints.save(replicated, local, step=commit.step, position={"step": commit.step})
+        position = {"step": commit.step}
+        return self.checkpoints.save(replicated, local, step=commit.step, position=position, patience_s=patience_s)
 
     def live(self, saves: int) -> None:
         """Restore, then save a few times."""
         self.open()
         for _ in range(saves):
             self.save()
+
+    def _sleep(self, seconds: float) -> None:
+        self._now += seconds
 
     def _acknowledge(self, step: int, uri: str, at: float) -> None:
         commit = commit_of(uri)
@@ -158,7 +174,7 @@ def undisturbed_or_ended(action: Callable[[], object], *, alone: bool) -> bool:
     """Whether ``action`` ran through. It may be ended by a silent store and, unless ``alone``, by a newer epoch."""
     try:
         action()
-    except Unavailable:
+    except (StorageUnavailable, Unavailable):
         return False
     except Superseded as error:
         if alone:

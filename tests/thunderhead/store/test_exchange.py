@@ -12,7 +12,9 @@ import torch.distributed as dist
 from thunderhead.job.errors import (
     InvalidConfiguration,
     NothingRestorable,
+    Stopped,
     StorageRefused,
+    StorageUnavailable,
     Superseded,
     UnsupportedState,
 )
@@ -76,7 +78,10 @@ def test_reports_are_forgotten_once_read(connect: Callable[[], Exchange]) -> Non
     assert exchange.get("topic/0", 0) is None
 
 
-REASONS = [InvalidConfiguration, UnsupportedState, StorageRefused, NothingRestorable, Superseded, Unavailable]
+REASONS = [
+    *(InvalidConfiguration, UnsupportedState, StorageRefused, StorageUnavailable, NothingRestorable, Superseded),
+    *(Stopped, Unavailable),
+]
 
 
 @pytest.mark.parametrize("reason", REASONS, ids=lambda reason: reason.__name__)

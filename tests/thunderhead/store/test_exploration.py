@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from store_faults import explore_crashes, explore_damage, explore_replies, explore_zombies
+from store_faults import explore_crashes, explore_damage, explore_gaps, explore_replies, explore_zombies
 from store_world import Broken, Oracle, Process
 
 from thunderhead.job.errors import NothingRestorable, Superseded
@@ -40,7 +40,12 @@ def test_survives_a_crash_at_every_point_of_a_long_attempt_with_deletions() -> N
 
 
 def test_survives_every_operation_left_without_an_answer() -> None:
-    assert explore_replies() > 1_500
+    assert explore_replies() > 1_300
+
+
+@pytest.mark.parametrize("patience_s", [0, 1e6])
+def test_a_store_that_is_away_for_a_while_costs_checkpoints_and_never_the_process(patience_s: float) -> None:
+    assert explore_gaps((1, 2, 3, 5, 9, 40), patience_s=patience_s) > 400
 
 
 def test_a_process_frozen_anywhere_does_no_harm_to_the_next() -> None:

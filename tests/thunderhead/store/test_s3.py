@@ -92,6 +92,24 @@ def test_meaning(error: Exception, meaning: type[Exception], says: str) -> None:
     assert says in str(found)
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (answer(403, "AccessDenied"), "grant the credentials in the Secret 'keys' s3:GetObject"),
+        (answer(403, "403"), "grant the credentials in the Secret 'keys' s3:GetObject"),
+        (answer(403, "SignatureDoesNotMatch"), "correct the credentials in the Secret 'keys'"),
+        (answer(403, "InvalidAccessKeyId"), "correct the credentials in the Secret 'keys'"),
+        (answer(400, "ExpiredToken"), "renew the credentials in the Secret 'keys'"),
+        (NoCredentialsError(), "put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the Secret 'keys'"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_refusal_names_the_secret(error: Exception, says: str) -> None:
+    found = meaning_of(error, "PutObject of s3://bucket/key at http://server", "keys")
+    assert isinstance(found, StorageRefused)
+    assert says in str(found)
+
+
 class Script:
     """Stands between a store and its client: raises what it is told, then lets calls through."""
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from thunderhead_api.messages import CommittedCheckpoint, StatusReply
+from thunderhead_api.messages import CommittedCheckpoint, SkippedCheckpoints, StatusReply
 from thunderhead_cli.local.progress import ProgressLine, duration, metrics_shown, progress_line
 
 REPLY = StatusReply(
@@ -31,6 +31,13 @@ def test_line_says_everything() -> None:
         "[1:15]  attempt 2  train  epoch 7  step 161/460  35 %  12.3 ms/step  train_loss=0.1235  val_acc=NaN"
         "  checkpoint 160  pods 2/2"
     )
+
+
+def test_line_tells_of_checkpoints_that_are_skipped_now() -> None:
+    for in_a_row, shown in ((2, True), (0, False)):
+        skipped = SkippedCheckpoints(total=5, in_a_row=in_a_row)
+        line = progress_line(REPLY.model_copy(update={"skipped_checkpoints": skipped}), nodes="2/2", elapsed_s=0)
+        assert ("checkpoint 160  2 checkpoints skipped" in line) is shown
 
 
 def test_line_does_without_what_is_not_known_yet() -> None:

@@ -1,0 +1,44 @@
+"""What is worth knowing about a run and seldom changes, as the trainer notes it on its board for the agent."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final
+
+from thunderhead.job.board import Board
+from thunderhead.job.link import Skipped
+
+_WHY_LIMIT: Final = 300
+
+
+class Note(StrEnum):
+    """Names of the notes."""
+
+    SKIPPED = "skipped"  # checkpoints of this execution that the store did not take
+    SKIPPED_IN_A_ROW = "skipped_in_a_row"  # of them, those since the newest commit
+    WHY_SKIPPED = "why_skipped"  # what the store said of the newest one
+
+
+class Notes:
+    """The notes of one run; the board is written where one of them changes."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._noted: dict[str, Any] = {}
+
+    def saved(self, skipped: Skipped | None) -> None:
+        """A save has ended: acknowledged, or skipped."""
+        if skipped is not None:
+            self._note(
+                {
+                    Note.SKIPPED: self._noted.get(Note.SKIPPED, 0) + 1,
+                    Note.SKIPPED_IN_A_ROW: skipped.in_a_row,
+                    Note.WHY_SKIPPED: skipped.why[:_WHY_LIMIT],
+                }
+            )
+        elif self._noted.get(Note.SKIPPED_IN_A_ROW):
+            self._note({Note.SKIPPED_IN_A_ROW: 0, Note.WHY_SKIPPED: ""})
+
+    def _note(self, changes: dict[Note, Any]) -> None:
+        self._noted |= {str(name): value for name, value in changes.items()}
+        self._board.publish_notes(self._noted)
