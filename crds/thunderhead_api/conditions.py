@@ -46,6 +46,8 @@ class Reason(StrEnum):
     NAME_TAKEN = "NameTaken"  # another owner's object has the name of a child
     IMAGE_UNAVAILABLE = "ImageUnavailable"
     UNSCHEDULABLE = "Unschedulable"
+    CANNOT_CONTINUE = "CannotContinue"  # what the job has saved does not fit the changed spec
+    INVALID_POD = "InvalidPod"  # the API server takes no pod of the changed spec
     NOT_BLOCKED = "NotBlocked"
     # CodeChanged: the user's ConfigMap is not what the job runs
     CODE_EDITED = "CodeEdited"

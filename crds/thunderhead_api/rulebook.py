@@ -34,6 +34,25 @@ def _extended_as_limits(resources: Any) -> bool:
     return all("/" not in name or str(limits.get(name)) == str(amount) for name, amount in requests.items())
 
 
+def _fixed(field: str, world: str, *or_else: str) -> Rule:
+    """A rule on the whole object: what the job's checkpoints were taken with stays, or is set back to that."""
+    new, old = f"self.spec.{field}", f"oldSelf.spec.{field}"
+    free = (
+        f"{new} == {old}",
+        *or_else,
+        "!has(oldSelf.status) || !has(oldSelf.status.world) || !has(oldSelf.status.world.fixed)",
+        "!oldSelf.status.world.fixed || self.spec.checkpoint.resume == 'Never'",
+        f"{new} == oldSelf.status.world.{world}",
+    )
+    return Rule(
+        " || ".join(free),
+        f"{field} cannot be changed any more: the job's checkpoints were taken with it (status.world), and none could"
+        " go on from them; delete the job and make another, or begin from zero with checkpoint.resume: Never",
+        None,
+        field=f"spec.{field}",
+    )
+
+
 _BEYOND: Final = sorted(cause.value for cause in BEYOND_RULES)
 
 RULES: Final[Mapping[str, Rule]] = {
@@ -54,6 +73,9 @@ RULES: Final[Mapping[str, Rule]] = {
         None,
         field="managedBy",
     ),
+    "nodesFixed": _fixed("nodes", "nodes"),
+    "processesFixed": _fixed("processesPerNode", "processesPerNode", "type(self.spec.processesPerNode) != int"),
+    "checkpointUriFixed": _fixed("checkpoint.uri", "checkpointUri"),
     "notTheNumberOne": Rule(
         "type(self) != int || self != 1",
         '1 is ambiguous, because YAML\'s 1.0 arrives as 1 too: write "100%" for all batches or "1 batch" for one',

@@ -79,6 +79,7 @@ def object_schema() -> Schema:
         "type": "object",
         "description": "A PyTorch training job: what to train, on what, and how to recover.",
         "required": ["spec"],
+        RULES_KEY: ["nodesFixed", "processesFixed", "checkpointUriFixed"],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},

@@ -89,6 +89,19 @@ class LedgerEntry(Message):
     """From the detection of its end to the first new step of the next execution."""
 
 
+class World(Message):
+    """What checkpoints of this job are taken with; a later attempt has to keep it once there may be one."""
+
+    nodes: int
+    """Pods of the newest attempt."""
+    processes_per_node: int
+    """Ranks in each of them."""
+    checkpoint_uri: Text
+    """Where it commits checkpoints."""
+    fixed: bool = False
+    """True: all of its containers have started, so there may be a checkpoint."""
+
+
 class Restarts(Message):
     """Restarts so far."""
 
@@ -207,6 +220,8 @@ class TrainingJobStatus(Message):
     """What of the spec the running attempt has that the one before had not: path, old and new value."""
     restart: Name | None = None
     """Value of the annotation thunderhead.dev/restart that the running attempt was begun with."""
+    world: World | None = None
+    """What checkpoints of this job are taken with."""
     started_at: str | None = None
     """When the first pod was asked for."""
     finished_at: str | None = None

@@ -81,7 +81,21 @@ def resume(world: World) -> bool:
 def change_spec(world: World) -> bool:
     if not running(world, 1, 0):
         return False
-    world.edit_spec(seed=43, nodes=3)
+    world.edit_spec(seed=43)
+    return True
+
+
+def wants_one_node(world: World) -> bool:
+    if not running(world, 1, 0) or world.status.world is None or not world.status.world.fixed:
+        return False
+    world.edit_spec(nodes=1)
+    return True
+
+
+def takes_it_back(world: World) -> bool:
+    if world.condition("Blocked") != ("True", "CannotContinue"):
+        return False
+    world.edit_spec(nodes=2)
     return True
 
 
@@ -109,12 +123,17 @@ SCENARIOS = (
     Scenario("pod deleted with grace", lambda: finishes_in_attempt(2), acts=(delete_pod(0),)),
     Scenario("node lost", lambda: finishes_in_attempt(2), acts=(lose_node,)),
     Scenario("suspended and resumed", lambda: finishes_in_attempt(2), acts=(suspend, resume)),
-    Scenario("spec changed", lambda: finishes_in_attempt(2), acts=(change_spec,), nodes=3),
+    Scenario("spec changed", lambda: finishes_in_attempt(2), acts=(change_spec,)),
     Scenario(
         "code deleted, then a pod",
         lambda: finishes_in_attempt(2),
         lambda: job(code={"configMap": {"name": "mine"}}),
         acts=(make_code, delete_code_and_pod),
+    ),
+    Scenario(
+        "world changed, pod lost, set back",
+        lambda: finishes_in_attempt(2),
+        acts=(wants_one_node, delete_pod(1, grace_s=0), takes_it_back),
     ),
 )
 

@@ -117,6 +117,8 @@ class ApiServer:
                 return shown(request, cluster.get(*place))
             case "GET":
                 return self._list(request, kind, namespace)
+            case "POST" if request.query.get("dryRun") == "All":
+                return {}
             case "POST":
                 return cluster.create({**body, "kind": kind}, namespace)
             case "PUT":

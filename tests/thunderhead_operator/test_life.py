@@ -298,7 +298,7 @@ def delete_job(cluster: MemoryCluster) -> None:
 
 
 def edit_job(cluster: MemoryCluster) -> None:
-    cluster.edit(KIND, *KEY, lambda o: o["spec"].update(seed=7, nodes=3))
+    cluster.edit(KIND, *KEY, lambda o: o["spec"].update(seed=7, image="other:2"))
 
 
 async def test_a_job_deleted_in_mid_pass_leaves_nothing() -> None:
@@ -318,10 +318,10 @@ async def test_a_job_edited_in_mid_pass_is_never_half_applied() -> None:
         await world.finish()
         last = world.status.attempt
         pods = [p for p in world.pods().values() if p["metadata"]["labels"][Label.ATTEMPT] == str(last)]
-        assert len(pods) == 3
+        assert {c["image"] for p in pods for c in p["spec"]["containers"]} == {"other:2"}
         name = job_config_map_name(NAME, world.uid, last)
         frozen = json.loads(world.cluster.get("ConfigMap", NAMESPACE, name)["data"]["job.json"])
-        assert (frozen["nodes"], frozen["spec"]["seed"]) == (3, 7)
+        assert (frozen["specHash"], frozen["spec"]["seed"]) == (world.status.spec_hash, 7)
         assert world.status.restarts.charged == 0
 
 

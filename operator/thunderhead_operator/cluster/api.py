@@ -72,6 +72,13 @@ class ClusterApi(Protocol):
             Invalid: no valid object.
         """
 
+    async def rehearse_child(self, kind: Kind, namespace: str, manifest: Manifest) -> None:
+        """Ask whether :meth:`create_child` would succeed; nothing is made.
+
+        Raises:
+            AlreadyExists, Forbidden, Invalid: as there.
+        """
+
     async def delete_child(self, kind: Kind, namespace: str, name: str, uid: str, grace_s: int | None) -> None:
         """Delete this very object. ``grace_s`` None: its own grace period; 0: at once, whatever its node does.
 

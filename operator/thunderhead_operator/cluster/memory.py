@@ -96,6 +96,10 @@ class MemoryCluster:
         """See the protocol."""
         return self.create({**manifest, "kind": kind.value}, namespace)
 
+    async def rehearse_child(self, kind: Kind, namespace: str, manifest: Manifest) -> None:
+        """See the protocol; what this API server looks at is that a kind and a name are there."""
+        self._check_new({**manifest, "kind": kind.value}, namespace)
+
     async def delete_child(self, kind: Kind, namespace: str, name: str, uid: str, grace_s: int | None) -> None:
         """See the protocol."""
         if kind is Kind.POD:
@@ -149,14 +153,8 @@ class MemoryCluster:
             AlreadyExists: the name is taken.
             Invalid: it has no kind, no name, or an owner that is gone.
         """
-        created: Manifest = copied(dict(manifest))
-        meta = created.setdefault("metadata", {})
-        if namespace:
-            meta["namespace"] = namespace
-        if not created.get("kind") or not meta.get("name"):
-            raise Invalid("kind and metadata.name are required")
-        if self._key(created) in self._objects:
-            raise AlreadyExists(f"{created['kind']} {meta['name']} already exists")
+        created = self._check_new(manifest, namespace)
+        meta = created["metadata"]
         self._uids += 1
         meta |= {"uid": f"uid-{self._uids}", "creationTimestamp": stamp(self._now()), "generation": 1}
         if created["kind"] == Kind.POD:
@@ -231,6 +229,18 @@ class MemoryCluster:
         self._delete(self._key(found))
 
     # --- inside
+
+    def _check_new(self, manifest: Obj, namespace: str | None) -> Manifest:
+        """A copy of what is to be created, if it can be."""
+        created: Manifest = copied(dict(manifest))
+        meta = created.setdefault("metadata", {})
+        if namespace:
+            meta["namespace"] = namespace
+        if not created.get("kind") or not meta.get("name"):
+            raise Invalid("kind and metadata.name are required")
+        if self._key(created) in self._objects:
+            raise AlreadyExists(f"{created['kind']} {meta['name']} already exists")
+        return created
 
     def _find(self, kind: str, namespace: str, name: str) -> Manifest:
         found = self._objects.get((str(kind), namespace, name))

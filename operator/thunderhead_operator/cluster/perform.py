@@ -13,9 +13,18 @@ from thunderhead_operator.cluster.api import ClusterApi
 from thunderhead_operator.cluster.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
 from thunderhead_operator.cluster.events import event_manifest
 from thunderhead_operator.cluster.gather import gather
-from thunderhead_operator.plan.actions import Action, CreateChild, DeleteChild, DeleteJob, Kind, Notice, WriteStatus
+from thunderhead_operator.plan.actions import (
+    Action,
+    CreateChild,
+    DeleteChild,
+    DeleteJob,
+    Kind,
+    Notice,
+    Rehearse,
+    WriteStatus,
+)
 from thunderhead_operator.plan.objects import Obj, name_of, owner_uid, section, uid_of
-from thunderhead_operator.plan.observed import Refusal, RefusalKind
+from thunderhead_operator.plan.observed import Refusal, RefusalKind, Rehearsal, is_quota
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 16  # concurrent calls per job; more only moves the queue into the API server
@@ -28,6 +37,7 @@ class Performed:
     job: Obj | None = None
     acted: bool = False
     refusals: tuple[Refusal, ...] = ()
+    rehearsal: Rehearsal | None = None
 
 
 async def perform(api: ClusterApi, job: Obj, actions: Sequence[Action]) -> Performed:
@@ -50,7 +60,9 @@ async def perform(api: ClusterApi, job: Obj, actions: Sequence[Action]) -> Perfo
     if not refusals:
         pods = [partial(_create, api, job, a, refusals) for a in children if a.kind is Kind.POD]
         await _each(pods, stop=lambda: bool(refusals))
-    return Performed(acted=bool(children or deletes), refusals=tuple(refusals))
+    question = next((a for a in actions if isinstance(a, Rehearse)), None)
+    answer = await _rehearse(api, job, question) if question else None
+    return Performed(acted=bool(children or deletes), refusals=tuple(refusals), rehearsal=answer)
 
 
 async def post(api: ClusterApi, job: Obj, actions: Sequence[Action], now: datetime) -> None:
@@ -76,6 +88,22 @@ async def _create(api: ClusterApi, job: Obj, action: CreateChild, refusals: list
         return
     if refusal is not None:
         refusals.append(refusal)
+
+
+async def _rehearse(api: ClusterApi, job: Obj, question: Rehearse) -> Rehearsal:
+    """The first refusal counts. A quota says nothing yet: what fills it may be the attempt that is to make room."""
+    for child in question.children:
+        name = name_of(child.manifest)
+        try:
+            await api.rehearse_child(child.kind, _place(job)[0], child.manifest)
+        except AlreadyExists:
+            continue
+        except Invalid as error:
+            return Rehearsal(question.spec_hash, Refusal(child.kind, name, RefusalKind.INVALID, str(error)))
+        except Forbidden as error:
+            if not is_quota(str(error)):
+                return Rehearsal(question.spec_hash, Refusal(child.kind, name, RefusalKind.FORBIDDEN, str(error)))
+    return Rehearsal(question.spec_hash, None)
 
 
 async def _whose(api: ClusterApi, job: Obj, kind: Kind, name: str) -> Refusal | None:

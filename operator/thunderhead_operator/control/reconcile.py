@@ -20,7 +20,7 @@ from thunderhead_operator.plan.code_sight import CodeSight
 from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.decide import decide, wanted_reads
 from thunderhead_operator.plan.objects import Manifest, Obj, int_label, name_of, section, uid_of
-from thunderhead_operator.plan.observed import Observed, Refusal, Sample
+from thunderhead_operator.plan.observed import Observed, Refusal, Rehearsal, Sample
 
 _log = logging.getLogger(__name__)
 _BUSY_PASSES: Final = 25
@@ -33,6 +33,7 @@ class Memory:
     """What one operator process remembers of one job. Losing it costs precision and time, never correctness."""
 
     refusals: tuple[Refusal, ...] = ()
+    rehearsal: Rehearsal | None = None
     ghosts: dict[str, Obj] = field(default_factory=dict)  # by pod name
     sample: Sample | None = None
     written_at: float | None = None  # monotonic
@@ -84,6 +85,7 @@ class Reconciler:
             services=children.services,
             network_policies=children.network_policies,
             refusals=memory.refusals,
+            rehearsal=memory.rehearsal,
             ghosts=tuple(memory.ghosts.values()),
             sample=memory.sample,
             quiet_s=self._quiet_s(memory),
@@ -198,6 +200,9 @@ class Reconciler:
             if section(performed.job, "status").get("attempt", 0) != attempt:
                 memory.refusals = ()  # what stood in the way of one attempt says nothing about the next
             return decision.requeue_after
+        if performed.rehearsal != memory.rehearsal and performed.rehearsal is not None:
+            memory.rehearsal = performed.rehearsal
+            return 0.0
         if not performed.acted:
             memory.busy_passes = 0
             return decision.requeue_after

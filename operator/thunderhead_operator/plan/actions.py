@@ -44,6 +44,15 @@ class CreateChild:
 
 
 @dataclass(frozen=True)
+class Rehearse:
+    """Ask the API server whether it would take these children of an attempt with the spec of this hash; none is
+    made."""
+
+    spec_hash: str
+    children: tuple[CreateChild, ...]
+
+
+@dataclass(frozen=True)
 class DeleteChild:
     """Delete this very object (uid); ``grace_s`` 0 means by force, None the object's own grace period."""
 
@@ -60,7 +69,7 @@ class DeleteJob:
     uid: str
 
 
-Action = WriteStatus | Notice | CreateChild | DeleteChild | DeleteJob
+Action = WriteStatus | Notice | CreateChild | Rehearse | DeleteChild | DeleteJob
 
 
 @dataclass(frozen=True)

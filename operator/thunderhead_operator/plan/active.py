@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from thunderhead_api.conditions import MESSAGE_MAX
@@ -14,8 +15,9 @@ from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.code import code_is_missing, is_kept, running_hash
 from thunderhead_operator.plan.deadlines import active_deadline, missed_deadline, startup_deadline
 from thunderhead_operator.plan.ending import all_done, begin_ending, completed, stop_pod, wake_times
+from thunderhead_operator.plan.hold import asking, hold_of, is_rehearsed, rehearsal_for
 from thunderhead_operator.plan.job import Context, Stage
-from thunderhead_operator.plan.ledger import next_attempt
+from thunderhead_operator.plan.ledger import next_attempt, released
 from thunderhead_operator.plan.objects import Obj, int_label, name_of, owner_uid, uid_of
 from thunderhead_operator.plan.observed import RefusalKind
 from thunderhead_operator.plan.pods import PodView
@@ -39,7 +41,10 @@ def idle(ctx: Context) -> Step:
         live = [pod for pod in ctx.pods if not pod.stopped]
         stops = tuple(a for pod in live if (a := stop_pod(ctx, pod, ctx.config.survivor_grace_s)))
         return Step(ctx.status, stops, tuple(wake_times(ctx, live)), suspended=True)
-    return Step(next_attempt(ctx, ctx.status), suspended=False)
+    hold, question = hold_of(ctx), rehearsal_for(ctx)
+    if hold is None and is_rehearsed(ctx):
+        return Step(next_attempt(ctx, ctx.status), suspended=False)
+    return asking(ctx, Step(released(ctx.status), hold=hold, suspended=False), question)
 
 
 def active(ctx: Context) -> Step:
@@ -53,8 +58,8 @@ def active(ctx: Context) -> Step:
     wake = tuple(t for t in (active_deadline(ctx), startup_deadline(ctx)) if t)
     wake += (verdict.until,) if isinstance(verdict, Pending) else ()
     wake += tuple(wake_times(ctx, _older_pods(ctx)))
-    step = _create(ctx) if ctx.job.stage is Stage.CREATING else Step(ctx.status, _tidy(ctx))
-    return Step(step.status, step.actions, wake + step.wake)
+    step = _create(ctx) if ctx.job.stage is Stage.CREATING else _keep(ctx)
+    return replace(step, wake=wake + step.wake)
 
 
 def _asked_to_end(ctx: Context) -> Verdict | None:
@@ -68,12 +73,22 @@ def _asked_to_end(ctx: Context) -> Verdict | None:
         return Verdict(Cause.INVALID_CONFIGURATION, Culprit(message=said[:MESSAGE_MAX]))
     if spec.suspend:
         return Verdict(Cause.SUSPENDED, Culprit(), intact=True)
-    if has_changed(ctx):
+    if has_changed(ctx) and _can_change(ctx):
         said = "; ".join(spec_changes(ctx))[:MESSAGE_MAX]
         return Verdict(Cause.SPEC_CHANGED, Culprit(message=said or None), intact=True)
-    if restart_wanted(ctx):
+    if restart_wanted(ctx) and _can_change(ctx):
         return Verdict(Cause.RESTART_REQUESTED, Culprit(), intact=True)
     return missed_deadline(ctx)
+
+
+def _can_change(ctx: Context) -> bool:
+    """Whether the attempt may be ended for a change: one that runs only if the next can go on with it."""
+    return ctx.job.stage is Stage.CREATING or (hold_of(ctx) is None and is_rehearsed(ctx))
+
+
+def _keep(ctx: Context) -> Step:
+    """An attempt that runs, whatever is wrong with a change that came after it began."""
+    return asking(ctx, Step(ctx.status, _tidy(ctx), hold=hold_of(ctx)), rehearsal_for(ctx))
 
 
 def _create(ctx: Context) -> Step:

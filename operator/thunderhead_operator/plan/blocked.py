@@ -11,7 +11,7 @@ from thunderhead_api.conditions import Reason
 from thunderhead_operator.plan.actions import Kind
 from thunderhead_operator.plan.code import code_is_missing, code_sources
 from thunderhead_operator.plan.job import Context, Stage
-from thunderhead_operator.plan.observed import Refusal, RefusalKind
+from thunderhead_operator.plan.observed import Refusal, RefusalKind, is_quota
 from thunderhead_operator.plan.pods import PodView, Waiting
 
 _IMAGE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
@@ -59,7 +59,7 @@ def _refused(refusal: Refusal) -> Block:
     what = f"{refusal.kind} {refusal.name}: {refusal.message}"
     if refusal.why is RefusalKind.TAKEN:
         return Block(Reason.NAME_TAKEN, what)
-    if "exceeded quota" in refusal.message or "failed quota" in refusal.message:
+    if is_quota(refusal.message):
         return Block(Reason.QUOTA_EXCEEDED, what)
     if refusal.kind is Kind.POD and "service account" in refusal.message:
         return Block(Reason.SERVICE_ACCOUNT_MISSING, what)

@@ -11,6 +11,7 @@ from thunderhead_api.messages import Culprit
 from thunderhead_api.rules import judge
 from thunderhead_api.status import LedgerEntry
 from thunderhead_api.treaty import FINAL_CAUSES, Cause
+from thunderhead_operator.plan.hold import is_vain_change
 from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.steps import Span
 
@@ -29,6 +30,8 @@ class Price:
 def price_of(ctx: Context, cause: Cause, culprit: Culprit | None, span: Span) -> Price:
     """What ending the running attempt for ``cause`` costs: the job's rules first, then its budget, then the no-progress
     bound, without which a job that is disrupted at every start would go on for nothing for ever."""
+    if is_vain_change(ctx, cause):
+        return Price(free=True)
     if cause in FINAL_CAUSES:
         return Price(free=True, final=True, reason=cause.value)
     restarts = ctx.job.spec.restarts if ctx.job.spec else None

@@ -33,6 +33,8 @@ class Config:
     """How often a running job's code ConfigMap is compared with the copy that runs."""
     retry_s: float = 2.0
     """How often a refused child is tried again."""
+    rehearse_s: float = 10.0
+    """How often the API server is asked again about a changed spec whose pods it refused."""
     write_period_s: float = 10.0
     """Progress alone is written at most so often."""
     no_progress_limit: int = 10

@@ -29,9 +29,10 @@ from thunderhead_operator.plan.spec_change import spec_to_read
 from thunderhead_operator.plan.step import Step
 from thunderhead_operator.plan.steps import span_of
 from thunderhead_operator.plan.surface import assumed_running_at, surfaced
+from thunderhead_operator.plan.world import with_world
 
 _ACTIVE: Final = (Stage.CREATING, Stage.RUNNING)
-_SOFT: Final = ("nodes", "progress", "checkpoint", "goodput")
+_SOFT: Final = ("nodes", "progress", "checkpoint", "goodput", "world")
 _DEFAULTS: Final = Config()
 
 
@@ -79,7 +80,7 @@ def _step(ctx: Context) -> Step:
 
 def _enriched(ctx: Context) -> Context:
     """The context with what the agents say already in its status, so that rules and the write see the same."""
-    status = with_recovery(ctx, with_progress(ctx, ctx.status))
+    status = with_recovery(ctx, with_world(ctx, with_progress(ctx, ctx.status)))
     return replace(ctx, job=replace(ctx.job, status=status))
 
 

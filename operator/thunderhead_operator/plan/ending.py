@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from thunderhead_api.conditions import Reason
@@ -13,8 +14,9 @@ from thunderhead_api.treaty import Cause, Outcome
 from thunderhead_operator.plan.actions import Action, DeleteChild, Kind
 from thunderhead_operator.plan.budget import price_of, restart_delay_s
 from thunderhead_operator.plan.clock import fine_stamp, parse_time
+from thunderhead_operator.plan.hold import hold_of, is_rehearsed
 from thunderhead_operator.plan.job import Context
-from thunderhead_operator.plan.ledger import close_attempt, next_attempt
+from thunderhead_operator.plan.ledger import close_attempt, next_attempt, released
 from thunderhead_operator.plan.pods import PodView
 from thunderhead_operator.plan.step import Step
 from thunderhead_operator.plan.steps import span_of
@@ -125,6 +127,10 @@ def _after(ctx: Context, ending: Ending) -> Step:
     ready_at = parse_time(ending.at) + timedelta(seconds=restart_delay_s(closed.ledger, ctx.config.restart_delay_max_s))
     if ctx.now < ready_at:
         return Step(ctx.status, wake=(ready_at,))
+    over = replace(ctx, job=replace(ctx.job, status=released(closed)))
+    hold = hold_of(over)
+    if hold is not None or not is_rehearsed(over):
+        return Step(over.status, hold=hold)
     return Step(next_attempt(ctx, closed))
 
 

@@ -25,7 +25,7 @@ from thunderhead_operator.plan.pods import PodView, view_pod
 class Stage(StrEnum):
     """Where a job is, read from its status alone."""
 
-    IDLE = "Idle"  # no attempt runs: not begun, or suspended
+    IDLE = "Idle"  # no attempt is promised: not begun, suspended, or held
     CREATING = "Creating"  # an attempt is promised, not all of its pods have been seen
     RUNNING = "Running"  # all pods were seen; one that is missing was deleted
     ENDING = "Ending"  # its end is promised, pods are being stopped
@@ -90,7 +90,7 @@ class Job:
             return Stage.FINISHED
         if status.ending is not None:
             return Stage.ENDING
-        if status.attempt == 0 or is_true(status.conditions, ConditionType.SUSPENDED):
+        if status.attempt_started_at is None or is_true(status.conditions, ConditionType.SUSPENDED):
             return Stage.IDLE
         return Stage.CREATING if status.pods_created_at is None else Stage.RUNNING
 

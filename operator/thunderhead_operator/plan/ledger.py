@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.status import (
     LEDGER_MAX,
     Ending,
@@ -13,6 +14,7 @@ from thunderhead_api.status import (
     Recovery,
     Restarts,
     TrainingJobStatus,
+    World,
 )
 from thunderhead_api.treaty import Cause
 from thunderhead_operator.plan.clock import seconds_since, stamp
@@ -20,6 +22,7 @@ from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.restart import restart_value
 from thunderhead_operator.plan.spec_change import spec_changes
 from thunderhead_operator.plan.steps import Span, span_of
+from thunderhead_operator.plan.world import world_of
 
 
 def close_attempt(ctx: Context, ending: Ending) -> TrainingJobStatus:
@@ -65,8 +68,19 @@ def next_attempt(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
             "restart": restart_value(ctx),
             "started_at": status.started_at or stamp(ctx.now),
             "nodes": Nodes(ready=0, total=nodes, summary=f"0/{nodes}"),
+            "world": _world(ctx.job.spec, status.world),
         }
     )
+
+
+def released(status: TrainingJobStatus) -> TrainingJobStatus:
+    """No attempt is promised: the clocks of the last one stand still, and its number stays used."""
+    return status.model_copy(update={"attempt_started_at": None, "pods_created_at": None})
+
+
+def _world(spec: TrainingJobSpec, before: World | None) -> World:
+    """What has been saved stays true of the next attempt, which is not promised with another."""
+    return world_of(spec).model_copy(update={"fixed": before is not None and before.fixed})
 
 
 def _either(one: int | None, other: int | None, pick: Any) -> int | None:

@@ -30,6 +30,20 @@ class Refusal:
     message: str
 
 
+def is_quota(message: str) -> bool:
+    """Whether these words of the API server speak of a ResourceQuota."""
+    return "exceeded quota" in message or "failed quota" in message
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What the API server says of the children that an attempt with this spec would have; ``refusal`` None: it takes
+    them."""
+
+    spec_hash: str
+    refusal: Refusal | None
+
+
 @dataclass(frozen=True)
 class Sample:
     """What node 0's agent answered, checked against treaty, uid and attempt; untrusted all the same."""
@@ -54,6 +68,8 @@ class Observed:
     """Hint: how the user's code compared with the attempt's when last looked at."""
     refusals: tuple[Refusal, ...] = ()
     """Hint: what the previous pass could not create."""
+    rehearsal: Rehearsal | None = None
+    """Hint: the newest rehearsal of a changed spec."""
     ghosts: tuple[Obj, ...] = ()
     """Hint: last sight of pods that were deleted since."""
     sample: Sample | None = None

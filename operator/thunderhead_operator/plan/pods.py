@@ -68,6 +68,11 @@ class PodView:
         return self.all_ended or self.phase in _STOPPED_PHASES
 
     @property
+    def started(self) -> bool:
+        """Its trainer has run."""
+        return self.running_since is not None or self.terminated is not None
+
+    @property
     def terminating(self) -> bool:
         """Somebody has asked for its deletion."""
         return self.deletion_due is not None

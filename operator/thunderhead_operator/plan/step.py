@@ -7,6 +7,7 @@ from datetime import datetime
 
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_operator.plan.actions import Action
+from thunderhead_operator.plan.blocked import Block
 
 
 @dataclass(frozen=True)
@@ -19,5 +20,7 @@ class Step:
     failure: str | None = None
     """Reason of the Failed condition this step sets, with ``message``."""
     message: str = ""
+    hold: Block | None = None
+    """Why no further attempt may begin with the spec as it is."""
     complete: bool = False
     suspended: bool | None = None

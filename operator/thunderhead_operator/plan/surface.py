@@ -9,7 +9,7 @@ from thunderhead_api.status import Condition, Nodes, TrainingJobStatus
 from thunderhead_api.treaty import Annotation, Cause, ConditionType, Phase
 from thunderhead_operator.plan.blocked import Block, block_of
 from thunderhead_operator.plan.clock import stamp
-from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.job import Context, Stage
 from thunderhead_operator.plan.step import Step
 
 Verdicts = list[tuple[ConditionType, bool, str, str]]
@@ -19,8 +19,10 @@ def surfaced(ctx: Context, step: Step) -> TrainingJobStatus:
     """The whole status that this pass wants to see written."""
     status = step.status
     over = step.complete or step.failure is not None
-    running = not over and _same_attempt(ctx, status) and is_running(ctx)
+    alive = ctx.job.stage in (Stage.CREATING, Stage.RUNNING)  # the last answer of an agent outlives its attempt
+    running = alive and not over and _same_attempt(ctx, status) and is_running(ctx)
     block = None if over or not _same_attempt(ctx, status) or step.suspended else block_of(ctx)
+    block = step.hold or block
     wanted = [*_outcome(step), *_suspended(ctx, step), *_running(ctx, step, running)]
     wanted += [*_restarting(ctx, step, running), *_blocked(ctx, block), *_code_changed(ctx)]
     conditions: list[Condition] = list(status.conditions)
@@ -169,9 +171,9 @@ def _phase(conditions: list[Condition], status: TrainingJobStatus, before: Phase
         (ConditionType.COMPLETE, Phase.COMPLETE),
         (ConditionType.FAILED, Phase.FAILED),
         (ConditionType.SUSPENDED, Phase.SUSPENDED),
+        (ConditionType.RUNNING, Phase.RUNNING),  # before Blocked: what is refused is the attempt after this one
         (ConditionType.BLOCKED, Phase.BLOCKED),
         (ConditionType.RESTARTING, Phase.RESTARTING),
-        (ConditionType.RUNNING, Phase.RUNNING),
     ):
         if is_true(conditions, type_):
             return phase

@@ -20,6 +20,7 @@ from thunderhead_cli.local.logs import LogFollower
 from thunderhead_cli.local.news import news
 from thunderhead_cli.local.progress import ProgressLine, progress_line
 from thunderhead_cli.local.rundir import RunDir
+from thunderhead_cli.local.summary import is_held
 
 LOOK_SECONDS: Final = 0.2
 """How often pods, agents and faults are looked at when nothing calls for it sooner."""
@@ -61,6 +62,7 @@ class Session:
     code: CodeWatch
     killed: bool = False
     _stops: int = 0
+    _looked: bool = False
     _told: TrainingJobStatus = field(default_factory=TrainingJobStatus)
     _saved_version: str = ""
 
@@ -82,6 +84,7 @@ class Session:
                 reply = await self._ask()
                 self._show_logs()  # before the pass, which may take pods and their logs away
                 due_in = await self.operator.reconcile(reply)
+                self._looked = True
                 self._save_and_tell()
                 self._show(reply, self.clock() - began)
                 self._strike(reply)
@@ -101,10 +104,11 @@ class Session:
         return self._stops > 1 or self._has_ended()
 
     def _has_ended(self) -> bool:
-        """By itself, or stopped with a checkpoint."""
+        """By itself, stopped with a checkpoint, or held by what only another job file can heal."""
         status = self.cluster.status
         stopped = is_true(status.conditions, ConditionType.SUSPENDED) and not self.cluster.pods()
-        return is_finished(status.conditions) or (self._stops > 0 and stopped)
+        held = self._looked and is_held(status)  # what an earlier command was held by is no news of this one's file
+        return is_finished(status.conditions) or held or (self._stops > 0 and stopped)
 
     async def _settle(self) -> None:
         """Kill everything, and enter into the ledger how far it had come: the table that follows shows it."""

@@ -23,6 +23,11 @@ _EXIT_CODES: Final = {
 }
 
 
+def is_held(status: TrainingJobStatus) -> bool:
+    """Whether no attempt is promised because none could go on with the job as the file has it now."""
+    return status.attempt_started_at is None and is_true(status.conditions, ConditionType.BLOCKED)
+
+
 def exit_code(status: TrainingJobStatus, *, killed: bool = False) -> int:
     """0 complete · 75 stopped, to be continued · 78 and 77 as in the treaty · 1 failed otherwise · 130 cut off."""
     if is_true(status.conditions, ConditionType.COMPLETE):
@@ -30,6 +35,8 @@ def exit_code(status: TrainingJobStatus, *, killed: bool = False) -> int:
     if is_true(status.conditions, ConditionType.FAILED):
         last = status.ledger[-1].cause if status.ledger else None
         return _EXIT_CODES.get(last, ExitCode.FAILED) if last is not None else ExitCode.FAILED
+    if is_held(status) and not killed:
+        return ExitCode.INVALID_CONFIGURATION
     return ExitCode.STOPPED if is_true(status.conditions, ConditionType.SUSPENDED) and not killed else INTERRUPTED
 
 
@@ -39,13 +46,15 @@ def outcome(status: TrainingJobStatus, *, killed: bool = False) -> str:
         (ConditionType.COMPLETE, "Complete"),
         (ConditionType.FAILED, "Failed"),
         (ConditionType.SUSPENDED, "Stopped; the same command continues it"),
+        (ConditionType.BLOCKED, "Blocked"),
     ):
         condition = find_condition(status.conditions, type_)
-        if killed and type_ is ConditionType.SUSPENDED:
+        if killed and type_ in (ConditionType.SUSPENDED, ConditionType.BLOCKED):
             continue
         if condition is not None and condition.status == "True":
             headline = condition.message.partition("\n")[0]
-            why = f": {condition.reason}: {headline}" if type_ is ConditionType.FAILED else ""
+            told = type_ in (ConditionType.FAILED, ConditionType.BLOCKED)
+            why = f": {condition.reason}: {headline}" if told else ""
             return word + why
     return "Cut off; the same command continues from the newest checkpoint"
 

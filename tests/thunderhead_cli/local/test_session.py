@@ -20,7 +20,7 @@ from thunderhead_cli.local.job import localise
 from thunderhead_cli.local.progress import ProgressLine
 from thunderhead_cli.local.rundir import choose_run
 from thunderhead_cli.local.session import Session
-from thunderhead_cli.local.summary import exit_code
+from thunderhead_cli.local.summary import exit_code, outcome
 
 AGENT = (sys.executable, str(Path(__file__).with_name("fake_agent.py")))
 
@@ -189,3 +189,23 @@ async def test_a_recovery_of_the_same_command_runs_the_files_it_began_with(tmp_p
     (ran,) = (run.directory.path / "pods/one-2-0/root").rglob("m.py")
     assert ran.read_text() == "first = 1"
     assert kept_code(run.directory) == {"m.py": "first = 1"}
+
+
+async def test_another_number_of_ranks_is_refused_without_ending_the_run(tmp_path: Path) -> None:
+    """The file was edited between two commands; once it is set back, the run goes on."""
+    first = Run(tmp_path, steps=1000)
+    ending = asyncio.ensure_future(first.to_end())
+    await first.until("step ")
+    first.session.ask_to_stop()
+    assert exit_code(await ending) == 75
+    second = Run(tmp_path, nodes=1)
+    status = await second.to_end()
+    assert exit_code(status) == 78
+    assert status.phase == "Blocked", status.conditions
+    assert "spec.nodes = 1" in second.out.getvalue()
+    assert "set it back to 2" in outcome(status)
+    third = Run(tmp_path, steps=1)
+    assert third.directory == first.directory
+    status = await third.to_end()
+    assert exit_code(status) == 0
+    assert [e.cause for e in status.ledger] == [Cause.SUSPENDED, Cause.COMPLETED]

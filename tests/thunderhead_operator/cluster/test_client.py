@@ -85,6 +85,11 @@ async def test_children_are_created_once_and_deleted_by_uid(
     assert memory.all(kind) == []
 
 
+async def test_a_rehearsal_is_asked_as_a_dry_run(api: KubernetesCluster, memory: MemoryCluster) -> None:
+    await api.rehearse_child(Kind.POD, NAMESPACE, child(Kind.POD, "digits-2-0"))
+    assert memory.all(Kind.POD) == []
+
+
 async def test_a_pod_keeps_its_grace(api: KubernetesCluster, memory: MemoryCluster) -> None:
     made = await api.create_child(Kind.POD, NAMESPACE, child("Pod", "digits-1-0"))
     memory.set_pod_status(NAMESPACE, "digits-1-0", {"phase": "Running"}, node="node-0")

@@ -10,7 +10,7 @@ from thunderhead_api.treaty import KIND
 from thunderhead_operator.cluster.errors import ApiError, Forbidden, Invalid, Unavailable
 from thunderhead_operator.cluster.memory import MemoryCluster
 from thunderhead_operator.cluster.perform import Performed, perform, post
-from thunderhead_operator.plan.actions import CreateChild, DeleteChild, DeleteJob, Kind, Notice, WriteStatus
+from thunderhead_operator.plan.actions import CreateChild, DeleteChild, DeleteJob, Kind, Notice, Rehearse, WriteStatus
 from thunderhead_operator.plan.objects import Manifest
 from thunderhead_operator.plan.observed import RefusalKind
 
@@ -72,6 +72,29 @@ async def test_refusals_say_why(cluster: MemoryCluster, owner: Manifest, error: 
     assert {r.why for r in performed.refusals} == {why}
     assert performed.refusals[0].message == str(error)
     assert len(cluster.all("ConfigMap")) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (None, None),
+        (Invalid("no pod"), RefusalKind.INVALID),
+        (Forbidden("violates PodSecurity"), RefusalKind.FORBIDDEN),
+        (Forbidden("exceeded quota: one-pod"), None),
+    ],
+    ids=str,
+)
+async def test_a_rehearsal_makes_nothing(
+    cluster: MemoryCluster, owner: Manifest, error: ApiError | None, why: RefusalKind | None
+) -> None:
+    api = Flaky(cluster, lambda name: (error, False) if error and name == "rehearse_child" else None)
+    question = Rehearse("abc", tuple(creates(owner["metadata"]["uid"])))
+    performed = await perform(api, owner, [question])  # type: ignore[arg-type]  # a proxy
+    assert performed.rehearsal is not None
+    assert performed.rehearsal.spec_hash == "abc"
+    refusal = performed.rehearsal.refusal
+    assert (refusal and refusal.why) == why
+    assert cluster.all("Pod") == cluster.all("ConfigMap") == []
 
 
 async def test_what_is_gone_or_another_is_left(cluster: MemoryCluster, owner: Manifest) -> None:

@@ -13,7 +13,7 @@ from thunderhead_operator.plan.actions import CreateChild, DeleteChild, DeleteJo
 from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.decide import decide
 from thunderhead_operator.plan.job import Context, Job
-from thunderhead_operator.plan.observed import Observed, Sample
+from thunderhead_operator.plan.observed import Observed, Rehearsal, Sample
 
 Manifest = dict[str, Any]
 
@@ -100,13 +100,19 @@ def test_children_are_made_by_the_pass_that_finds_the_promise() -> None:
     assert len(actions) == len(kinds)
 
 
+def taken(**spec: Any) -> Rehearsal:
+    """The API server would take the pods of the running job with these parts of its spec changed."""
+    parsed = Job.parse(stored(**spec))
+    assert parsed.spec_hash is not None
+    return Rehearsal(parsed.spec_hash, None)
+
+
 @pytest.mark.parametrize(
-    "edit",
-    [{"suspend": True}, {"seed": 1}, {"nodes": 3}, {"image": "other:2"}, {"terminationGracePeriodSeconds": 31}],
-    ids=str,
+    "edit", [{"suspend": True}, {"seed": 1}, {"image": "other:2"}, {"terminationGracePeriodSeconds": 31}], ids=str
 )
 def test_edits_that_end_an_attempt(edit: Manifest) -> None:
-    write = decide(stored(running_status(), **edit), Observed(pods=(pod(0), pod(1))), at(0)).actions[0]
+    observed = Observed(pods=(pod(0), pod(1)), rehearsal=taken(**edit))
+    write = decide(stored(running_status(), **edit), observed, at(0)).actions[0]
     assert isinstance(write, WriteStatus)
     assert write.patch["ending"]["graceful"] is True
     assert write.patch["ending"]["free"] is True

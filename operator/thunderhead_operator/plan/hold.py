@@ -1,0 +1,95 @@
+"""Why no further attempt may begin with the spec as it is. What runs is left alone meanwhile; another change heals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from thunderhead_api.conditions import Reason
+from thunderhead_api.treaty import Annotation, Cause
+from thunderhead_operator.plan.actions import CreateChild, Kind, Rehearse
+from thunderhead_operator.plan.blocked import Block
+from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.ledger import next_attempt
+from thunderhead_operator.plan.observed import RefusalKind, Rehearsal
+from thunderhead_operator.plan.render import attempt_children
+from thunderhead_operator.plan.render_pod import render_pod
+from thunderhead_operator.plan.restart import restart_wanted
+from thunderhead_operator.plan.spec_change import has_changed
+from thunderhead_operator.plan.step import Step
+from thunderhead_operator.plan.world import other_world
+
+_WRONG_JOB = (Cause.INVALID_CONFIGURATION, Cause.STORAGE_REFUSED)
+
+
+def hold_of(ctx: Context) -> Block | None:
+    """What stands against another attempt with this spec; None if nothing does, as far as is known."""
+    if ctx.job.spec is None:
+        return None
+    block = other_world(ctx) or _tried_in_vain(ctx) or _refused(ctx)
+    if block is None or ctx.job.stage is not Stage.RUNNING:
+        return block
+    return Block(block.reason, f"attempt {ctx.status.attempt} runs on, another would not begin: {block.message}")
+
+
+def rehearsal_for(ctx: Context) -> Rehearse | None:
+    """The question whether the API server takes the children of the next attempt, where the spec has changed since the
+    last one. Without an answer no running attempt is ended for the change, and no other begins."""
+    if not has_changed(ctx):
+        return None
+    status = next_attempt(ctx, ctx.status)
+    coming = replace(ctx, job=replace(ctx.job, status=status))
+    pod = CreateChild(Kind.POD, render_pod(coming, 0))
+    return Rehearse(status.spec_hash or "", (*attempt_children(coming), pod))
+
+
+def is_rehearsed(ctx: Context) -> bool:
+    """Whether another attempt with this spec needs no rehearsal, or has had it."""
+    return not has_changed(ctx) or _rehearsal(ctx) is not None
+
+
+def asking(ctx: Context, step: Step, question: Rehearse | None) -> Step:
+    """``step``, and the question where its answer matters: it is asked again and again while the answer is no."""
+    if question is None or (step.hold is not None and other_world(ctx) is not None):
+        return step
+    again = ctx.now + timedelta(seconds=ctx.config.rehearse_s)
+    return replace(step, actions=(*step.actions, question), wake=(*step.wake, again))
+
+
+def is_vain_change(ctx: Context, cause: Cause) -> bool:
+    """Whether the attempt that ends so is one with a changed spec or code, of a job that has trained with another: the
+    change is at fault, and changing it back heals what would otherwise be the end of the job."""
+    if cause not in _WRONG_JOB or ctx.job.spec is None:
+        return False
+    trained = {(e.spec_hash, e.code_hash) for e in ctx.status.ledger if e.last_step is not None and e.spec_hash}
+    return bool(trained) and (ctx.status.spec_hash, ctx.status.code_hash) not in trained
+
+
+def _tried_in_vain(ctx: Context) -> Block | None:
+    last = ctx.status.ledger[-1] if ctx.status.ledger else None
+    if last is None or last.cause not in _WRONG_JOB or last.spec_hash != ctx.job.spec_hash or restart_wanted(ctx):
+        return None
+    said = f": {last.culprit.message}" if last.culprit and last.culprit.message else ""
+    return Block(
+        Reason.CANNOT_CONTINUE,
+        f"attempt {last.attempt} with the changed spec or code ended: {last.cause}; change the spec back or correct it,"
+        f" or correct the code and set the annotation {Annotation.RESTART}{said}",
+    )
+
+
+def _refused(ctx: Context) -> Block | None:
+    rehearsal = _rehearsal(ctx)
+    if rehearsal is None or rehearsal.refusal is None:
+        return None
+    refusal = rehearsal.refusal
+    reason = Reason.INVALID_POD if refusal.why is RefusalKind.INVALID else Reason.FORBIDDEN
+    return Block(
+        reason,
+        f"the API server refuses {refusal.kind} {refusal.name} of the changed spec, correct it: {refusal.message}",
+    )
+
+
+def _rehearsal(ctx: Context) -> Rehearsal | None:
+    """The answer for the spec as it is."""
+    found = ctx.observed.rehearsal
+    return found if found and has_changed(ctx) and found.spec_hash == ctx.job.spec_hash else None

@@ -1,0 +1,153 @@
+"""Specs changed in mid-job: what can go on does, what cannot is held with the running attempt untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from op_faults import Proxy
+from op_kubelet import End, Pod, done_after, ends
+from op_world import NAMESPACE, World, job
+
+from thunderhead_api.messages import Culprit, StatusReply
+from thunderhead_api.treaty import Cause, Outcome, Phase
+from thunderhead_operator.cluster.errors import Invalid
+from thunderhead_operator.plan.actions import Kind
+
+Call = Callable[[], Awaitable[Any]]
+
+
+def tells_where_it_is(world: World) -> StatusReply | None:
+    """Node 0's agent once its pod runs: all ranks have met and done some steps."""
+    uid, attempt = world.uid, world.status.attempt
+    pod = world.pods().get(f"digits-{attempt}-0")
+    if pod is None or pod["status"]["phase"] != "Running":
+        return None
+    where = {"node_rank": 0, "phase": "Train", "world_size": 2, "ranks_met": 2, "first_step": 0, "step": 5}
+    return StatusReply.model_validate({"uid": uid, "attempt": attempt, **where})
+
+
+def runs_attempt(number: int) -> Callable[[World], bool]:
+    return lambda w: w.status.attempt == number and w.condition("Running") == ("True", "Training")
+
+
+async def test_another_number_of_ranks_leaves_the_running_attempt_alone_and_heals() -> None:
+    world = World(lambda pod: None)
+    world.agent = tells_where_it_is
+    world.submit()
+    await world.run(runs_attempt(1))
+    before = world.pods()
+    world.edit_spec(nodes=1)
+    await world.tick(20)
+    assert world.condition("Blocked") == ("True", "CannotContinue")
+    assert world.status.phase is Phase.RUNNING
+    assert world.pods().keys() == before.keys()
+    assert [p["metadata"]["uid"] for p in world.pods().values()] == [p["metadata"]["uid"] for p in before.values()]
+    assert world.events().count("Blocked") == 1
+    world.edit_spec(nodes=2)
+    await world.tick(2)
+    assert world.condition("Blocked") == ("False", "NotBlocked")
+    world.kubelets.script = done_after(1)
+    await world.finish()
+    assert [(e.attempt, e.cause) for e in world.status.ledger] == [(1, Cause.COMPLETED)]
+
+
+async def test_an_attempt_that_ends_under_a_held_change_waits_for_it_to_be_set_back() -> None:
+    """However long: no clock of the job's runs meanwhile."""
+    world = World(lambda pod: None)
+    world.agent = tells_where_it_is
+    world.submit(job(startupDeadlineSeconds=30, activeDeadlineSeconds=100))
+    await world.run(runs_attempt(1))
+    world.edit_spec(nodes=1)
+    await world.tick(3)
+    world.cluster.delete_pod(NAMESPACE, "digits-1-0", grace_s=0)
+    await world.tick(300)
+    assert world.status.phase is Phase.BLOCKED
+    assert (world.status.attempt, world.condition("Failed")) == (1, None)
+    assert [(e.attempt, e.cause) for e in world.status.ledger] == [(1, Cause.POD_DELETED)]
+    world.restart_operator()
+    await world.tick(3)
+    assert (world.status.phase, world.status.attempt) == (Phase.BLOCKED, 1)
+    world.edit_spec(nodes=2)
+    world.kubelets.script = done_after(2)
+    await world.finish()
+    assert world.status.phase is Phase.COMPLETE
+    assert world.status.attempt == 2
+
+
+async def test_a_suspended_job_with_another_number_of_ranks_is_blocked_and_heals() -> None:
+    world = World(lambda pod: None)
+    world.agent = tells_where_it_is
+    world.submit()
+    await world.run(runs_attempt(1))
+    world.edit_spec(suspend=True)
+    await world.run(lambda w: w.status.phase is Phase.SUSPENDED)
+    assert world.condition("Running") == ("False", "Suspended"), "whatever its agent said last"
+    world.edit_spec(suspend=False, nodes=1)
+    await world.tick(5)
+    assert (world.status.phase, world.status.attempt) == (Phase.BLOCKED, 1)
+    assert world.condition("Suspended") == ("False", "NotSuspended")
+    world.edit_spec(suspend=True)
+    await world.tick(2)
+    assert world.status.phase is Phase.SUSPENDED
+    world.edit_spec(suspend=False, nodes=2)
+    world.kubelets.script = done_after(2)
+    await world.finish()
+    assert world.status.phase is Phase.COMPLETE
+
+
+class RefusesImage(Proxy):
+    """An API server that takes no pod with the image ``a b``."""
+
+    async def around(self, name: str, call: Call, args: tuple[Any, ...]) -> Any:
+        makes_pod = name in ("create_child", "rehearse_child") and args[0] is Kind.POD
+        if makes_pod and args[2]["spec"]["containers"][0]["image"] == "a b":
+            raise Invalid("spec.containers[0].image: Invalid value")
+        return await call()
+
+
+async def test_a_change_whose_pods_the_api_server_refuses_leaves_the_running_attempt_alone_and_heals() -> None:
+    world = World(lambda pod: None, wrap=RefusesImage)
+    world.agent = tells_where_it_is
+    world.submit()
+    await world.run(runs_attempt(1))
+    world.edit_spec(image="a b")
+    await world.tick(30)
+    assert world.condition("Blocked") == ("True", "InvalidPod")
+    assert "containers[0].image" in world.message("Blocked")
+    assert (world.status.attempt, world.status.phase) == (1, Phase.RUNNING)
+    world.cluster.delete_pod(NAMESPACE, "digits-1-0", grace_s=0)
+    await world.tick(30)
+    assert (world.status.attempt, world.status.phase) == (1, Phase.BLOCKED)
+    world.edit_spec(image="good:2")
+    world.kubelets.script = done_after(2)
+    await world.finish()
+    assert [(e.attempt, e.cause) for e in world.status.ledger] == [(1, Cause.POD_DELETED), (2, Cause.COMPLETED)]
+
+
+async def test_a_change_with_which_the_runtime_cannot_go_on_is_blocked_and_heals() -> None:
+    """What only the pods find out (state that does not fit the new module): the job has trained, so the change is at
+    fault, and taking it back heals."""
+
+    def script(pod: Pod) -> End | None:
+        if pod.attempt != 2:
+            return None if pod.attempt == 1 else done_after(2)(pod)
+        return ends(pod, Outcome.INVALID_CONFIGURATION, Culprit(message="size mismatch for body.weight"))
+
+    world = World(script)
+    world.agent = tells_where_it_is
+    world.submit()
+    await world.run(runs_attempt(1))
+    world.edit_spec(module={"class_path": "digits.Wider"})
+    await world.run(lambda w: w.status.phase is Phase.BLOCKED)
+    await world.tick(60)
+    assert world.condition("Blocked") == ("True", "CannotContinue")
+    assert "size mismatch" in world.message("Blocked")
+    assert [(e.attempt, e.cause) for e in world.status.ledger] == [
+        (1, Cause.SPEC_CHANGED),
+        (2, Cause.INVALID_CONFIGURATION),
+    ]
+    world.edit_spec(module={"class_path": "digits.Classifier"})
+    await world.finish()
+    assert world.status.phase is Phase.COMPLETE
+    assert world.status.restarts.charged == 0
