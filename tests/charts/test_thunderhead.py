@@ -18,8 +18,8 @@ from helm_python import HelmError
 
 from thunderhead_api.schema import crd
 from thunderhead_operator.__main__ import parser
-from thunderhead_operator.cluster.client import KubernetesCluster
-from thunderhead_operator.kopfio.registry import shell_registry
+from thunderhead_operator.cluster.client import _RESOURCES, KubernetesCluster
+from thunderhead_operator.control.resync import WATCHED
 from thunderhead_operator.plan.actions import Kind
 
 ROOT = Path(__file__).parents[2]
@@ -143,7 +143,7 @@ class Recorder(KubernetesCluster):
     def __init__(self) -> None:
         self.needed: Rights = {}
 
-    async def _call(
+    async def _exchange(
         self, verb: str, resource: tuple[str, str], namespace: str | None, name: str | None = None, **more: Any
     ) -> Any:
         prefix, plural = resource
@@ -152,7 +152,7 @@ class Recorder(KubernetesCluster):
         right = words.get(verb) or ("get" if name else "list")
         sub = f"/{more['sub']}" if more.get("sub") else ""
         self.needed.setdefault((group, plural + sub), set()).add(right)
-        return {}
+        return {}, 0
 
 
 async def rights_in_use() -> Rights:
@@ -167,30 +167,17 @@ async def rights_in_use() -> Rights:
         await client.list_labelled(kind, None)
         await client.get_child(kind, "n", "c")
         await client.create_child(kind, "n", {})
+        await client.rehearse_child(kind, "n", {})
     for kind in (Kind.POD, Kind.CONFIG_MAP):  # Services and NetworkPolicies go with their job
         await client.delete_child(kind, "n", "c", "u", None)
     await client.post_event("n", {})
     await client.get_lease("n", "l")
     await client.replace_lease("n", "l", {})
-    for selector in shell_registry(Deaf(), on_start=nothing, on_stop=nothing)._watching.get_all_selectors():
-        client.needed.setdefault((selector.group or "", str(selector.plural or selector.any_name)), set()).update(
-            {"list", "watch"}
-        )
+    for kind in WATCHED:
+        prefix, plural = _RESOURCES[kind]
+        group = prefix.removeprefix("/apis/").partition("/")[0] if prefix.startswith("/apis/") else ""
+        client.needed.setdefault((group, plural), set()).update({"list", "watch"})
     return client.needed
-
-
-class Deaf:
-    """Hears nothing."""
-
-    def saw(self, event: str | None, kind: str, obj: Any) -> None:
-        """Nothing to do."""
-
-    def check(self) -> None:
-        """All is well."""
-
-
-async def nothing() -> None:
-    """Neither start nor stop anything."""
 
 
 def granted(rules: list[Manifest]) -> Rights:
