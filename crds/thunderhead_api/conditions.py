@@ -46,6 +46,7 @@ class Reason(StrEnum):
     NAME_TAKEN = "NameTaken"  # another owner's object has the name of a child
     IMAGE_UNAVAILABLE = "ImageUnavailable"
     UNSCHEDULABLE = "Unschedulable"
+    RESOURCE_CLAIM_MISSING = "ResourceClaimMissing"  # dynamic resource allocation: the scheduler says nothing of it
     CANNOT_CONTINUE = "CannotContinue"  # what the job has saved does not fit the changed spec
     INVALID_POD = "InvalidPod"  # the API server takes no pod of the changed spec
     NOT_BLOCKED = "NotBlocked"

@@ -172,4 +172,6 @@ class World:
             return
         if event == "DELETED" and kind == "Pod":
             self.reconciler.remember_ghost(key, obj)
+        elif kind == "Pod":
+            self.reconciler.remember_silence(key, obj)
         self.dirty[key] = None

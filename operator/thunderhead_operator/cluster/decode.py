@@ -17,6 +17,7 @@ _CUT_BELOW: Final = DEPTH_MAX + 8
 """Of a job that is cut here enough is left to be refused as too deep, also inside a list or an event."""
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]+|[\]}]+', re.DOTALL)
 _OPEN: Final = b"[{"
+_PLACEMENT: Final = ("nodeName", "resourceClaims", "schedulerName")
 _ANNOTATION_MAX: Final = 1024
 _METADATA: Final = (
     *("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "labels"),
@@ -47,7 +48,7 @@ def slim(obj: Obj, kind: str = "") -> Manifest:
         kept["metadata"]["annotations"] = {key: str(value)[:_ANNOTATION_MAX] for key, value in ours.items()}
     if kind == Kind.POD:
         spec = section(obj, "spec")
-        kept["spec"] = {key: spec[key] for key in ("nodeName", "resourceClaims") if key in spec}
+        kept["spec"] = {key: spec[key] for key in _PLACEMENT if key in spec}
         kept["spec"]["containers"] = [{"name": container.get("name")} for container in items(spec, "containers")]
         kept["status"] = section(obj, "status")
     return kept

@@ -70,6 +70,8 @@ class Operator:
             return
         if event == "DELETED" and kind == Kind.POD:
             self.reconciler.remember_ghost(key, obj)
+        elif kind == Kind.POD:
+            self.reconciler.remember_silence(key, obj)
         self.queue.add(key)
 
     def _after_pass(self, key: Key, memory: Memory) -> None:

@@ -21,6 +21,7 @@ from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.decide import decide, wanted_reads
 from thunderhead_operator.plan.objects import Manifest, Obj, int_label, name_of, section, uid_of
 from thunderhead_operator.plan.observed import Observed, Refusal, Rehearsal, Sample
+from thunderhead_operator.plan.pods import is_silent
 
 _log = logging.getLogger(__name__)
 _BUSY_PASSES: Final = 25
@@ -35,6 +36,7 @@ class Memory:
     refusals: tuple[Refusal, ...] = ()
     rehearsal: Rehearsal | None = None
     ghosts: dict[str, Obj] = field(default_factory=dict)  # by pod name
+    silent: set[str] = field(default_factory=set)  # uids of the running attempt's pods whose node did not answer
     sample: Sample | None = None
     written_at: float | None = None  # monotonic
     version: str = ""  # resourceVersion that the last acting pass saw
@@ -79,6 +81,7 @@ class Reconciler:
             return None
         memory = self._memory_of(key, job)
         _keep_last_sight(memory, children.pods)
+        memory.silent |= {uid_of(pod) for pod in children.pods if is_silent(pod)}
         observed = Observed(
             pods=children.pods,
             config_maps=children.config_maps,
@@ -87,6 +90,7 @@ class Reconciler:
             refusals=memory.refusals,
             rehearsal=memory.rehearsal,
             ghosts=tuple(memory.ghosts.values()),
+            silent=frozenset(memory.silent),
             sample=memory.sample,
             quiet_s=self._quiet_s(memory),
         )
@@ -136,6 +140,12 @@ class Reconciler:
         memory = self.memories.setdefault(key, Memory())
         if len(memory.ghosts) < _GHOSTS_MAX:
             memory.ghosts[name_of(pod)] = _slim(pod)
+
+    def remember_silence(self, key: Key, pod: Obj) -> None:
+        """A node that does not answer may do so again before a pass reads its pods; what Kubernetes does to them for it
+        comes seconds later."""
+        if is_silent(pod) and key in self.memories and len(self.memories[key].silent) < _GHOSTS_MAX:
+            self.memories[key].silent.add(uid_of(pod))
 
     def _memory_of(self, key: Key, job: Obj) -> Memory:
         """The memory of this very job: another one of the same name begins with none."""
@@ -199,6 +209,7 @@ class Reconciler:
             memory.written_at = self._monotonic()
             if section(performed.job, "status").get("attempt", 0) != attempt:
                 memory.refusals = ()  # what stood in the way of one attempt says nothing about the next
+                memory.silent.clear()
             return decision.requeue_after
         if performed.rehearsal != memory.rehearsal and performed.rehearsal is not None:
             memory.rehearsal = performed.rehearsal

@@ -72,16 +72,16 @@ def _pod_block(ctx: Context, pod: PodView) -> Block | None:
     if pod.waiting and pod.waiting.reason in _IMAGE | _CONFIG:
         why = f"pod {pod.name}, container {pod.waiting.container}: {pod.waiting.message or pod.waiting.reason}"
         return Block(_waiting_reason(pod.waiting), why)
-    if pod.unschedulable is not None and pod.created_at:
+    if pod.unplaced is not None and pod.created_at:
         patience = timedelta(seconds=ctx.config.unschedulable_s)
         if ctx.now >= pod.created_at + patience:
-            return Block(Reason.UNSCHEDULABLE, f"pod {pod.name}: {pod.unschedulable}")
+            return Block(pod.unplaced.reason, f"pod {pod.name}: {pod.unplaced.message}")
     return None
 
 
 def block_wakes(ctx: Context) -> tuple[datetime, ...]:
     """When a pod that waits for the scheduler will have waited too long."""
-    waits = [p.created_at for p in ctx.current.values() if p.unschedulable is not None and p.created_at]
+    waits = [p.created_at for p in ctx.current.values() if p.unplaced is not None and p.created_at]
     patience = timedelta(seconds=ctx.config.unschedulable_s)
     return tuple(t + patience for t in waits if t + patience > ctx.now)
 

@@ -52,7 +52,7 @@ def _who_is_missing(ctx: Context) -> str:
     if not absent:
         met = f" ({reply.ranks_met} of {reply.world_size} ranks met)" if reply else ""
         return f"{limit}: all containers run{met}"
-    why = next((p.unschedulable for r in absent if (p := ctx.current.get(r)) and p.unschedulable), None)
+    why = next((p.unplaced.message for r in absent if (p := ctx.current.get(r)) and p.unplaced), None)
     return f"{limit}: no running container for node ranks {_some(absent)}" + (f": {why}" if why else "")
 
 

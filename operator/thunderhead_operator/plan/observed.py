@@ -72,6 +72,8 @@ class Observed:
     """Hint: the newest rehearsal of a changed spec."""
     ghosts: tuple[Obj, ...] = ()
     """Hint: last sight of pods that were deleted since."""
+    silent: frozenset[str] = frozenset()
+    """Hint: uids of pods whose node was seen not to answer, though it may answer again by now."""
     sample: Sample | None = None
     """Hint: the newest answer of node 0's agent."""
     quiet_s: float = float("inf")

@@ -12,6 +12,7 @@ from thunderhead_api.messages import TerminationRecord
 from thunderhead_api.treaty import CONTAINER, TERMINATION_MAX_BYTES, TREATY_VERSION, Label
 from thunderhead_operator.plan.clock import parse_untrusted
 from thunderhead_operator.plan.objects import Obj, int_label, items, name_of, section, uid_of
+from thunderhead_operator.plan.placement import Unplaced, why_unplaced
 
 _STOPPED_PHASES: Final = frozenset({"Succeeded", "Failed"})
 
@@ -52,7 +53,7 @@ class PodView:
     deletion_due: datetime | None
     deletion_grace_s: int | None
     disruption: str | None  # reason of a true DisruptionTarget condition
-    unschedulable: str | None  # the scheduler's words
+    unplaced: Unplaced | None  # why it has no node
     created_at: datetime | None
     running_since: datetime | None
     ready: bool
@@ -99,7 +100,7 @@ def view_pod(pod: Obj) -> PodView:
         deletion_due=parse_untrusted(meta.get("deletionTimestamp")),
         deletion_grace_s=grace if isinstance(grace, int) else None,
         disruption=_true_reason(conditions.get("DisruptionTarget")),
-        unschedulable=_unschedulable(conditions.get("PodScheduled")),
+        unplaced=why_unplaced(pod),
         created_at=parse_untrusted(meta.get("creationTimestamp")),
         running_since=parse_untrusted(section(state, "running").get("startedAt")),
         ready=_is_true(conditions.get("Ready")) if "Ready" in conditions else bool(trainer.get("ready")),
@@ -109,6 +110,11 @@ def view_pod(pod: Obj) -> PodView:
         record=_record(pod, terminated),
         all_ended=_all_ended(spec, status),
     )
+
+
+def is_silent(pod: Obj) -> bool:
+    """Kubernetes says that the pod's node does not answer."""
+    return _node_silent({str(c.get("type")): c for c in items(pod, "status", "conditions")})
 
 
 def _all_ended(spec: Obj, status: Obj) -> bool:
@@ -165,12 +171,6 @@ def _is_true(condition: Obj | None) -> bool:
 
 def _true_reason(condition: Obj | None) -> str | None:
     return str(condition.get("reason", "")) if condition is not None and _is_true(condition) else None
-
-
-def _unschedulable(condition: Obj | None) -> str | None:
-    if condition is None or condition.get("status") != "False" or condition.get("reason") != "Unschedulable":
-        return None
-    return str(condition.get("message", ""))
 
 
 def _node_silent(conditions: dict[str, Any]) -> bool:

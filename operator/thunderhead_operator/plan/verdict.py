@@ -111,15 +111,16 @@ def _disruptions(ctx: Context, pods: Mapping[int, PodView]) -> dict[int, Cause]:
     for rank, pod in pods.items():
         if is_done(pod) or _failed_by_itself(pod):
             found.pop(rank, None)
-        elif cause := _disruption(pod):
+        elif cause := _disruption(pod, was_silent=pod.uid in ctx.observed.silent):
             found[rank] = cause
     return found
 
 
-def _disruption(pod: PodView) -> Cause | None:
+def _disruption(pod: PodView, *, was_silent: bool) -> Cause | None:
     if pod.disruption == "DeletionByTaintManager":
-        # The same eviction follows a NoExecute taint of an administrator; there the kubelet lives and reports.
-        return Cause.NODE_LOST if is_cut_off(pod) else Cause.DRAINED
+        # The same eviction follows a NoExecute taint of an administrator; there the kubelet lives and reports. It also
+        # reports again where the node was only out of reach, or the API server away: then the silence came first.
+        return Cause.NODE_LOST if was_silent or is_cut_off(pod) else Cause.DRAINED
     if pod.reason in _POD_REASONS:
         return _POD_REASONS[pod.reason]
     if pod.reason.startswith("OutOf"):
@@ -152,10 +153,16 @@ def _first_disruption(ctx: Context, found: Mapping[int, Cause], pods: Mapping[in
             pod=pod_name(ctx.job.name, ctx.status.attempt, rank),
             node=pod.node if pod else None,
             reason=(pod.disruption or pod.reason or None) if pod else None,
-            message=(pod.message or None) if pod else None,
+            message=_said_of(pod, cause) if pod else None,
         ),
         intact=all_there and cause is not Cause.NODE_LOST,
     )
+
+
+def _said_of(pod: PodView, cause: Cause) -> str | None:
+    if cause is Cause.NODE_LOST and pod.disruption == "DeletionByTaintManager" and not pod.message:
+        return f"Kubernetes had no word of node {pod.node} and evicted the pod"
+    return pod.message or None
 
 
 def _first_failure(pods: Mapping[int, PodView]) -> Verdict | None:

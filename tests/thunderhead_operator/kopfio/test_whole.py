@@ -77,6 +77,29 @@ async def test_one_operator_process(
     assert cluster.all("Lease")[0]["spec"]["holderIdentity"] == "", "released for the next one"
 
 
+@pytest.mark.parametrize("kind", ["Service", "NetworkPolicy"])
+async def test_what_somebody_removed_is_made_again_at_once(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unused_tcp_port_factory: Callable[[], int]
+) -> None:
+    cluster = MemoryCluster()
+    server = ApiServer(cluster)
+    async with server.serve() as url:
+        shell = Shell(options(tmp_path, monkeypatch, url, unused_tcp_port_factory))
+        running = asyncio.create_task(shell.run())
+        try:
+            await eventually(lambda: len(server.watches) == 4)
+            cluster.create(job())
+            await eventually(lambda: "podsCreatedAt" in cluster.get(KIND, *KEY).get("status", {}))
+            (uid,) = [o["metadata"]["uid"] for o in cluster.all(kind)]
+            cluster.remove(kind, *KEY)
+            async with asyncio.timeout(20):  # the resync would take a minute
+                await eventually(lambda: [o["metadata"]["uid"] for o in cluster.all(kind)] not in ([], [uid]))
+        finally:
+            shell.stop()
+            await asyncio.wait([running], timeout=WAIT_S)
+    await running
+
+
 async def test_an_api_server_that_is_away_ends_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
