@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic.alias_generators import to_camel
 
 from thunderhead_api.trainer import INT32_MAX, INT53_MAX
-from thunderhead_api.treaty import STATUS_MAX_METRICS, STATUS_MAX_RANKS, TREATY_VERSION, Outcome
+from thunderhead_api.treaty import RESUME_NOTES_MAX, STATUS_MAX_METRICS, STATUS_MAX_RANKS, TREATY_VERSION, Outcome
 
 Name = Annotated[str, StringConstraints(max_length=253)]
 Text = Annotated[str, StringConstraints(max_length=4096)]
@@ -152,6 +152,7 @@ class StatusReply(Message):
     metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=STATUS_MAX_METRICS)
     checkpoint: CommittedCheckpoint | None = None
     skipped_checkpoints: SkippedCheckpoints | None = None
+    resume_notes: list[Text] = Field(default_factory=list, max_length=RESUME_NOTES_MAX)  # what it made of edits
     ranks: list[RankStatus] = Field(default_factory=list, max_length=STATUS_MAX_RANKS)
 
 

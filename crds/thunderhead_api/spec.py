@@ -159,6 +159,9 @@ class Checkpoint(Model):
     """How many to keep; older ones are deleted."""
     resume: ResumeFrom = "Auto"
     """Where the job begins: Auto (its own newest checkpoint, if there is one), Never, or the URI of a checkpoint."""
+    settings_from: Literal["Checkpoint", "Module"] = "Checkpoint"
+    """Where a resume has edited settings of optimizers and schedulers from: Checkpoint, which keeps the old ones, or
+    Module, which takes what configure_optimizers makes now."""
     s3: S3 | None = None
     """How to reach the object store."""
 

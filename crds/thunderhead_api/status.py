@@ -13,7 +13,7 @@ from thunderhead_api.messages import (
     SkippedCheckpoints,
     Text,
 )
-from thunderhead_api.treaty import Cause, Phase
+from thunderhead_api.treaty import RESUME_NOTES_MAX, Cause, Phase
 
 LEDGER_MAX = 32
 METRICS_MAX = 32
@@ -218,6 +218,8 @@ class TrainingJobStatus(Message):
     """Hash of the Python files of spec.code, as the running attempt has them."""
     changes: list[Text] = Field(default_factory=list, max_length=CHANGES_MAX)
     """What of the spec the running attempt has that the one before had not: path, old and new value."""
+    resume_notes: list[Text] = Field(default_factory=list, max_length=RESUME_NOTES_MAX)
+    """What the running attempt made of edits as it resumed: settings kept or taken, an epoch that was cut."""
     restart: Name | None = None
     """Value of the annotation thunderhead.dev/restart that the running attempt was begun with."""
     world: World | None = None

@@ -67,6 +67,7 @@ def _policy(job: FrozenJob) -> CheckpointPolicy:
     return CheckpointPolicy(
         every_steps=spec.get("everySteps"),
         every_seconds=spec.get("everySeconds"),
+        module_settings=spec.get("settingsFrom") == "Module",
         **({} if grace_s is None else {"stop_seconds": float(grace_s)}),
     )
 

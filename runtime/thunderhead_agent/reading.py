@@ -38,6 +38,11 @@ class Reading:
         return max(0, self.step - self.first_step) if self.first_step >= 0 else 0
 
     @property
+    def resumed(self) -> list[str]:
+        """What the resume made of edits."""
+        return list(self.notes.get(Note.RESUMED, ()))
+
+    @property
     def skipped(self) -> SkippedCheckpoints | None:
         """Checkpoints that the store did not take; ``None`` while there is none."""
         total = self.notes.get(Note.SKIPPED, 0)

@@ -103,6 +103,7 @@ def status_reply(snapshot: Snapshot) -> StatusReply:
             "first_step_at": rfc3339(lead.first_step_at) if lead.first_step_at is not None else None,
             "checkpoint": lead.commit,
             "skipped_checkpoints": lead.skipped,
+            "resume_notes": lead.resumed,
         }
     )
 

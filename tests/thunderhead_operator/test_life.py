@@ -486,3 +486,21 @@ async def test_a_spec_changed_while_suspended_is_told_too() -> None:
     await world.run(lambda w: w.status.attempt == 2)
     assert world.status.changes == ["seed: (not set) → 3"]
     assert world.events().count("SpecChanged") == 1
+
+
+async def test_what_a_resume_made_of_edits_is_told_once() -> None:
+    world = World(lambda pod: None)
+    said = ["the checkpoint's settings stand, not those of now: SGD lr: 0.01, now 0.003"]
+
+    def resumed(w: World) -> StatusReply | None:
+        reply = met(w)
+        notes = said if w.status.attempt == 1 else []
+        return reply and reply.model_copy(update={"first_step": 7, "step": 7, "resume_notes": notes})
+
+    world.agent = resumed
+    world.submit()
+    await world.run(lambda w: w.status.resume_notes == said, limit=20)
+    await world.tick(30)
+    assert world.events().count("ResumedAfterEdit") == 1
+    await lose_pod(world, 1)
+    assert world.status.resume_notes == []

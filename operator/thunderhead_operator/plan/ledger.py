@@ -66,6 +66,7 @@ def next_attempt(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
             "code_hash": None,  # known once the attempt's copy is there
             "changes": spec_changes(ctx),
             "restart": restart_value(ctx),
+            "resume_notes": [],
             "started_at": status.started_at or stamp(ctx.now),
             "nodes": Nodes(ready=0, total=nodes, summary=f"0/{nodes}"),
             "world": _world(ctx.job.spec, status.world),

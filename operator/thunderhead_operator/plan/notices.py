@@ -24,6 +24,9 @@ def _attempt(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[No
         ran = _code_before(after)
         if None not in (ran, after.code_hash) and ran != after.code_hash:
             yield Notice("CodeTaken", f"attempt {after.attempt} runs code {after.code_hash}, the one before ran {ran}")
+    for text in after.resume_notes:
+        if text not in before.resume_notes:
+            yield Notice("ResumedAfterEdit", f"attempt {after.attempt}: {text}", warning=True)
 
 
 def _code_before(status: TrainingJobStatus) -> str | None:

@@ -18,12 +18,14 @@ def with_progress(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
     if reply is None or sample is None or reply.first_step is None:
         return status
     progress = _progress(reply, sample.at, status.progress)
-    if progress is status.progress and reply.checkpoint in (None, status.checkpoint):
+    same = progress is status.progress and reply.resume_notes == status.resume_notes
+    if same and reply.checkpoint in (None, status.checkpoint):
         return status
     return status.model_copy(
         update={
             "progress": progress,
             "checkpoint": reply.checkpoint or status.checkpoint,
+            "resume_notes": reply.resume_notes,
             "goodput": _goodput(status, reply, sample.at),
         }
     )

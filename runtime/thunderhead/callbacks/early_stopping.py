@@ -134,7 +134,12 @@ class EarlyStopping(Callback):
         self.wait_count = state_dict["wait_count"]
         self.stopped_epoch = state_dict.get("stopped_epoch", self.stopped_epoch)
         self.best_score = state_dict.get("best_score", self.best_score)
-        self.patience = state_dict.get("patience", self.patience)
+        given, self.patience = self.patience, state_dict.get("patience", self.patience)
+        if given != self.patience:
+            warn(
+                f"EarlyStopping(monitor={self.monitor!r}): the checkpoint's patience of {self.patience} stands, not "
+                f"the {given} of now; assign patience in on_train_start to wait for longer or shorter"
+            )
         self.stopping_reason = EarlyStoppingReason(state_dict.get("stopping_reason", 0))
         self.stopping_reason_message = state_dict.get("stopping_reason_message")
 

@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from torch.optim import Optimizer
 
-from thunderhead.checkpoint import shares
+from thunderhead.checkpoint import settings, shares
 from thunderhead.checkpoint.layout import lay_out_fused_state
 from thunderhead.checkpoint.loops import data_of, loops_of, position_of, scheduler_steps_of
+from thunderhead.checkpoint.reconcile import reconcile
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loops.position import Position
 from thunderhead.rng import restore_rng
@@ -78,7 +79,8 @@ def dump(trainer: Trainer, position: Position, *, weights_only: bool = False, fo
         if precision:
             content[_key_of(trainer.precision_plugin)] = precision
         if not for_job:
-            content[OWN_KEY] = {"position": position.state_dict(), **shares.share_of(trainer, position)}
+            own = {"position": position.state_dict(), "settings": trainer._made}
+            content[OWN_KEY] = {**own, **shares.share_of(trainer, position)}
     if not for_job:
         _add_hyperparameters(content, module, "")
         _add_hyperparameters(content, datamodule, "datamodule_")
@@ -131,14 +133,9 @@ def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
             "on from it; "
             "load it with load_from_checkpoint"
         )
-    _check_count("optimizers", len(content["optimizer_states"]), len(trainer.optimizers))
-    for optimizer, state in zip(trainer.optimizers, content["optimizer_states"], strict=True):
-        _restore_optimizer(optimizer, state)
-    _check_count("schedulers", len(content["lr_schedulers"]), len(trainer.lr_scheduler_configs))
-    for config, state in zip(trainer.lr_scheduler_configs, content["lr_schedulers"], strict=True):
-        config.scheduler.load_state_dict(state)
-    trainer._schedulers.steps = scheduler_steps_of(content)
     own = content.get(OWN_KEY)
+    _restore_optimization(trainer, content, (own or {}).get("settings"))
+    trainer._schedulers.steps = scheduler_steps_of(content)
     if own is None:
         return position_of(content)
     position = Position()
@@ -150,6 +147,25 @@ def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
         trainer._resume_validation_data = own["validation_data"]
         trainer._resumed_rng = partial(restore_rng, own["random"])
     return position
+
+
+def _restore_optimization(trainer: Trainer, content: dict[str, Any], before: settings.Made | None) -> None:
+    """Optimizers and schedulers; ``before``: what they were made with in the run that wrote the checkpoint."""
+    _check_count("optimizers", len(content["optimizer_states"]), len(trainer.optimizers))
+    for optimizer, state in zip(trainer.optimizers, content["optimizer_states"], strict=True):
+        _restore_optimizer(optimizer, state)
+    states = content["lr_schedulers"]
+    _check_count("schedulers", len(states), len(trainer.lr_scheduler_configs))
+    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+    if before and reconcile(trainer, before):
+        now = trainer._made
+        for optimizer, *pair in zip(trainer.optimizers, before["optimizers"], now["optimizers"], strict=True):
+            settings.take_optimizer(optimizer, *pair)
+        states = [
+            settings.with_settings(*of) for of in zip(states, before["schedulers"], now["schedulers"], strict=True)
+        ]
+    for scheduler, state in zip(schedulers, states, strict=True):
+        scheduler.load_state_dict(state)
 
 
 def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampl
 from thunderhead.data.combined import CombinedLoader, Joint
 from thunderhead.data.loaders import Feed, in_order, needs_shard
 from thunderhead.data.sampling import Shard
+from thunderhead.data.shape import shape_of, told
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.warning import say, warn
 
@@ -41,6 +42,7 @@ class TrainingData:
         self._joint = Joint(self.feeds, limits, self.combined)
         self.num_batches: float = self._joint.length
         self._looks_ahead = any(map(math.isinf, lengths))
+        self._shapes = [shape_of(feed) for feed in self.feeds]
         self._single = self.combined.single
         self._ahead: list[Any] = []
         self._ended = False
@@ -121,11 +123,23 @@ class TrainingData:
     def state_dict(self, taken: int, *, running: bool) -> dict[str, Any]:
         """Where every loader stands after ``taken`` batches, with a batch that was read ahead."""
         ahead = list(self._ahead) if running and self._looks_ahead else None
+        place = {"shapes": self._shapes, "samples": self.samples(taken), "ended": running and self.is_last(taken)}
         if self._single:
             feeds = [self.feeds[0].state_dict(taken + len(ahead or ()), running=running)]
-            return {"feeds": feeds, "ahead": ahead, "joint": None}
+            return {"feeds": feeds, "ahead": ahead, "joint": None, **place}
         feeds = [feed.state_dict(n, running=running) for feed, n in zip(self.feeds, self._joint.taken, strict=True)]
-        return {"feeds": feeds, "ahead": ahead, "joint": self._joint.state_dict()}
+        return {"feeds": feeds, "ahead": ahead, "joint": self._joint.state_dict(), **place}
+
+    def elsewhere(self, state: dict[str, Any]) -> str | None:
+        """What makes the place in ``state`` mean something else here: other loaders; None where it means the same.
+
+        A place between two epochs means the same everywhere, and so does one that ``limit_train_batches`` alone moved.
+        """
+        saved = state.get("shapes")
+        if saved is None or len(saved) != len(self._shapes) or all(feed["record"] is None for feed in state["feeds"]):
+            return None
+        pairs = [(one, other) for one, other in zip(saved, self._shapes, strict=True) if one and other and one != other]
+        return None if not pairs else f"{told(pairs[0][0])}, now {told(pairs[0][1])}"
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there at the next ``begin``.

@@ -62,12 +62,14 @@ class CheckpointPolicy:
         every_seconds: when so many seconds have passed since the last.
         stop_seconds: how long the commit of a stop is tried: the grace period, at the end of which we are killed.
         last_seconds: how long the commit at the end of training is tried.
+        module_settings: a resume takes the settings that configure_optimizers makes now, not the checkpoint's.
     """
 
     every_steps: int | None = None
     every_seconds: float | None = None
     stop_seconds: float = 120.0
     last_seconds: float = 180.0
+    module_settings: bool = False
 
 
 class JobCheckpoints(Protocol):

@@ -9,6 +9,8 @@ from thunderhead.job.board import Board
 from thunderhead.job.link import Skipped
 
 _WHY_LIMIT: Final = 300
+_SENTENCES: Final = 2
+_SENTENCE_LIMIT: Final = 600  # a character may take six bytes of a page of 4 KiB
 
 
 class Note(StrEnum):
@@ -17,6 +19,7 @@ class Note(StrEnum):
     SKIPPED = "skipped"  # checkpoints of this execution that the store did not take
     SKIPPED_IN_A_ROW = "skipped_in_a_row"  # of them, those since the newest commit
     WHY_SKIPPED = "why_skipped"  # what the store said of the newest one
+    RESUMED = "resumed"  # what the resume made of edits: sentences
 
 
 class Notes:
@@ -38,6 +41,11 @@ class Notes:
             )
         elif self._noted.get(Note.SKIPPED_IN_A_ROW):
             self._note({Note.SKIPPED_IN_A_ROW: 0, Note.WHY_SKIPPED: ""})
+
+    def resumed(self, text: str) -> None:
+        """The resume found an edit."""
+        told = [*self._noted.get(Note.RESUMED, ()), text[:_SENTENCE_LIMIT]]
+        self._note({Note.RESUMED: told[:_SENTENCES]})
 
     def _note(self, changes: dict[Note, Any]) -> None:
         self._noted |= {str(name): value for name, value in changes.items()}

@@ -112,6 +112,9 @@ class Control:
     def finish(self, position: Position) -> None:
         """Training is complete."""
 
+    def note(self, text: str) -> None:
+        """Something that whoever looks at the run should know; without a job nobody but the log's reader does."""
+
     def close(self) -> None:
         """The run is over, however it ended."""
         closing = getattr(self._stop, "close", None)

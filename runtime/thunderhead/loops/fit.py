@@ -83,9 +83,10 @@ class FitLoop(Progress):
         if resumed is not None and p.next is Next.EPOCH:
             resumed()
             resumed = None
-        self._iterator = self.data.begin(p.epoch)
-        self._skip_epoch = False
-        self.is_last_batch = p.next is not Next.EPOCH and self.data.is_last(p.batch)
+        cut, self.cut = self.cut, ""
+        self._iterator = iter(()) if cut else self.data.begin(p.epoch)
+        self._skip_epoch = bool(cut)
+        self.is_last_batch = p.next is not Next.EPOCH and (bool(cut) or self.data.is_last(p.batch))
         if t._control is not None:
             t._control.epoch(p)
         self._count_from_here()
@@ -98,6 +99,8 @@ class FitLoop(Progress):
         t._train_results.in_batches = p.batch > 0
         if p.next is Next.VALIDATE:
             self._validate(steps=True, boundary=True)
+        if cut == "cut":
+            t._schedulers.after_batch(steps=False, last=True)
         self._batches()
         self._end_epoch()
 

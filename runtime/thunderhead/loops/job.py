@@ -47,6 +47,26 @@ def next_save_step(policy: CheckpointPolicy, step: int) -> int:
     return NEVER if every is None else (step // every + 1) * every
 
 
+def steps_in_all(trainer: Trainer, position: Position) -> int:
+    """Optimizer steps of the whole run, -1 if unknown: those that are done, and those that the data of now still gives.
+
+    After a resume with other data (another batch size) the two are of different epochs.
+    """
+    whole = trainer.estimated_stepping_batches
+    if whole >= 2**62:
+        return -1
+    if not trainer.lightning_module.automatic_optimization or trainer.max_epochs == -1:
+        return int(whole)
+    divide_by = trainer.accumulate_grad_batches
+    per_epoch = -(-trainer.num_training_batches // divide_by)
+    over = trainer.fit_loop.cut or position.batch >= trainer.num_training_batches
+    in_epoch = per_epoch if over else position.batch // divide_by
+    done = position.epoch * per_epoch + in_epoch
+    left = max(0, per_epoch * max(trainer.max_epochs or 1, 1) - done)
+    steps = position.step + int(left)
+    return min(steps, trainer.max_steps) if trainer.max_steps != -1 else steps
+
+
 class JobControl(Control):
     """One entry point of one trainer, inside a job."""
 
@@ -96,7 +116,7 @@ class JobControl(Control):
         self._save_step = next_save_step(self._policy, position.step)
         self._first_samples = trainer.fit_loop.samples
         words[Word.FIRST_STEP] = position.step
-        words[Word.MAX_STEPS] = int(steps) if (steps := trainer.estimated_stepping_batches) < 2**62 else -1
+        words[Word.MAX_STEPS] = steps_in_all(trainer, position)
         self._write(position)
 
     def finish(self, position: Position) -> None:
@@ -114,6 +134,10 @@ class JobControl(Control):
         """Say what this rank does now."""
         self._words[Word.PHASE] = phase
         self._words[Word.BEAT_NS] = time.monotonic_ns()
+
+    def note(self, text: str) -> None:
+        """See the base class."""
+        self._notes.resumed(text)
 
     # --- per step ------------------------------------------------------------------------------------------------
 
@@ -218,6 +242,7 @@ class JobControl(Control):
         content["state_dict"] = {k: v for k, v in content["state_dict"].items() if k not in buffers}
         replicated = {key: content.pop(key) for key in _REPLICATED}
         replicated["position"] = position.state_dict()
+        replicated["settings"] = trainer._made
         replicated["should_stop"] = trainer.fit_loop.stops
         local = {
             "rng": capture_rng(),
@@ -271,7 +296,13 @@ def content_of(restored: Restored) -> dict[str, Any]:
     """The restored state under the keys of a ``.ckpt`` file, so that both are put back by the same functions."""
     content = {**restored.local["content"], **{key: restored.replicated[key] for key in _REPLICATED}}
     content["state_dict"] = {**content["state_dict"], **restored.local["buffers"]}
-    content[OWN_KEY] = {"position": restored.replicated["position"], "data": restored.local["data"]}
+    # Checkpoints of before there were settings have none.
+    settings = restored.replicated.get("settings")
+    content[OWN_KEY] = {
+        "position": restored.replicated["position"],
+        "settings": settings,
+        "data": restored.local["data"],
+    }
     content["loops"] = {}
     return content
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from thunderhead.checkpoint.reconcile import tell
 from thunderhead.job.link import Ask
 from thunderhead.loops.control import SIGTERMException
 from thunderhead.loops.own_iteration import DataloaderIter
@@ -29,6 +30,7 @@ class Progress:
         batches_before: batches of the epoch before the running one.
         steps_before: optimizer steps done before the running epoch.
         schedules_before: scheduler steps done before it.
+        cut: why the resumed epoch is not trained on: "cut" as its place is none in the data of now, or "ended".
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -38,6 +40,7 @@ class Progress:
         self._iterator: Iterator[Any] = iter(())
         self.batches_before = self.steps_before = self.schedules_before = 0
         self._skip_epoch = False
+        self.cut = ""
         self.moment = ""
         self._validated = -1
 
@@ -115,11 +118,30 @@ class Progress:
         if self.data is None:
             self.data = t._load_training_data()
         if t._resume_training_data is not None:
-            self.data.load_state_dict(t._resume_training_data)
+            self._take_up(self.data, t._resume_training_data)
             t._resume_training_data = None
         if self.data.num_batches == 0:
             say("Trainer.fit stopped: no training batches")
         return self.data.num_batches == 0
+
+    def _take_up(self, data: TrainingData, state: dict[str, Any]) -> None:
+        """Go on where the checkpoint's loaders stood, or end its epoch where those of now have no such place."""
+        t, p = self._trainer, self._trainer._position
+        why = data.elsewhere(state)
+        if "shapes" not in state or t.strategy.all_of(why is None):
+            data.load_state_dict(state)
+            return
+        if p.batch == 0:
+            return  # its start is a place that any data has
+        self.cut = "ended" if state["ended"] else "cut"
+        p.samples += state["samples"] - data.samples(p.batch)
+        left = "" if state["ended"] else "without the rest of its batches and without a validation, "
+        tell(
+            t,
+            f"the checkpoint was taken after batch {p.batch} of epoch {p.epoch}, which means something else by now: "
+            f"the training data had {why or 'another shape on another rank'}. Epoch {p.epoch} ends here, {left}and "
+            f"epoch {p.epoch + 1} is next; to train on in this epoch, give the loader back what it had until then",
+        )
 
     def _own_iteration(self) -> DataloaderIter | None:
         """For a ``training_step(dataloader_iter)``: what it takes its batches from."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import Tensor
 from torch.optim import Optimizer
 
+from thunderhead.checkpoint import settings
 from thunderhead.core.module import LightningModule
 from thunderhead.core.optimization import parse_configuration
 from thunderhead.core.optimizer import LightningOptimizer
@@ -54,6 +55,7 @@ class TrainerInternals(TrainerProperties):
     _resume_validation_data: list[dict[str, Any]] | None
     _resumed_rng: Callable[[], None] | None
     _schedulers: Schedulers
+    _made: dict[str, Any]
     _sink: Sink
     _train_results: Results
     _val_check_seconds: float | None
@@ -239,6 +241,7 @@ class TrainerInternals(TrainerProperties):
         self._wrapped_optimizers = [LightningOptimizer(optimizer, trainer, count) for optimizer in self.optimizers]
         self.strategy.attend_optimizers(self.optimizers, in_job=self._in_job)
         self._schedulers = Schedulers(trainer, self.lr_scheduler_configs if module.automatic_optimization else ())
+        self._made = settings.made(self.optimizers, self.lr_scheduler_configs)
         self._clips = is_overridden("configure_gradient_clipping", module) or is_overridden("clip_gradients", module)
 
     def _count_manual_step(self) -> None:

@@ -178,6 +178,7 @@ class Trainer(Configuration, TrainerInternals):
         self._resumed_rng: Callable[[], None] | None = None
         self._resume_validation_data: list[dict[str, Any]] | None = None
         self._resume_training_data: dict[str, Any] | None = None
+        self._made: dict[str, Any] = {}
         self._sink = Sink(self)
         self._hooks = HookTable(self)
         self._metrics = Metrics(self)

@@ -100,7 +100,8 @@ def test_off_under_fast_dev_run() -> None:
 def test_state_goes_through_a_checkpoint() -> None:
     _, callback = epochs([5, 4, 4], patience=9, trainer={"max_epochs": 3})
     other = EarlyStopping("metric")
-    other.load_state_dict(callback.state_dict())
+    with pytest.warns(UserWarning, match="patience of 9 stands, not the 3 of now"):
+        other.load_state_dict(callback.state_dict())
     assert (other.wait_count, other.best_score, other.patience) == (1, torch.tensor(4.0), 9)
     assert other.state_key == "EarlyStopping{'monitor': 'metric', 'mode': 'min'}"
 
@@ -183,7 +184,8 @@ def test_state_goes_on(tmp_path: Path) -> None:
     made.save_checkpoint(tmp_path / "a.ckpt")
     again = EarlyStopping("metric", patience=9)
     resumed = th.Trainer(**QUIET, max_epochs=12, callbacks=[again])
-    resumed.fit(Scripted([1.0]), shuffled(batch_size=20), in_order(), ckpt_path=tmp_path / "a.ckpt")
+    with pytest.warns(UserWarning, match="patience of 4 stands, not the 9 of now"):
+        resumed.fit(Scripted([1.0]), shuffled(batch_size=20), in_order(), ckpt_path=tmp_path / "a.ckpt")
     assert (resumed.current_epoch, again.patience, again.best_score) == (5, 4, 1.0)
 
 
