@@ -129,8 +129,20 @@ class RankStatus(Message):
     step_seconds: Seconds
 
 
+class StrangerReply(Message):
+    """Answer of an agent's ``/status`` to who does not name its job's uid and attempt: nothing that identifies it."""
+
+    treaty: int = TREATY_VERSION
+    phase: Name
+    world_size: Rank
+    ranks_met: Rank = 0  # ranks that have passed the rendezvous
+    step: Count = 0
+    max_steps: Count | None = None
+    percent: int | None = Field(default=None, ge=0, le=100)
+
+
 class StatusReply(Message):
-    """Answer of an agent's ``/status``. Node 0's holds every rank; another node's holds its own."""
+    """Answer of an agent's ``/status`` to who names its job. Node 0's holds every rank; another node's its own."""
 
     treaty: int = TREATY_VERSION
     uid: Name

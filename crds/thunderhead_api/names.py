@@ -44,6 +44,11 @@ def code_config_map_name(job: str, uid: str, attempt: int) -> str:
     return f"{job_config_map_name(job, uid, attempt)}-code"
 
 
+def key_secret_name(job: str, uid: str, attempt: int) -> str:
+    """Secret that holds the key of ``attempt``; there is none for a job of one node."""
+    return f"{job_config_map_name(job, uid, attempt)}-key"
+
+
 def service_name(job: str) -> str:
     """Headless Service of the job, and the subdomain of its pods."""
     return job

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 from typing import Final
+from urllib.parse import quote
 
 TREATY_VERSION: Final = 1
 """Raised when a reader of the older version would misunderstand; a reply of another version is ignored."""
@@ -27,6 +28,7 @@ class Label(StrEnum):
     """Labels on every child of a job; the operator's watches select on JOB."""
 
     JOB = f"{GROUP}/job"
+    JOB_UID = f"{GROUP}/job-uid"
     ATTEMPT = f"{GROUP}/attempt"
     NODE_RANK = f"{GROUP}/node-rank"
     APP = "app.kubernetes.io/name"
@@ -61,6 +63,7 @@ class Env(StrEnum):
     POD = "THUNDERHEAD_POD"
     NODE = "THUNDERHEAD_NODE"
     TERMINATION_FILE = "THUNDERHEAD_TERMINATION_FILE"
+    KEY_FILE = "THUNDERHEAD_KEY_FILE"  # what the agents of one attempt know each other by; absent for a single node
     RUN_DIR = "THUNDERHEAD_RUN_DIR"  # writable scratch of this pod: boards, logs, CSV files
     CGROUP_DIR = "THUNDERHEAD_CGROUP_DIR"  # where the container's cgroup is mounted, for telling out of memory
 
@@ -75,12 +78,19 @@ JOB_FILE_NAME: Final = "job.json"
 SPEC_FILE_NAME: Final = "spec.json"
 """Beside the frozen job: what the user wrote, for saying later what of it was changed. No pod reads it."""
 CODE_DIR: Final = "/etc/thunderhead/code"
+KEY_DIR: Final = "/etc/thunderhead/key"
+KEY_FILE_NAME: Final = "attempt.key"
+KEY_BYTES: Final = 32
+"""Of the key; its file holds twice as many hexadecimal digits."""
 RUN_DIR: Final = "/run/thunderhead"
 CGROUP_DIR: Final = "/sys/fs/cgroup"
 TERMINATION_FILE: Final = "/dev/termination-log"
 TERMINATION_MAX_BYTES: Final = 4096
 
 STATUS_PATH: Final = "/status"
+STATUS_UID: Final = "uid"
+STATUS_ATTEMPT: Final = "attempt"
+"""Query of a request for the status: an agent names its job to those alone who name it."""
 METRICS_PATH: Final = "/metrics"
 HEALTH_PATH: Final = "/healthz"
 STATUS_MAX_BYTES: Final = 64 * 1024
@@ -88,6 +98,11 @@ STATUS_MAX_METRICS: Final = 32
 STATUS_MAX_RANKS: Final = 128
 RESUME_NOTES_MAX: Final = 4
 STATUS_TIMEOUT_SECONDS: Final = 2.0
+
+
+def status_target(uid: str, attempt: int) -> str:
+    """Path and query of a request for the status of this very attempt."""
+    return f"{STATUS_PATH}?{STATUS_UID}={quote(uid, safe='')}&{STATUS_ATTEMPT}={attempt}"
 
 
 class ExitCode(IntEnum):

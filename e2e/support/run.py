@@ -113,7 +113,7 @@ class Run:
         """What the agent of a pod answers at /status, asked through the API server."""
         name = f"{self.name}-{attempt}-{node_rank}"
         path = PODS.path(self.namespace, f"{name}:9400", "proxy/status")
-        reply: Object = json.loads(self.api.text(path))
+        reply: Object = json.loads(self.api.text(path, {"uid": self.uid, "attempt": str(attempt)}))
         return reply
 
     def remove(self, *, timeout_s: float = 60) -> None:

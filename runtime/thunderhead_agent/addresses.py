@@ -8,6 +8,7 @@ from collections.abc import Iterator
 RETRY_FIRST_SECONDS = 0.1
 RETRY_CAP_SECONDS = 1.0
 BACKLOG = 1024
+LOOPBACK = "127.0.0.1"
 
 
 def listen(host: str, port: int) -> socket.socket:

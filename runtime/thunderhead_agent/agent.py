@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from thunderhead.job.board import Board, Word
 from thunderhead_agent import linux
-from thunderhead_agent.addresses import listen
+from thunderhead_agent.addresses import LOOPBACK, listen
 from thunderhead_agent.ending import UNCAUGHT, Ending, Place, concluded, failure
 from thunderhead_agent.hub import Hub
 from thunderhead_agent.logs import LogPump
@@ -30,11 +30,12 @@ from thunderhead_agent.peer import PeerSession
 from thunderhead_agent.plan import TRAIN, board_path, worker_plans
 from thunderhead_agent.processes import ForkServer, WorkerProcess
 from thunderhead_agent.reading import BoardWatch
-from thunderhead_agent.session import Session
+from thunderhead_agent.sealed import Secret
+from thunderhead_agent.session import Meeting, Session
 from thunderhead_agent.settings import Settings
 from thunderhead_agent.snapshot import Snapshot
 from thunderhead_agent.verdict import CAUSE, ENDED_WELL, outcome_for
-from thunderhead_agent.wire import Failure, Go, Hello, Verdict
+from thunderhead_agent.wire import Failure, Hello, Verdict
 from thunderhead_api.messages import Culprit
 from thunderhead_api.treaty import Outcome
 
@@ -100,7 +101,7 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop, number)
-        self._session = await self._open_session()
+        self._session = self._open_session()
         turning = loop.create_task(self._turn())
         going = loop.create_task(self._begin())
         verdict = await _first(self._session.verdict, turning, going)
@@ -118,22 +119,18 @@ class Agent:
         for board in self._boards:
             board.path.unlink(missing_ok=True)
 
-    async def _open_session(self) -> Session:
-        settings = self._settings
-        me = Hello(
-            uid=settings.job.uid,
-            attempt=settings.job.attempt,
-            node_rank=settings.node_rank,
-            pod=settings.pod,
-            node=settings.node,
-        )
+    def _open_session(self) -> Session:
+        settings, job = self._settings, self._settings.job
+        secret = Secret(settings.key, job.uid, job.attempt) if settings.key is not None else None
         if settings.node_rank == 0:
-            self._hub = Hub(me, settings.job.nodes, start_store=self._start_store, say=self._say)
-            if settings.job.nodes > 1:
-                await self._hub.serve(listen(settings.agent_host, settings.rendezvous_port))
+            self._hub = Hub(job.nodes, secret, start_store=self._start_store, say=self._say)
+            if job.nodes > 1:
+                self._hub.serve(listen(settings.agent_host, settings.rendezvous_port))
             return self._hub
+        assert secret is not None, "a job of several nodes has a key"
         peer = PeerSession(
-            me,
+            Hello(node_rank=settings.node_rank, pod=settings.pod, node=settings.node),
+            secret,
             settings.rendezvous_host,
             settings.rendezvous_port,
             name_of_node_0=f"{settings.job.name}-{settings.job.attempt}-0",
@@ -144,8 +141,7 @@ class Agent:
         return peer
 
     async def _start_store(self) -> int:
-        host = self._settings.agent_host if self._settings.job.nodes > 1 else "127.0.0.1"
-        listener = listen(host, 0)
+        listener = listen(LOOPBACK, 0)
         port: int = listener.getsockname()[1]
         process = await in_thread(lambda: self._forkserver.start_store(listener))
         listener.close()
@@ -161,15 +157,15 @@ class Agent:
         """Meet, start the workers, and listen for their ends."""
         self._say(f"waiting for {self._settings.job.nodes} nodes" if self._settings.job.nodes > 1 else "starting")
         try:
-            go = await self._session.meet()
-            self._going, self._round = True, go.round
+            met = await self._session.meet()
+            self._going, self._round = True, met.round
             self._say(f"all nodes are here; starting {self._settings.processes} workers")
-            await self._start_workers(go)
+            await self._start_workers(met)
         except (OSError, EOFError) as error:
             self._fail_as_agent("WorkersNotStarted", f"workers could not be started: {error}")
 
-    async def _start_workers(self, go: Go) -> None:
-        plans = worker_plans(self._settings, go, self._entry)
+    async def _start_workers(self, met: Meeting) -> None:
+        plans = worker_plans(self._settings, met, self._entry)
         self._workers = await in_thread(lambda: self._forkserver.start_workers(plans, self._logs))
         loop = asyncio.get_running_loop()
         for worker in self._workers:

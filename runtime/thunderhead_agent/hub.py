@@ -4,39 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from thunderhead_agent import wire
-from thunderhead_agent.addresses import keep_alive, plain_address
+from thunderhead_agent import sealed, wire
+from thunderhead_agent.addresses import keep_alive
+from thunderhead_agent.door import Door, Tally
+from thunderhead_agent.sealed import INTRODUCTION_SECONDS, Line, Role, Secret, Who
+from thunderhead_agent.session import Meeting
+from thunderhead_agent.store_lines import MAX_LINES, carry_to_store
 from thunderhead_agent.verdict import Tribunal, choose, lost_agent
 from thunderhead_agent.wire import Failure, Go, Hello, Refused, Verdict
 from thunderhead_api.messages import RankStatus
-from thunderhead_api.treaty import Outcome
+from thunderhead_api.treaty import TREATY_VERSION, Outcome
 
 FAREWELL_SECONDS = 3.0
+STRANGERS = 256
+"""Connections at once that have not been introduced yet; and of one address:"""
+STRANGERS_OF_ONE = 64
 
 
 @dataclass(slots=True)
 class _Peer:
     hello: Hello
-    writer: asyncio.StreamWriter
+    line: Line
 
 
 class Hub:
     """The meeting place that node 0's agent offers on the rendezvous port.
 
     Args:
-        me: node 0's own identity; a peer of another job or attempt is refused.
+        secret: what the nodes of this attempt share; None where there is but one.
         start_store: starts the workers' store and returns its port; awaited by :meth:`meet`.
         say: for one line per event.
     """
 
     def __init__(
-        self, me: Hello, nodes: int, *, start_store: Callable[[], Awaitable[int]], say: Callable[[str], None]
+        self,
+        nodes: int,
+        secret: Secret | None,
+        *,
+        start_store: Callable[[], Awaitable[int]],
+        say: Callable[[str], None],
     ) -> None:
-        self._me = me
         self._nodes = nodes
+        self._secret = secret
         self._start_store = start_store
         self._say = say
         self._loop = asyncio.get_running_loop()
@@ -44,34 +58,44 @@ class Hub:
         self._peers: dict[int, _Peer] = {}
         self._everyone = asyncio.Event()
         self._empty = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._tally = Tally(say)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._store_port = 0
+        self._store_lines: Counter[int] = Counter()
         if nodes == 1:
             self._everyone.set()
         self._timer: asyncio.TimerHandle | None = None
-        self._address = "127.0.0.1"
         self._go: Go | None = None
         self.verdict: asyncio.Future[Verdict] = self._loop.create_future()
         self._reports: dict[int, tuple[float, list[RankStatus]]] = {}
 
-    async def serve(self, listener: socket.socket) -> None:
+    def serve(self, listener: socket.socket) -> None:
         """Open the door."""
-        self._server = await asyncio.start_server(self._talk, sock=listener, limit=wire.MAX_LINE_BYTES)
+        door = Door(
+            listener=listener,
+            receive=self._receive,
+            seconds=INTRODUCTION_SECONDS,
+            total=STRANGERS,
+            per_address=STRANGERS_OF_ONE,
+            turned_away=self._tally,
+        )
+        self._spawn(door.stand_open())
 
     @property
     def missing(self) -> list[int]:
         """Nodes that have not come yet."""
         return [node for node in range(1, self._nodes) if node not in self._peers]
 
-    async def meet(self) -> Go:
+    async def meet(self) -> Meeting:
         """Wait for every node, start the store, and send everyone to work."""
         await self._everyone.wait()
-        port = await self._start_store()
+        self._store_port = await self._start_store()
         # Starting the store takes seconds; a node that left meanwhile may come again.
         while self.missing:
             await self._everyone.wait()
-        self._go = Go(master_addr=self._address, master_port=port)
+        self._go = Go()
         self._broadcast(self._go)
-        return self._go
+        return Meeting(self._go.round, self._store_port)
 
     @property
     def others(self) -> list[tuple[float, list[RankStatus]]]:
@@ -112,10 +136,12 @@ class Hub:
             except TimeoutError:
                 self._say(f"nodes {sorted(self._peers)} have not left {FAREWELL_SECONDS:g} s after the verdict")
         for peer in self._peers.values():
-            peer.writer.close()
-        if self._server is not None:
-            self._server.close()
-            await asyncio.sleep(0)  # the loop closes the sockets in its next turn
+            peer.line.close()
+        self._tally.tell()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # the loop closes the sockets in its next turn
 
     def _finished(self, node_rank: int, outcome: Outcome) -> None:
         self._tribunal.finish(node_rank, outcome)
@@ -142,62 +168,99 @@ class Hub:
 
     def _broadcast(self, message: Go | Verdict) -> None:
         for peer in self._peers.values():
-            peer.writer.write(wire.encode(message))
+            peer.line.send(wire.encode(message))
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One peer, from its hello until its connection ends."""
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """A fault of ours ends the attempt: nobody would meet at a door that has fallen shut."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self.verdict.done():
+            self.verdict.set_exception(error)
+
+    async def _receive(self, sock: socket.socket, address: str) -> bool:
+        """A guest at the door: one that knows the key is talked to for as long as it stays."""
+        assert self._secret is not None, "a job of several nodes has a key"
+        keep_alive(sock)
+        who, agreed = await sealed.receive(sock, self._secret)
+        self._spawn(self._attend(sock, who, agreed))
+        return True
+
+    async def _attend(self, sock: socket.socket, who: Who, agreed: sealed.Agreed) -> None:
+        line = await sealed.accepted(sock, agreed)
         try:
-            keep_alive(writer.get_extra_info("socket"))
-            hello = await self._admit(reader, writer)
-            if hello is None:
-                return
-            try:
-                await self._listen(hello, reader)
-            finally:
-                self._lose(hello, writer)
-        except (OSError, ValueError, asyncio.IncompleteReadError) as error:
-            self._say(f"dropped a connection: {error}")
+            if who.role is Role.CONTROL:
+                await self._talk(who, line)
+            else:
+                await self._carry(who, line)
+        except (OSError, ValueError, EOFError) as error:
+            self._say(f"dropped a connection of node {who.node_rank}: {error}")
         finally:
-            writer.close()
+            line.close()
 
-    async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Hello | None:
-        line = await reader.readline()
-        if not line:
+    async def _carry(self, who: Who, line: Line) -> None:
+        """Traffic of a worker elsewhere with the store here."""
+        if not self._store_port or self._store_lines[who.node_rank] >= MAX_LINES:
+            return
+        self._store_lines[who.node_rank] += 1
+        try:
+            await carry_to_store(line, self._store_port)
+        finally:
+            self._store_lines[who.node_rank] -= 1
+
+    async def _talk(self, who: Who, line: Line) -> None:
+        """One peer, from its hello until its connection ends."""
+        async with asyncio.timeout(INTRODUCTION_SECONDS):
+            hello = await self._admit(who, line)
+        if hello is None:
+            return
+        try:
+            await self._listen(hello, line)
+        finally:
+            self._lose(hello, line)
+
+    async def _admit(self, who: Who, line: Line) -> Hello | None:
+        frame = await line.receive()
+        if not frame:
             return None
-        hello = wire.from_peer(line)
-        reason = self._objection(hello)
+        hello = wire.from_peer(frame)
+        reason = self._objection(who, hello)
         if reason is not None or not isinstance(hello, Hello):
             self._say(f"refused a peer: {reason}")
-            writer.write(wire.encode(Refused(reason=reason or "no hello")))
-            await writer.drain()
+            line.send(wire.encode(Refused(reason=reason or "no hello")))
+            await line.writer.drain()
             return None
-        self._address = plain_address(writer.get_extra_info("sockname")[0])
-        self._peers[hello.node_rank] = _Peer(hello, writer)
+        self._peers[hello.node_rank] = _Peer(hello, line)
         self._empty.clear()
         if self.verdict.done():
-            writer.write(wire.encode(self.verdict.result()))
+            line.send(wire.encode(self.verdict.result()))
         self._note_arrival()
         return hello
 
-    def _objection(self, hello: wire.FromPeer) -> str | None:
-        """Why this peer is not one of ours; ``None`` if it is."""
+    def _objection(self, who: Who, hello: wire.FromPeer) -> str | None:
+        """Why this peer is not one of ours, although it knows the key; ``None`` if it is."""
         if not isinstance(hello, Hello):
             return "the first message must be a hello"
-        for name in ("treaty", "uid", "attempt"):
-            theirs, ours = getattr(hello, name), getattr(self._me, name)
-            if theirs != ours:
-                return f"{name} {theirs} is not ours ({ours})"
+        if hello.treaty != TREATY_VERSION:
+            return f"treaty {hello.treaty} is not ours ({TREATY_VERSION})"
+        if hello.node_rank != who.node_rank:
+            return f"node rank {hello.node_rank} was introduced as {who.node_rank}"
         if not 0 < hello.node_rank < self._nodes:
             return f"node rank {hello.node_rank} is outside 1..{self._nodes - 1}"
         if hello.node_rank in self._peers:
             return f"node rank {hello.node_rank} is already here ({self._peers[hello.node_rank].hello.pod})"
         return None
 
-    async def _listen(self, hello: Hello, reader: asyncio.StreamReader) -> None:
-        while line := await reader.readline():
-            message = wire.from_peer(line)
+    async def _listen(self, hello: Hello, line: Line) -> None:
+        while frame := await line.receive():
+            message = wire.from_peer(frame)
             if isinstance(message, wire.Report):
-                self._reports[hello.node_rank] = (self._loop.time(), message.ranks)
+                own = [rank for rank in message.ranks if rank.node_rank == hello.node_rank]
+                self._reports[hello.node_rank] = (self._loop.time(), own)
             elif isinstance(message, wire.Failed):
                 self.fail(message.failure)
             elif isinstance(message, wire.Finished):
@@ -205,10 +268,10 @@ class Hub:
             elif isinstance(message, wire.Withdraw):
                 self.withdraw()
 
-    def _lose(self, hello: Hello, writer: asyncio.StreamWriter) -> None:
+    def _lose(self, hello: Hello, line: Line) -> None:
         """A connection ended: before the start the node may come again, afterwards its agent is gone."""
         peer = self._peers.get(hello.node_rank)
-        if peer is None or peer.writer is not writer:
+        if peer is None or peer.line is not line:
             return
         del self._peers[hello.node_rank]
         if not self._peers:

@@ -17,16 +17,18 @@ from thunderhead_agent.plan import TRAIN
 from thunderhead_agent.processes import ForkServer
 from thunderhead_agent.record import encode_record, termination_record
 from thunderhead_agent.refusal import leave, refuse
-from thunderhead_agent.server import AgentServer, pages
+from thunderhead_agent.server import AgentServer, Query, pages
 from thunderhead_agent.settings import Settings, SettingsError, read_settings
-from thunderhead_agent.snapshot import Snapshot, status_reply
+from thunderhead_agent.snapshot import Snapshot, status_reply, stranger_reply
 from thunderhead_agent.wire import Verdict
 from thunderhead_api.extras import MissingExtra, require, uses_s3
 from thunderhead_api.messages import Culprit
-from thunderhead_api.treaty import EXIT_CODE_OF, Outcome
+from thunderhead_api.treaty import EXIT_CODE_OF, STATUS_ATTEMPT, STATUS_UID, Env, Outcome
 
 STALE_SECONDS = 30.0
 DRAIN_SECONDS = 3.0
+OPEN_FILES = 65_536
+"""Every worker of the job holds a few connections to the store, and node 0's agent two ends of each."""
 PORT_FILE = "agent.port"
 """In RUN_DIR: the port of ``/status``, for a local run that asked for any free one."""
 
@@ -67,8 +69,10 @@ def run_agent(environ: MutableMapping[str, str], *, entry: str = TRAIN) -> int:
 def _prepare(environ: MutableMapping[str, str], settings: Settings, logs: LogPump, entry: str) -> Agent:
     """Everything that comes before the event loop, and the fork server first: it takes longest."""
     linux.adopt_orphans()
+    linux.allow_open_files(OPEN_FILES)
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     _fix_threads(environ, settings.threads)
+    environ.pop(Env.KEY_FILE, None)  # the workers have no use for it
     server = ForkServer()
     server.warm()
     return Agent(settings, server, logs, entry=entry)
@@ -89,8 +93,11 @@ async def _attempt(agent: Agent, settings: Settings, logs: LogPump) -> int:
 def _serve(agent: Agent, settings: Settings) -> None:
     """Open the HTTP port, before anything that takes time."""
 
-    def status() -> bytes:
-        return status_reply(agent.snapshot).model_dump_json(by_alias=True).encode()
+    def status(query: Query) -> bytes:
+        job = settings.job
+        known = query.get(STATUS_UID) == job.uid and query.get(STATUS_ATTEMPT) == str(job.attempt)
+        reply = status_reply(agent.snapshot) if known else stranger_reply(agent.snapshot)
+        return reply.model_dump_json(by_alias=True).encode()
 
     def healthy() -> bool:
         return time.time() - agent.snapshot.taken_at < STALE_SECONDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def name_process(name: str) -> None:
 def adopt_orphans() -> None:
     """Become the parent of orphaned descendants (data loader workers of a dead rank), as pid 1 is anyway."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def allow_open_files(number: int) -> None:
+    """Raise the soft limit of open files, for this process and those it starts, as far as the hard one allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def prefer_as_oom_victim(score: int = 500) -> None:

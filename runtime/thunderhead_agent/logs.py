@@ -61,8 +61,11 @@ class LogPump:
         os.write(self._wake_w, b"+")
 
     def say(self, line: str) -> None:
-        """Write a line of the agent's own, never into the middle of a rank's."""
-        self._emit(line.encode() + b"\n")
+        """Write a line of the agent's own, never into the middle of a rank's.
+
+        What it quotes may come from anywhere: it stays one line, and moves no cursor."""
+        shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+        self._emit(shown.encode(errors="backslashreplace") + b"\n")
 
     def close(self, timeout_s: float) -> None:
         """Copy what is left in the pipes and stop; the end of a pipe that a stray process holds is not waited for."""

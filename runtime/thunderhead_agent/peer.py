@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from thunderhead_agent import wire
+from thunderhead_agent import sealed, wire
 from thunderhead_agent.addresses import backoff, candidates, keep_alive
+from thunderhead_agent.door import Stranger
+from thunderhead_agent.sealed import Line, Role, Secret, Who
+from thunderhead_agent.session import Meeting
+from thunderhead_agent.store_lines import StoreForwarder
 from thunderhead_agent.verdict import choose, lost_agent
 from thunderhead_agent.wire import Failure, Go, Hello, Refused, Verdict
 from thunderhead_api.messages import Message, RankStatus
@@ -28,6 +32,7 @@ class PeerSession:
     def __init__(
         self,
         me: Hello,
+        secret: Secret,
         host: str,
         port: int,
         *,
@@ -36,6 +41,7 @@ class PeerSession:
         say: Callable[[str], None],
     ) -> None:
         self._me = me
+        self._secret = secret
         self._host = host
         self._port = port
         self._name_of_node_0 = name_of_node_0
@@ -43,9 +49,11 @@ class PeerSession:
         self._say = say
         self._loop = asyncio.get_running_loop()
         self._go: asyncio.Future[Go] = self._loop.create_future()
-        self._writer: asyncio.StreamWriter | None = None
+        self._line: Line | None = None
+        self._forwarder = StoreForwarder(self._dial_for_store, say)
         self._own: list[Failure] = []
         self._said = ""
+        self._name = host
         self._task: asyncio.Task[None] | None = None
         self.verdict: asyncio.Future[Verdict] = self._loop.create_future()
 
@@ -54,13 +62,14 @@ class PeerSession:
         self._task = self._loop.create_task(self._run())
         self._task.add_done_callback(self._ended)
 
-    async def meet(self) -> Go:
+    async def meet(self) -> Meeting:
         """Wait until node 0 has heard all nodes."""
-        return await self._go
+        go = await self._go
+        return Meeting(go.round, await self._forwarder.open())
 
     def report(self, ranks: Sequence[RankStatus]) -> None:
         """Send this node's ranks to node 0, unless it has stopped reading."""
-        if self._writer is not None and self._writer.transport.get_write_buffer_size() < MAX_BUFFERED_BYTES:
+        if self._line is not None and self._line.unsent < MAX_BUFFERED_BYTES:
             self._send(wire.Report(ranks=list(ranks)))
 
     def fail(self, failure: Failure) -> None:
@@ -74,7 +83,7 @@ class PeerSession:
 
     def withdraw(self) -> None:
         """Tell node 0, if it is there; without it this node just ends as stopped."""
-        if self._writer is None:
+        if self._line is None:
             self._conclude(Verdict(outcome=Outcome.STOPPED))
         else:
             self._send(wire.Withdraw())
@@ -90,11 +99,12 @@ class PeerSession:
         if self._task is not None:
             self._task.cancel()
         self._hang_up()
+        await self._forwarder.close()
         await asyncio.sleep(0)  # the loop closes the socket in its next turn
 
     def _send(self, message: Message) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(wire.encode(message))
+        if self._line is not None and not self._line.is_closing:
+            self._line.send(wire.encode(message))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -108,9 +118,9 @@ class PeerSession:
             self._say(line)
 
     def _hang_up(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if self._line is not None:
+            self._line.close()
+            self._line = None
 
     def _conclude(self, verdict: Verdict) -> None:
         if not self.verdict.done():
@@ -119,44 +129,51 @@ class PeerSession:
     async def _run(self) -> None:
         pauses = backoff()
         while not self.verdict.done():
-            reader = await self._connect()
-            if reader is None:
+            line = await self._connect()
+            if line is None:
                 await asyncio.sleep(next(pauses))
                 continue
-            await self._listen(reader)
+            await self._listen(line)
             self._hang_up()
             if self._go.done():
                 self._conclude(self._without_node_0("its connection ended before a verdict"))
             else:
                 await asyncio.sleep(next(pauses))
 
-    async def _connect(self) -> asyncio.StreamReader | None:
+    async def _connect(self) -> Line | None:
         """One round over the names of node 0; ``None`` while it cannot be reached (its pod may not exist yet)."""
         for name in candidates(self._host, self._read_resolv_conf()):
             try:
-                opening = asyncio.open_connection(name, self._port, limit=wire.MAX_LINE_BYTES)
-                reader, writer = await asyncio.wait_for(opening, CONNECT_TIMEOUT_SECONDS)
-            except (OSError, TimeoutError, UnicodeError) as error:
+                line = await self._dial(name, Role.CONTROL)
+            except (OSError, UnicodeError, Stranger) as error:
                 self._say_once(f"cannot reach node 0 at {self._host}, port {self._port}, yet: {_why(error)}")
                 continue
-            keep_alive(writer.get_extra_info("socket"))
-            writer.write(wire.encode(self._me))
-            self._writer = writer
-            return reader
+            self._line, self._name = line, name
+            self._send(self._me)
+            return line
         return None
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        """Until the connection ends. A refusal may heal: node 0 of another attempt is about to go."""
+    async def _dial(self, name: str, role: Role) -> Line:
+        who = Who(self._me.node_rank, role)
+        line = await sealed.dial(name, self._port, self._secret, who, seconds=CONNECT_TIMEOUT_SECONDS)
+        keep_alive(line.writer.get_extra_info("socket"))
+        return line
+
+    async def _dial_for_store(self) -> Line:
+        return await self._dial(self._name, Role.STORE)
+
+    async def _listen(self, line: Line) -> None:
+        """Until the connection ends. A refusal may heal: another pod of our rank may be about to go."""
         try:
-            while line := await reader.readline():
-                message = wire.from_hub(line)
+            while frame := await line.receive():
+                message = wire.from_hub(frame)
                 if isinstance(message, Verdict):
                     self._conclude(message)
                 elif isinstance(message, Refused):
                     self._say_once(f"node 0 refused us: {message.reason}")
                 elif not self._go.done():
                     self._go.set_result(message)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             self._say(f"lost node 0: {error}")
 
     def _without_node_0(self, detail: str) -> Verdict:
@@ -167,4 +184,6 @@ class PeerSession:
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {CONNECT_TIMEOUT_SECONDS:g} s"
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from thunderhead_agent.addresses import LOOPBACK
+from thunderhead_agent.session import Meeting
 from thunderhead_agent.settings import Settings
-from thunderhead_agent.wire import Go
 
 TRAIN = "thunderhead_agent.train:train"
 """The entry of a worker: ``module:function``, called with the plan and the board, returns the outcome."""
@@ -45,9 +46,9 @@ class WorkerPlan:
         return f"{self.attempt}/{self.round}"
 
 
-def worker_plans(settings: Settings, go: Go, entry: str = TRAIN) -> list[WorkerPlan]:
+def worker_plans(settings: Settings, met: Meeting, entry: str = TRAIN) -> list[WorkerPlan]:
     """One plan per worker of this node."""
-    return [_plan(settings, go, local_rank, entry) for local_rank in range(settings.processes)]
+    return [_plan(settings, met, local_rank, entry) for local_rank in range(settings.processes)]
 
 
 def board_path(settings: Settings, local_rank: int) -> Path:
@@ -56,7 +57,7 @@ def board_path(settings: Settings, local_rank: int) -> Path:
     return settings.board_dir / f"thunderhead-{job.uid}-{job.attempt}-{settings.rank(local_rank)}.board"
 
 
-def _plan(settings: Settings, go: Go, local_rank: int, entry: str) -> WorkerPlan:
+def _plan(settings: Settings, met: Meeting, local_rank: int, entry: str) -> WorkerPlan:
     job = settings.job
     return WorkerPlan(
         rank=settings.rank(local_rank),
@@ -66,22 +67,23 @@ def _plan(settings: Settings, go: Go, local_rank: int, entry: str) -> WorkerPlan
         node_rank=settings.node_rank,
         nodes=job.nodes,
         attempt=job.attempt,
-        round=go.round,
-        master_addr=go.master_addr,
-        master_port=go.master_port,
+        round=met.round,
+        # The store never leaves node 0's loopback; elsewhere this is the agent's own port, see ``store_lines``.
+        master_addr=LOOPBACK,
+        master_port=met.store_port,
         threads=settings.threads,
         job_file=settings.job_file,
         board=board_path(settings, local_rank),
         code_dir=settings.code_dir,
         run_dir=settings.run_dir,
         entry=entry,
-        environ=tuple(_environ(settings, go, local_rank).items()),
+        environ=tuple(_environ(settings, met, local_rank).items()),
         # Without a network there may be no address behind the host's name, which is what gloo looks up.
-        defaults=(("GLOO_SOCKET_IFNAME", "lo"),) if settings.agent_host == "127.0.0.1" else (),
+        defaults=(("GLOO_SOCKET_IFNAME", "lo"),) if settings.agent_host == LOOPBACK else (),
     )
 
 
-def _environ(settings: Settings, go: Go, local_rank: int) -> dict[str, str]:
+def _environ(settings: Settings, met: Meeting, local_rank: int) -> dict[str, str]:
     """What PyTorch and libraries built on it look for; ``WORLD_SIZE`` counts processes, never pods."""
     job, rank = settings.job, settings.rank(local_rank)
     environ = {
@@ -95,10 +97,10 @@ def _environ(settings: Settings, go: Go, local_rank: int) -> dict[str, str]:
         "ROLE_NAME": "trainer",
         "ROLE_RANK": rank,
         "ROLE_WORLD_SIZE": job.world_size,
-        "MASTER_ADDR": go.master_addr,
-        "MASTER_PORT": go.master_port,
+        "MASTER_ADDR": LOOPBACK,
+        "MASTER_PORT": met.store_port,
         "TORCHELASTIC_RUN_ID": f"{job.uid}-{job.attempt}",
-        "TORCHELASTIC_RESTART_COUNT": go.round,
+        "TORCHELASTIC_RESTART_COUNT": met.round,
         "TORCHELASTIC_MAX_RESTARTS": 0,
         # A user's own init_process_group("env://") joins our store instead of opening a second one on its port.
         "TORCHELASTIC_USE_AGENT_STORE": "True",

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from thunderhead_agent.wire import Failure, Go, Verdict
+from thunderhead_agent.wire import Failure, Verdict
 from thunderhead_api.messages import RankStatus
 from thunderhead_api.treaty import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """All nodes have met: workers may start, and find their store on this port of their own node's loopback."""
+
+    round: int
+    store_port: int
 
 
 class Session(Protocol):
@@ -17,7 +26,7 @@ class Session(Protocol):
     verdict: asyncio.Future[Verdict]
     """Set once, when the execution has ended; possibly before anyone has met."""
 
-    async def meet(self) -> Go:
+    async def meet(self) -> Meeting:
         """Wait until all nodes are here and the workers' store is up."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class Settings:
     """Everything an agent needs to know, resolved.
 
     Attributes:
+        key: what the agents of this attempt share; None for a job of one node, whose agent has nobody to meet.
         agent_host: address to listen on; empty for all addresses of the pod.
         threads: intra-op threads of every worker, the same on every node (it changes the bits of sums).
         grace_seconds: time from the first SIGTERM until the pod is killed.
@@ -39,6 +40,7 @@ class Settings:
     node: str | None
     rendezvous_host: str
     rendezvous_port: int
+    key: bytes | None = field(repr=False)
     agent_host: str
     agent_port: int
     code_dir: Path
@@ -85,6 +87,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         node=environ.get(Env.NODE) or None,
         rendezvous_host=host or "127.0.0.1",
         rendezvous_port=_integer(environ, Env.RENDEZVOUS_PORT, treaty.RENDEZVOUS_PORT),
+        key=_key(environ, job) if job.nodes > 1 else None,
         agent_host=environ.get(Env.AGENT_HOST, ""),
         agent_port=_integer(environ, Env.AGENT_PORT, treaty.AGENT_PORT),
         code_dir=Path(environ.get(Env.CODE_DIR) or treaty.CODE_DIR),
@@ -136,6 +139,24 @@ def _read_job(path: Path) -> FrozenJob:
         raise SettingsError(f"{Env.JOB_FILE}={path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         raise SettingsError(f"{Env.JOB_FILE}={path} is not a frozen job: {error}") from error
+
+
+def _key(environ: Mapping[str, str], job: FrozenJob) -> bytes:
+    path = environ.get(Env.KEY_FILE)
+    if not path:
+        raise SettingsError(
+            f"{Env.KEY_FILE} is not set; a job of {job.nodes} nodes needs the key of its attempt, "
+            "which an operator of this version makes: upgrade the operator first, then the runtime image"
+        )
+    try:
+        key = bytes.fromhex(Path(path).read_text("ascii"))
+    except OSError as error:
+        raise SettingsError(f"{Env.KEY_FILE}={path} cannot be read: {error.strerror}") from error
+    except ValueError:
+        key = b""
+    if len(key) != treaty.KEY_BYTES:
+        raise SettingsError(f"{Env.KEY_FILE}={path} holds no key; it must be {2 * treaty.KEY_BYTES} hexadecimal digits")
+    return key
 
 
 def _check_same_job(environ: Mapping[str, str], job: FrozenJob) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from thunderhead.job.board import Phase
 from thunderhead_agent.reading import Reading, phase_name
-from thunderhead_api.messages import FrozenJob, MetricValue, RankStatus, StatusReply
+from thunderhead_api.messages import FrozenJob, MetricValue, RankStatus, StatusReply, StrangerReply
 from thunderhead_api.treaty import STATUS_MAX_METRICS, STATUS_MAX_RANKS
 
 METRIC_NAME_LIMIT = 128
@@ -74,8 +74,21 @@ class Snapshot:
         return phase_name(self.lead.phase)
 
 
+def stranger_reply(snapshot: Snapshot) -> StrangerReply:
+    """The answer to ``GET /status`` of who does not name the job."""
+    told = status_reply(snapshot)
+    return StrangerReply(
+        phase=told.phase,
+        world_size=told.world_size,
+        ranks_met=told.ranks_met,
+        step=told.step,
+        max_steps=told.max_steps,
+        percent=told.percent,
+    )
+
+
 def status_reply(snapshot: Snapshot) -> StatusReply:
-    """The answer to ``GET /status``."""
+    """The answer to ``GET /status`` of who names the job's uid and attempt."""
     lead, job = snapshot.lead, snapshot.job
     reply = StatusReply(
         uid=job.uid,

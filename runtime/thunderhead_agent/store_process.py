@@ -2,7 +2,7 @@
 
 A process of its own, forked from the warm fork server: pid 1 never imports torch, so it is up at once, small, and the
 last that the kernel would kill for want of memory. The listening socket is made by the agent, which so knows the port
-before the server runs and decides which addresses it listens on.
+before the server runs, and decides where it listens: on loopback alone, see ``store_lines``.
 """
 
 from __future__ import annotations
@@ -23,13 +23,8 @@ def keep_store(listener: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from torch._C._distributed_c10d import TCPStore
 
-    host, port = listener.getsockname()[:2]
+    host, port = listener.getsockname()
     # The store takes the descriptor over; it must not be closed a second time by the socket object.
-    store = TCPStore(_loopback(host), port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
+    store = TCPStore(host, port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
     threading.Event().wait()
     del store
-
-
-def _loopback(host: str) -> str:
-    """An address at which this pod reaches its own listener; a dual-stack one hears IPv4's loopback as well."""
-    return "127.0.0.1" if host in ("0.0.0.0", "::") else host

@@ -1,10 +1,10 @@
-"""What agents of one attempt say to each other: one JSON object a line over TCP, to and from node 0's agent.
+"""What agents of one attempt say to each other: one JSON object a frame of a :class:`~thunderhead_agent.sealed.Line`.
 
 ::
 
     node k                           node 0
-    Hello ─────────────────────────▶        identity; another attempt's is refused
-          ◀───────────────────────── Go     everyone is here: where the workers' store is
+    Hello ─────────────────────────▶        who this is; a second pod of the same node is refused
+          ◀───────────────────────── Go     everyone is here: workers may start
     Report (each second) ──────────▶        what this node's ranks are doing
     Failed (first end that is one) ▶        ordered by arrival, the only clock all share
     Finished (all workers ended) ──▶
@@ -20,7 +20,8 @@ from pydantic import Field, TypeAdapter
 from thunderhead_api.messages import Culprit, Message, Name, RankStatus, Text
 from thunderhead_api.treaty import TREATY_VERSION, Outcome
 
-MAX_LINE_BYTES = 512 * 1024
+MAX_RANKS = 1024
+"""Of one node's report."""
 
 
 class Hello(Message):
@@ -28,8 +29,6 @@ class Hello(Message):
 
     type: Literal["hello"] = "hello"
     treaty: int = TREATY_VERSION
-    uid: Name
-    attempt: int
     node_rank: int
     pod: Name
     node: Name | None = None
@@ -47,15 +46,13 @@ class Go(Message):
 
     type: Literal["go"] = "go"
     round: int = 0
-    master_addr: Name
-    master_port: int
 
 
 class Report(Message):
     """What one node's ranks are doing."""
 
     type: Literal["report"] = "report"
-    ranks: list[RankStatus]
+    ranks: list[RankStatus] = Field(max_length=MAX_RANKS)
 
 
 class Failure(Message):
@@ -106,23 +103,23 @@ _FROM_HUB: TypeAdapter[FromHub] = TypeAdapter(Annotated[FromHub, Field(discrimin
 
 
 def encode(message: Message) -> bytes:
-    """One line."""
-    return message.model_dump_json(by_alias=True).encode() + b"\n"
+    """One frame."""
+    return message.model_dump_json(by_alias=True).encode()
 
 
-def from_peer(line: bytes) -> FromPeer:
+def from_peer(frame: bytes) -> FromPeer:
     """Parse what node 0 receives.
 
     Raises:
         ValueError: not one of our messages.
     """
-    return _FROM_PEER.validate_json(line)
+    return _FROM_PEER.validate_json(frame)
 
 
-def from_hub(line: bytes) -> FromHub:
+def from_hub(frame: bytes) -> FromHub:
     """Parse what node 0 sends.
 
     Raises:
         ValueError: not one of our messages.
     """
-    return _FROM_HUB.validate_json(line)
+    return _FROM_HUB.validate_json(frame)

@@ -164,10 +164,11 @@ async def rights_in_use() -> Rights:
     await client.delete_job("n", "j", "u")
     await client.list_children("n", "j")
     for kind in Kind:
-        await client.list_labelled(kind, None)
-        await client.get_child(kind, "n", "c")
         await client.create_child(kind, "n", {})
-        await client.rehearse_child(kind, "n", {})
+        if kind is not Kind.SECRET:
+            await client.rehearse_child(kind, "n", {})
+            await client.list_labelled(kind, None)
+            await client.get_child(kind, "n", "c")
     for kind in (Kind.POD, Kind.CONFIG_MAP):  # Services and NetworkPolicies go with their job
         await client.delete_child(kind, "n", "c", "u", None)
     await client.post_event("n", {})
@@ -243,7 +244,8 @@ def test_no_role_reaches_further_than_it_must(case: str, render: Render) -> None
     for role in of_kind(render(MATRIX[case]), "Role", "ClusterRole"):
         for (group, resource), verbs in granted(role["rules"]).items():
             assert "*" not in {group, resource, *verbs}
-            assert resource not in {"secrets", "pods/exec", "pods/attach", "pods/portforward", "serviceaccounts/token"}
+            assert resource != "secrets" or verbs == {"create"}
+            assert resource not in {"pods/exec", "pods/attach", "pods/portforward", "serviceaccounts/token"}
             assert not verbs & {"escalate", "bind", "impersonate"}
 
 

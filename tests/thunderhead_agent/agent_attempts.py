@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from typing import Any, Protocol
 
 from thunderhead_agent.plan import TRAIN
 from thunderhead_api.messages import FrozenJob, StatusReply, TerminationRecord
-from thunderhead_api.treaty import Env
+from thunderhead_api.treaty import KEY_BYTES, Env, status_target
 
 HERE = Path(__file__).parent
 LIMIT_SECONDS = 180.0  # generous: the machine may be doing ten other things
@@ -109,7 +110,8 @@ class Node:
         return body
 
     def status(self) -> StatusReply:
-        return StatusReply.model_validate_json(self.get("/status"))
+        job = FrozenJob.model_validate_json((self.directory.parent / "job.json").read_bytes())
+        return StatusReply.model_validate_json(self.get(status_target(job.uid, job.attempt)))
 
     def worker(self, rank: int) -> int:
         """Pid of the process of a rank, by the name it gives itself."""
@@ -187,6 +189,7 @@ class Start:
         directory.mkdir()
         job_file = directory / "job.json"
         job_file.write_text(job.model_dump_json(by_alias=True))
+        (directory / "key").write_text(secrets.token_hex(KEY_BYTES))
         port = _free_port()
         environ = {Env.CODE_DIR: str(self.directory / "code"), "TEST_FAULT": fault}
         template = None if cold else self._template()
@@ -216,6 +219,7 @@ def _begin(
         "TEST_OOM_FILE": str(directory / "cgroup" / "memory.events"),
         Env.JOB_FILE: str(job_file),
         Env.NODE_RANK: str(rank),
+        Env.KEY_FILE: str(parent / "key"),
         Env.RENDEZVOUS_HOST: "127.0.0.1",
         Env.RENDEZVOUS_PORT: str(port),
         Env.AGENT_HOST: "127.0.0.1",

@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from thunderhead_agent import wire
+from thunderhead_agent import sealed, wire
 from thunderhead_agent.addresses import listen
 from thunderhead_agent.hub import Hub
 from thunderhead_agent.peer import PeerSession
+from thunderhead_agent.sealed import Line, Role, Secret, Who
 from thunderhead_agent.verdict import CAUSE, SYMPTOM
 from thunderhead_agent.wire import Failure, Hello, Verdict
 from thunderhead_api.messages import Culprit, RankStatus
 from thunderhead_api.treaty import Outcome
 
 LIMIT_SECONDS = 30.0
+OURS = Secret(bytes(range(32)), "u-1", 3)
 
 
-def identity(node_rank: int, *, uid: str = "u-1", attempt: int = 3, treaty: int = 1) -> Hello:
-    return Hello(treaty=treaty, uid=uid, attempt=attempt, node_rank=node_rank, pod=f"digits-{attempt}-{node_rank}")
+def identity(node_rank: int, *, treaty: int = 1) -> Hello:
+    return Hello(treaty=treaty, node_rank=node_rank, pod=f"digits-3-{node_rank}")
 
 
 def a_failure(rank: int, node_rank: int, weight: int = CAUSE) -> Failure:
@@ -37,7 +39,7 @@ class Group:
         self.stores_started = 0
         self.store_may_start = asyncio.Event()
         self.store_may_start.set()
-        self.hub = Hub(identity(0), nodes, start_store=self._start_store, say=self.said.append)
+        self.hub = Hub(nodes, OURS, start_store=self._start_store, say=self.said.append)
         self.port = 0
         self._peers: list[PeerSession] = []
 
@@ -49,15 +51,18 @@ class Group:
     async def open(self) -> None:
         listener = listen("127.0.0.1", self.port)
         self.port = listener.getsockname()[1]
-        await self.hub.serve(listener)
+        self.hub.serve(listener)
 
     def peer(self, me: Hello, *, names: Callable[[], str] = lambda: "") -> PeerSession:
         session = PeerSession(
-            me, "127.0.0.1", self.port, name_of_node_0="digits-3-0", read_resolv_conf=names, say=self.said.append
+            me, OURS, "127.0.0.1", self.port, name_of_node_0="digits-3-0", read_resolv_conf=names, say=self.said.append
         )
         self._peers.append(session)
         session.start()
         return session
+
+    async def dial(self, node_rank: int, secret: Secret = OURS, role: Role = Role.CONTROL) -> Line:
+        return await sealed.dial("127.0.0.1", self.port, secret, Who(node_rank, role), seconds=LIMIT_SECONDS)
 
     async def close(self) -> None:
         for peer in self._peers:
@@ -91,14 +96,15 @@ async def test_nobody_starts_before_all_are_here() -> None:
         assert g.stores_started == 0
         second = g.peer(identity(2))
         gone = await asyncio.gather(*meetings, second.meet())
-        assert {(go.master_addr, go.master_port, go.round) for go in gone} == {("127.0.0.1", 4321, 0)}
+        assert gone[0].store_port == 4321
+        assert len({met.store_port for met in gone}) == 3, "every node has a port of its own for the store"
         assert g.stores_started == 1
 
 
 async def test_a_single_node_meets_itself() -> None:
     async with asyncio.timeout(LIMIT_SECONDS):
         g = Group(1)
-        assert (await g.hub.meet()).master_addr == "127.0.0.1"
+        assert (await g.hub.meet()).store_port == 4321
         g.hub.finish(Outcome.DONE)
         assert await g.hub.verdict == Verdict(outcome=Outcome.DONE)
         await g.hub.close()
@@ -121,22 +127,30 @@ async def test_a_peer_that_comes_first_waits_for_the_hub() -> None:
 @pytest.mark.parametrize(
     ("stranger", "reason"),
     [
-        (identity(1, uid="u-2"), "uid u-2 is not ours (u-1)"),
-        (identity(1, attempt=2), "attempt 2 is not ours (3)"),
         (identity(1, treaty=99), "treaty 99 is not ours (1)"),
         (identity(0), "node rank 0 is outside 1..2"),
         (identity(3), "node rank 3 is outside 1..2"),
+        (wire.Report(ranks=[]), "the first message must be a hello"),
     ],
 )
-async def test_whoever_is_not_of_this_attempt_is_refused(stranger: Hello, reason: str) -> None:
+async def test_whoever_has_the_key_and_does_not_fit_is_told_why(stranger: wire.FromPeer, reason: str) -> None:
     async with group(3) as g:
-        reader, writer = await asyncio.open_connection("127.0.0.1", g.port)
-        writer.write(wire.encode(stranger))
-        answer = wire.from_hub(await reader.readline())
+        line = await g.dial(stranger.node_rank if isinstance(stranger, Hello) else 1)
+        line.send(wire.encode(stranger))
+        answer = wire.from_hub(await line.receive())
         assert isinstance(answer, wire.Refused)
         assert answer.reason == reason
         assert g.hub.missing == [1, 2]
-        writer.close()
+        line.close()
+
+
+async def test_a_node_is_who_it_was_introduced_as() -> None:
+    async with group(3) as g:
+        line = await g.dial(1)
+        line.send(wire.encode(identity(2)))
+        answer = wire.from_hub(await line.receive())
+        assert answer == wire.Refused(reason="node rank 2 was introduced as 1")
+        line.close()
 
 
 async def test_a_second_pod_of_the_same_rank_is_refused_and_the_first_stays() -> None:
@@ -149,13 +163,21 @@ async def test_a_second_pod_of_the_same_rank_is_refused_and_the_first_stays() ->
 
 
 @pytest.mark.parametrize(
-    "noise", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\n", b'{"type":"report","ranks":[]}\n', b"\n"]
+    "noise",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b'{"type":"hello","uid":"u-1","attempt":3,"nodeRank":1,"pod":"digits-3-1"}\n',
+        b"\n",
+        b"\xff" * 1_000_000,
+    ],
 )
 async def test_noise_on_the_port_disturbs_nobody(noise: bytes) -> None:
     async with group(2) as g:
         reader, writer = await asyncio.open_connection("127.0.0.1", g.port)
         writer.write(noise)
-        await reader.read()
+        writer.write_eof()
+        with suppress(ConnectionResetError):
+            assert len(await reader.read()) == sealed.CHALLENGE_BYTES, "not a word more than the challenge"
         writer.close()
         peer = g.peer(identity(1))
         await asyncio.gather(g.hub.meet(), peer.meet())
@@ -210,7 +232,7 @@ async def test_without_node_0_a_peer_suspects_it() -> None:
     async with group(2) as g:
         (peer,) = await started(g, 1)
         peer.fail(a_failure(2, 1, SYMPTOM))
-        next(iter(g.hub._peers.values())).writer.transport.abort()  # as the kernel does when node 0 is killed
+        next(iter(g.hub._peers.values())).line.writer.transport.abort()  # as the kernel does when node 0 is killed
         verdict = await peer.verdict
         assert verdict.culprit is not None
         assert (verdict.culprit.node_rank, verdict.culprit.reason) == (0, "AgentLost")
@@ -220,7 +242,7 @@ async def test_without_node_0_a_cause_of_our_own_stands() -> None:
     async with group(2) as g:
         (peer,) = await started(g, 1)
         link = next(iter(g.hub._peers.values()))
-        link.writer.transport.abort()
+        link.line.writer.transport.abort()
         peer.fail(a_failure(2, 1))
         verdict = await peer.verdict
         assert verdict.culprit == Culprit(rank=2, node_rank=1)

@@ -12,6 +12,8 @@ from thunderhead_api import treaty
 from thunderhead_api.messages import FrozenJob
 from thunderhead_api.treaty import Env
 
+KEY = bytes(range(100, 132))
+
 
 def write_job(directory: Path, **changes: Any) -> Path:
     fields: dict[str, Any] = {
@@ -30,7 +32,15 @@ def write_job(directory: Path, **changes: Any) -> Path:
 
 
 def environ(job_file: Path, **given: str) -> dict[str, str]:
-    return {Env.JOB_FILE: str(job_file), Env.NODE_RANK: "1", Env.RENDEZVOUS_HOST: "digits-3-0.digits.team.svc", **given}
+    key_file = job_file.with_name("attempt.key")
+    key_file.write_text(KEY.hex())
+    return {
+        Env.JOB_FILE: str(job_file),
+        Env.NODE_RANK: "1",
+        Env.RENDEZVOUS_HOST: "digits-3-0.digits.team.svc",
+        Env.KEY_FILE: str(key_file),
+        **given,
+    }
 
 
 def test_a_pod_needs_little_else_than_its_job_and_its_place(tmp_path: Path) -> None:
@@ -38,6 +48,9 @@ def test_a_pod_needs_little_else_than_its_job_and_its_place(tmp_path: Path) -> N
     assert [settings.rank(i) for i in range(settings.processes)] == [4, 5, 6, 7]
     assert (settings.agent_port, settings.rendezvous_port) == (treaty.AGENT_PORT, treaty.RENDEZVOUS_PORT)
     assert (settings.pod, settings.agent_host, settings.grace_seconds) == ("digits-3-1", "", 45)
+    assert settings.key == KEY
+    assert KEY.hex() not in repr(settings)
+    assert repr(KEY) not in repr(settings)
     assert str(settings.code_dir) == treaty.CODE_DIR
     assert str(settings.termination_file) == treaty.TERMINATION_FILE
 
@@ -52,6 +65,9 @@ def test_a_pod_needs_little_else_than_its_job_and_its_place(tmp_path: Path) -> N
         ({Env.AGENT_PORT: "-1"}, "THUNDERHEAD_AGENT_PORT='-1'"),
         ({Env.RENDEZVOUS_HOST: ""}, "THUNDERHEAD_RENDEZVOUS_HOST"),
         ({Env.JOB_FILE: "/nowhere/job.json"}, "THUNDERHEAD_JOB_FILE=/nowhere/job.json"),
+        ({Env.KEY_FILE: ""}, "THUNDERHEAD_KEY_FILE is not set"),
+        ({Env.KEY_FILE: "/nowhere/key"}, "THUNDERHEAD_KEY_FILE=/nowhere/key cannot be read: No such file"),
+        ({Env.KEY_FILE: "/proc/self/comm"}, "THUNDERHEAD_KEY_FILE=/proc/self/comm holds no key; it must be 64"),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(tmp_path: Path, given: dict[str, str], named: str) -> None:

@@ -21,6 +21,7 @@ KINDS = {
     ("api/v1", "configmaps"): "ConfigMap",
     ("api/v1", "services"): "Service",
     ("apis/networking.k8s.io/v1", "networkpolicies"): "NetworkPolicy",
+    ("api/v1", "secrets"): "Secret",
     ("apis/coordination.k8s.io/v1", "leases"): "Lease",
     ("apis/events.k8s.io/v1", "events"): "Event",
 }

@@ -82,11 +82,11 @@ async def test_writes_of_an_undisturbed_job() -> None:
     await world.finish()
     assert isinstance(world.api, Counting)
     calls = world.api.calls
-    assert calls["create_child"] == 2 + 4, "two pods; frozen job, code, Service, NetworkPolicy"
+    assert calls["create_child"] == 2 + 5, "two pods; frozen job, code, key, Service, NetworkPolicy"
     assert calls["patch_job_status"] <= 5
     assert calls["post_event"] == 3
     assert calls.get("delete_child", 0) == 0
-    assert world.api.mutating <= 12 + 2
+    assert world.api.mutating <= 13 + 2
     assert world.events() == ["AttemptStarted", "Running", "Completed"]
 
 

@@ -59,7 +59,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Capabilities.APIVersions.Has "monitoring.coreos.com/v1" -}}true{{- end -}}
 {{- end -}}
 
-{{/* Rights on jobs and their children: no secrets, no exec, no wildcard, nothing the operator does not do. */}}
+{{/* Rights on jobs and their children: no Secret can be read, no exec, no wildcard, nothing the operator does not do. */}}
 {{- define "thunderhead.rules" -}}
 - apiGroups: [thunderhead.dev]
   resources: [trainingjobs]
@@ -76,6 +76,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create]

@@ -44,6 +44,7 @@ _RESOURCES: Final[Mapping[str, tuple[str, str]]] = {
     Kind.CONFIG_MAP: ("/api/v1", "configmaps"),
     Kind.SERVICE: ("/api/v1", "services"),
     Kind.NETWORK_POLICY: ("/apis/networking.k8s.io/v1", "networkpolicies"),
+    Kind.SECRET: ("/api/v1", "secrets"),
 }
 _Resource = tuple[str, str]
 OnCall = Callable[[str, int], None]

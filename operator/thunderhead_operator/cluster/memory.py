@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from thunderhead_api.names import network_policy_name, service_name
 from thunderhead_api.treaty import KIND, Label
 from thunderhead_operator.cluster.api import Children
-from thunderhead_operator.cluster.errors import AlreadyExists, Conflict, Invalid, NotFound
+from thunderhead_operator.cluster.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from thunderhead_operator.plan.actions import Kind
 from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.objects import Manifest, Obj
@@ -86,10 +86,12 @@ class MemoryCluster:
 
     async def list_labelled(self, kind: Kind, namespace: str | None) -> Sequence[Obj]:
         """See the protocol."""
+        _check_right(kind)
         return [o for o in self.all(kind, namespace) if Label.JOB in o["metadata"].get("labels", {})]
 
     async def get_child(self, kind: Kind, namespace: str, name: str) -> Obj:
         """See the protocol."""
+        _check_right(kind)
         return self.get(kind, namespace, name)
 
     async def create_child(self, kind: Kind, namespace: str, manifest: Manifest) -> Obj:
@@ -102,6 +104,7 @@ class MemoryCluster:
 
     async def delete_child(self, kind: Kind, namespace: str, name: str, uid: str, grace_s: int | None) -> None:
         """See the protocol."""
+        _check_right(kind)
         if kind is Kind.POD:
             self.delete_pod(namespace, name, uid=uid, grace_s=grace_s)
         else:
@@ -312,6 +315,12 @@ def merged(target: Any, patch: Any) -> Any:
         else:
             result[key] = merged(result.get(key), value)
     return result
+
+
+def _check_right(kind: Kind) -> None:
+    """As the chart's rules have it: Secrets can be created, and that is all."""
+    if kind is Kind.SECRET:
+        raise Forbidden("secrets is forbidden: the operator may create them only")
 
 
 def _deleted_at(meta: Obj) -> datetime:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from thunderhead_api.treaty import KEY_BYTES
 from thunderhead_operator.cluster.api import ClusterApi
 from thunderhead_operator.cluster.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
 from thunderhead_operator.cluster.events import event_manifest
@@ -16,6 +19,7 @@ from thunderhead_operator.cluster.gather import gather
 from thunderhead_operator.plan.actions import (
     Action,
     CreateChild,
+    CreateKey,
     DeleteChild,
     DeleteJob,
     Kind,
@@ -40,7 +44,9 @@ class Performed:
     rehearsal: Rehearsal | None = None
 
 
-async def perform(api: ClusterApi, job: Obj, actions: Sequence[Action]) -> Performed:
+async def perform(
+    api: ClusterApi, job: Obj, actions: Sequence[Action], random: Callable[[int], bytes] = secrets.token_bytes
+) -> Performed:
     """Do what the decision asks for, except telling of it (:func:`post`). A repeated call does no harm: creates meet
     what they made, deletes what is gone.
 
@@ -57,12 +63,14 @@ async def perform(api: ClusterApi, job: Obj, actions: Sequence[Action]) -> Perfo
     # A pod whose ConfigMap is not there yet would wait for its kubelet's next try.
     first = [partial(_create, api, job, a, refusals) for a in children if a.kind is not Kind.POD]
     await _each([*first, *(partial(_delete, api, job, a) for a in deletes)])
+    keys = [a for a in actions if isinstance(a, CreateKey)]
+    await _each([partial(_create_key, api, job, a, random, refusals) for a in keys], stop=lambda: bool(refusals))
     if not refusals:
         pods = [partial(_create, api, job, a, refusals) for a in children if a.kind is Kind.POD]
         await _each(pods, stop=lambda: bool(refusals))
     question = next((a for a in actions if isinstance(a, Rehearse)), None)
     answer = await _rehearse(api, job, question) if question else None
-    return Performed(acted=bool(children or deletes), refusals=tuple(refusals), rehearsal=answer)
+    return Performed(acted=bool(children or keys or deletes), refusals=tuple(refusals), rehearsal=answer)
 
 
 async def post(api: ClusterApi, job: Obj, actions: Sequence[Action], now: datetime) -> None:
@@ -104,6 +112,33 @@ async def _rehearse(api: ClusterApi, job: Obj, question: Rehearse) -> Rehearsal:
             if not is_quota(str(error)):
                 return Rehearsal(question.spec_hash, Refusal(child.kind, name, RefusalKind.FORBIDDEN, str(error)))
     return Rehearsal(question.spec_hash, None)
+
+
+async def _create_key(
+    api: ClusterApi, job: Obj, action: CreateKey, random: Callable[[int], bytes], refusals: list[Refusal]
+) -> None:
+    """The ConfigMap of the attempt owns its Secret, so both go together and no right to delete Secrets is needed."""
+    namespace, name = _place(job)[0], name_of(action.manifest)
+    try:
+        owner = await api.get_child(Kind.CONFIG_MAP, namespace, action.owner)
+    except NotFound:
+        refusals.append(Refusal(Kind.SECRET, name, RefusalKind.FORBIDDEN, f"ConfigMap {action.owner} is gone"))
+        return
+    reference = {"apiVersion": "v1", "kind": Kind.CONFIG_MAP.value, "name": action.owner, "uid": uid_of(owner)}
+    key = random(KEY_BYTES).hex().encode("ascii")
+    manifest = {
+        **action.manifest,
+        "metadata": {**action.manifest["metadata"], "ownerReferences": [reference]},
+        "data": {action.key_name: base64.b64encode(key).decode("ascii")},
+    }
+    try:
+        await api.create_child(Kind.SECRET, namespace, manifest)
+    except AlreadyExists:
+        return
+    except Forbidden as error:
+        refusals.append(Refusal(Kind.SECRET, name, RefusalKind.FORBIDDEN, str(error)))
+    except Invalid as error:
+        refusals.append(Refusal(Kind.SECRET, name, RefusalKind.INVALID, str(error)))
 
 
 async def _whose(api: ClusterApi, job: Obj, kind: Kind, name: str) -> Refusal | None:

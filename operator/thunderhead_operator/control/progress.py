@@ -17,10 +17,10 @@ from thunderhead_api.messages import StatusReply
 from thunderhead_api.treaty import (
     AGENT_PORT,
     STATUS_MAX_BYTES,
-    STATUS_PATH,
     STATUS_TIMEOUT_SECONDS,
     TREATY_VERSION,
     Label,
+    status_target,
 )
 from thunderhead_operator.cluster import http
 from thunderhead_operator.control.queue import Key
@@ -30,20 +30,21 @@ from thunderhead_operator.plan.observed import Sample
 
 _log = logging.getLogger(__name__)
 Address = tuple[str, int]
-Fetch = Callable[[Address], Awaitable[bytes]]
+Fetch = Callable[[Address, str], Awaitable[bytes]]
+"""Asks an address for a path with its query."""
 EAGER_S: Final = 0.5
 STEADY_S: Final = 5.0
 FAILED_LAST_S: Final = 10.0
 _AT_ONCE: Final = 32
 
 
-async def fetch_status(address: Address) -> bytes:
-    """The bytes of an agent's ``/status``.
+async def fetch_status(address: Address, target: str) -> bytes:
+    """The bytes of an agent's ``/status``; ``target`` says whose.
 
     Raises:
         http.HttpError: no usable answer.
     """
-    return await http.get(*address, STATUS_PATH, timeout_s=STATUS_TIMEOUT_SECONDS, max_bytes=STATUS_MAX_BYTES)
+    return await http.get(*address, target, timeout_s=STATUS_TIMEOUT_SECONDS, max_bytes=STATUS_MAX_BYTES)
 
 
 def pod_address(pod: Obj) -> Address | None:
@@ -108,7 +109,7 @@ class ProgressPuller:
                 address, uid, attempt = target
                 try:
                     async with self._gate:
-                        body = await self._fetch(address)
+                        body = await self._fetch(address, status_target(uid, attempt))
                 except http.HttpError as error:
                     failures += 1
                     _log.debug("status of %s/%s: %s", *key, error)

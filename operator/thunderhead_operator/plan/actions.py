@@ -16,6 +16,7 @@ class Kind(StrEnum):
     CONFIG_MAP = "ConfigMap"
     SERVICE = "Service"
     NETWORK_POLICY = "NetworkPolicy"
+    SECRET = "Secret"  # of these the operator may create, and neither read nor delete any
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,19 @@ class Rehearse:
 
 
 @dataclass(frozen=True)
+class CreateKey:
+    """Create a Secret with a key that is drawn as it is made, and that nobody here keeps. It goes with ``owner``.
+
+    Whether there is one already cannot be seen, for Secrets are not ours to read: then the create meets it, which is as
+    good."""
+
+    manifest: Manifest
+    key_name: str
+    owner: str
+    """Name of a ConfigMap of ours, which is there by then."""
+
+
+@dataclass(frozen=True)
 class DeleteChild:
     """Delete this very object (uid); ``grace_s`` 0 means by force, None the object's own grace period."""
 
@@ -69,7 +83,7 @@ class DeleteJob:
     uid: str
 
 
-Action = WriteStatus | Notice | CreateChild | Rehearse | DeleteChild | DeleteJob
+Action = WriteStatus | Notice | CreateChild | CreateKey | Rehearse | DeleteChild | DeleteJob
 
 
 @dataclass(frozen=True)

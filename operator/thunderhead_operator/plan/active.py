@@ -21,7 +21,7 @@ from thunderhead_operator.plan.ledger import next_attempt, released
 from thunderhead_operator.plan.objects import Obj, int_label, name_of, owner_uid, uid_of
 from thunderhead_operator.plan.observed import RefusalKind
 from thunderhead_operator.plan.pods import PodView
-from thunderhead_operator.plan.render import attempt_children, job_children
+from thunderhead_operator.plan.render import attempt_children, attempt_key, job_children
 from thunderhead_operator.plan.render_pod import render_pod
 from thunderhead_operator.plan.restart import restart_wanted
 from thunderhead_operator.plan.spec_change import has_changed, spec_changes
@@ -104,7 +104,7 @@ def _create(ctx: Context) -> Step:
         return Step(ctx.status, wake=next_retry(ctx))
     pods = tuple(CreateChild(Kind.POD, render_pod(ctx, rank)) for rank in ctx.missing[:_PODS_A_PASS])
     retry = next_retry(ctx) if ctx.observed.refusals else ()
-    return Step(ctx.status, (*_furniture(ctx), *_stale(ctx), *pods), retry)
+    return Step(ctx.status, (*_furniture(ctx), *_stale(ctx), *attempt_key(ctx), *pods), retry)
 
 
 def _tidy(ctx: Context) -> tuple[Action, ...]:

@@ -5,20 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from thunderhead_api.messages import FrozenJob
-from thunderhead_api.names import code_config_map_name, job_config_map_name, network_policy_name, service_name
+from thunderhead_api.names import (
+    code_config_map_name,
+    job_config_map_name,
+    key_secret_name,
+    network_policy_name,
+    service_name,
+)
 from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.treaty import (
     AGENT_PORT,
     AGENT_PORT_NAME,
     API_VERSION,
     JOB_FILE_NAME,
+    KEY_FILE_NAME,
     KIND,
     MANAGED_BY,
     RENDEZVOUS_PORT,
     Annotation,
     Label,
 )
-from thunderhead_operator.plan.actions import CreateChild, Kind
+from thunderhead_operator.plan.actions import CreateChild, CreateKey, Kind
 from thunderhead_operator.plan.code import hash_of
 from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.objects import Manifest, section
@@ -50,6 +57,23 @@ def attempt_children(ctx: Context) -> tuple[CreateChild, ...]:
         copy["metadata"]["annotations"] = _made_for(ctx, copy)
         maps.append(copy)
     return tuple(CreateChild(Kind.CONFIG_MAP, manifest) for manifest in maps)
+
+
+def attempt_key(ctx: Context) -> tuple[CreateKey, ...]:
+    """What the agents of the attempt know each other by; a single one has nobody to meet.
+
+    Asked for as long as none of its pods has been made, since whether it is there cannot be seen."""
+    if not has_key(ctx) or ctx.current:
+        return ()
+    job, uid, attempt = ctx.job.name, ctx.job.uid, ctx.status.attempt
+    meta = metadata(ctx, key_secret_name(job, uid, attempt), child_labels(ctx, attempt))
+    manifest = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": meta, "immutable": True}
+    return (CreateKey(manifest, KEY_FILE_NAME, owner=job_config_map_name(job, uid, attempt)),)
+
+
+def has_key(ctx: Context) -> bool:
+    """Whether the pods of the attempt have somebody to know."""
+    return ctx.num_nodes > 1
 
 
 def frozen_job(ctx: Context) -> FrozenJob:
@@ -96,6 +120,7 @@ def child_labels(ctx: Context, attempt: int | None = None) -> dict[str, str]:
     """Labels of a child, of one attempt or of the whole job."""
     labels = {
         Label.JOB.value: ctx.job.name,
+        Label.JOB_UID.value: ctx.job.uid,
         Label.APP.value: "trainingjob",
         Label.PART_OF.value: "thunderhead",
         Label.MANAGER.value: MANAGED_BY.replace("/", "-"),
@@ -173,8 +198,11 @@ def _service(ctx: Context) -> Manifest:
 
 
 def _network_policy(ctx: Context) -> Manifest:
-    """In: the job's own pods on every port, operator and Prometheus on the agents'. Out: open (data, object store)."""
-    own = {"podSelector": {"matchLabels": {Label.JOB.value: ctx.job.name}}}
+    """In: the job's own pods on every port, operator and Prometheus on the agents'. Out: open (data, object store).
+
+    Labels are all that a policy can tell pods of one namespace apart by. The uid cannot be guessed and belongs to this
+    job alone; who may read it and make pods in its namespace can bear it, see ``docs/install.md``."""
+    own = {"podSelector": {"matchLabels": {Label.JOB.value: ctx.job.name, Label.JOB_UID.value: ctx.job.uid}}}
     agent = {"port": AGENT_PORT, "protocol": "TCP"}
     return {
         "apiVersion": "networking.k8s.io/v1",

@@ -7,6 +7,7 @@ from typing import Any, Final
 from thunderhead_api.names import (
     code_config_map_name,
     job_config_map_name,
+    key_secret_name,
     pod_name,
     rendezvous_host,
     service_name,
@@ -21,6 +22,8 @@ from thunderhead_api.treaty import (
     HEALTH_PATH,
     JOB_DIR,
     JOB_FILE_NAME,
+    KEY_DIR,
+    KEY_FILE_NAME,
     RENDEZVOUS_PORT,
     RUN_DIR,
     TERMINATION_FILE,
@@ -31,7 +34,7 @@ from thunderhead_api.treaty import (
 from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.objects import Manifest
 from thunderhead_operator.plan.overlay import overlay
-from thunderhead_operator.plan.render import child_labels, has_code, metadata
+from thunderhead_operator.plan.render import child_labels, has_code, has_key, metadata
 
 HOSTNAME_KEY: Final = "kubernetes.io/hostname"
 _RESTRICTED: Final = {
@@ -139,7 +142,7 @@ def _trainer(ctx: Context, spec: TrainingJobSpec, rank: int) -> Manifest:
         "terminationMessagePath": TERMINATION_FILE,
         "terminationMessagePolicy": "File",
         "securityContext": dict(_RESTRICTED),
-        "volumeMounts": _mounts(spec),
+        "volumeMounts": _mounts(ctx, spec),
     }
 
 
@@ -162,6 +165,8 @@ def _environment(ctx: Context, spec: TrainingJobSpec, rank: int) -> list[Manifes
     }
     if has_code(spec):
         values[Env.CODE_DIR] = CODE_DIR
+    if has_key(ctx):
+        values[Env.KEY_FILE] = f"{KEY_DIR}/{KEY_FILE_NAME}"
     env: list[Manifest] = [{"name": name.value, "value": value} for name, value in values.items()]
     env.append({"name": Env.NODE.value, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}})
     env.append({"name": "HOME", "value": "/tmp"})
@@ -180,10 +185,12 @@ def _credentials(spec: TrainingJobSpec) -> list[Manifest]:
     ]
 
 
-def _mounts(spec: TrainingJobSpec) -> list[Manifest]:
+def _mounts(ctx: Context, spec: TrainingJobSpec) -> list[Manifest]:
     mounts: list[Manifest] = [{"name": "job", "mountPath": JOB_DIR, "readOnly": True}]
     if has_code(spec):
         mounts.append({"name": "code", "mountPath": CODE_DIR, "readOnly": True})
+    if has_key(ctx):
+        mounts.append({"name": "attempt-key", "mountPath": KEY_DIR, "readOnly": True})
     return [*mounts, *({"name": name, "mountPath": path} for name, path in _SCRATCH.items())]
 
 
@@ -192,6 +199,8 @@ def _volumes(ctx: Context, spec: TrainingJobSpec) -> list[Manifest]:
     volumes: list[Manifest] = [{"name": "job", "configMap": {"name": job_config_map_name(job, uid, attempt)}}]
     if has_code(spec):
         volumes.append({"name": "code", "configMap": {"name": code_config_map_name(job, uid, attempt)}})
+    if has_key(ctx):
+        volumes.append({"name": "attempt-key", "secret": {"secretName": key_secret_name(job, uid, attempt)}})
     return [
         *volumes,
         {"name": "tmp", "emptyDir": {}},

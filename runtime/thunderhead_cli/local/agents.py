@@ -8,13 +8,13 @@ import http.client
 from pydantic import ValidationError
 
 from thunderhead_api.messages import StatusReply
-from thunderhead_api.treaty import HEALTH_PATH, STATUS_MAX_BYTES, STATUS_PATH, STATUS_TIMEOUT_SECONDS
+from thunderhead_api.treaty import HEALTH_PATH, STATUS_MAX_BYTES, STATUS_TIMEOUT_SECONDS, status_target
 from thunderhead_cli.local.launch import LOOPBACK
 
 
-async def ask_status(port: int) -> StatusReply | None:
-    """What the agent on ``port`` says of itself; None while there is no answer that can be read."""
-    body = await asyncio.to_thread(_get, port, STATUS_PATH)
+async def ask_status(port: int, *, uid: str, attempt: int) -> StatusReply | None:
+    """What the agent on ``port`` says of itself, if it is of this attempt; None while there is no such answer."""
+    body = await asyncio.to_thread(_get, port, status_target(uid, attempt))
     if body is None:
         return None
     try:

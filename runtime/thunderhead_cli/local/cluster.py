@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +74,10 @@ class LocalCluster:
         found = self.memory.all(Kind.CONFIG_MAP, self.namespace)
         return {config_map["metadata"]["name"]: config_map.get("data") or {} for config_map in found}
 
+    def secrets(self) -> dict[str, dict[str, str]]:
+        found = self.memory.all(Kind.SECRET, self.namespace)
+        return {secret["metadata"]["name"]: _decoded(secret.get("data") or {}) for secret in found}
+
     def bind(self, name: str, uid: str, node: str) -> None:
         self._set(name, uid, {}, node)
 
@@ -88,3 +93,7 @@ class LocalCluster:
                 self.memory.set_pod_status(self.namespace, name, status, node)
         except NotFound:  # deleted by force meanwhile; the next pass of the kubelet ends its processes
             return
+
+
+def _decoded(data: Mapping[str, str]) -> dict[str, str]:
+    return {name: base64.b64decode(value).decode() for name, value in data.items()}

@@ -33,6 +33,10 @@ class PodStore(Protocol):
         """Data of every ConfigMap by name."""
         ...
 
+    def secrets(self) -> Mapping[str, Mapping[str, str]]:
+        """Data of every Secret by name, decoded."""
+        ...
+
     def bind(self, name: str, uid: str, node: str) -> None:
         """Set the node of a pod, as the scheduler does."""
         ...
@@ -138,6 +142,7 @@ class Kubelet:
             launch = plan_launch(
                 manifest,
                 self.store.config_maps(),
+                self.store.secrets(),
                 directory=directory,
                 here=self.here,
                 rendezvous_port=self._rendezvous[attempt],
@@ -204,6 +209,7 @@ def lay_out(directory: Path, launch: Launch) -> None:
     launch.cwd.mkdir(parents=True)
     for path, content in launch.files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600 if path in launch.private else 0o666)
         path.write_text(content, encoding="utf-8")
     launch.termination_file.touch()
     os.chmod(launch.termination_file, 0o600)

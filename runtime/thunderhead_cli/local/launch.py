@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from thunderhead_api.messages import FrozenJob
-from thunderhead_api.treaty import AGENT_COMMAND, CODE_DIR, CONTAINER, JOB_DIR, JOB_FILE_NAME, Env
+from thunderhead_api.treaty import (
+    AGENT_COMMAND,
+    CODE_DIR,
+    CONTAINER,
+    JOB_DIR,
+    JOB_FILE_NAME,
+    KEY_DIR,
+    KEY_FILE_NAME,
+    Env,
+)
 from thunderhead_cli.local.devices import VISIBLE, machine_devices, pod_devices
 
 LOOPBACK = "127.0.0.1"
@@ -26,7 +35,7 @@ class Launch:
         argv: the command line.
         env: the whole environment of the process.
         cwd: directory it starts in, also the pod's scratch.
-        files: path → content, to be written before the start.
+        files: path → content, to be written before the start; ``private``: those for this user's eyes only.
         termination_file: where the agent leaves its record.
         port_file: where the agent tells the port of its HTTP server; it takes any free one.
     """
@@ -35,6 +44,7 @@ class Launch:
     env: dict[str, str]
     cwd: Path
     files: dict[Path, str]
+    private: frozenset[Path]
     termination_file: Path
     port_file: Path
 
@@ -42,6 +52,7 @@ class Launch:
 def plan_launch(
     pod: Mapping[str, Any],
     config_maps: Mapping[str, Mapping[str, str]],
+    secrets: Mapping[str, Mapping[str, str]],
     *,
     directory: Path,
     here: Path,
@@ -54,6 +65,7 @@ def plan_launch(
     Args:
         pod: the manifest as the operator renders it.
         config_maps: data by name, of every ConfigMap the pod mounts.
+        secrets: decoded data by name, of those the operator makes; a user's own are not here, and left out.
         directory: of this pod alone.
         here: where Python files are looked for when the job has no ``code``: a cluster has them in the image.
         rendezvous_port: free on the loopback address; the same for all pods of an attempt.
@@ -64,7 +76,8 @@ def plan_launch(
         KeyError: a ConfigMap that the pod mounts is not there (yet).
     """
     container = trainer_container(pod)
-    files = _mounted_files(pod, container, config_maps, directory)
+    private = _mounted_files(container, _sources(pod, "secret", "secretName", known=secrets), secrets, directory)
+    files = _mounted_files(container, _sources(pod, "configMap", "name"), config_maps, directory) | private
     run_dir = directory / "run"
     termination_file = directory / "termination.json"
     inherited = {key: value for key, value in environment.items() if not key.startswith("THUNDERHEAD_")}
@@ -74,6 +87,7 @@ def plan_launch(
     env |= {
         Env.JOB_FILE: str(_local(directory, JOB_DIR) / JOB_FILE_NAME),
         Env.CODE_DIR: str(_local(directory, CODE_DIR) if Env.CODE_DIR in declared else here),
+        **({Env.KEY_FILE: str(_local(directory, KEY_DIR) / KEY_FILE_NAME)} if Env.KEY_FILE in declared else {}),
         Env.RUN_DIR: str(run_dir),
         Env.TERMINATION_FILE: str(termination_file),
         Env.RENDEZVOUS_HOST: LOOPBACK,
@@ -87,6 +101,7 @@ def plan_launch(
         env=env,
         cwd=run_dir,
         files=files,
+        private=frozenset(private),
         termination_file=termination_file,
         port_file=run_dir / PORT_FILE,
     )
@@ -137,22 +152,23 @@ def _field(pod: Mapping[str, Any], path: str) -> str:
     return "" if value is None else str(value)
 
 
+def _sources(
+    pod: Mapping[str, Any], field: str, its_name: str, known: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """Objects that volumes of a kind come from, by volume; those that are ``known``, where that is said."""
+    volumes = pod["spec"].get("volumes") or []
+    sources = {volume["name"]: volume[field][its_name] for volume in volumes if volume.get(field)}
+    return {volume: source for volume, source in sources.items() if known is None or source in known}
+
+
 def _mounted_files(
-    pod: Mapping[str, Any],
-    container: Mapping[str, Any],
-    config_maps: Mapping[str, Mapping[str, str]],
-    directory: Path,
+    container: Mapping[str, Any], sources: Mapping[str, str], data: Mapping[str, Mapping[str, str]], directory: Path
 ) -> dict[Path, str]:
-    sources = {
-        volume["name"]: volume["configMap"]["name"]
-        for volume in pod["spec"].get("volumes") or []
-        if volume.get("configMap")
-    }
     return {
         _local(directory, mount["mountPath"]) / name: content
         for mount in container.get("volumeMounts") or []
         if mount["name"] in sources
-        for name, content in config_maps[sources[mount["name"]]].items()
+        for name, content in data[sources[mount["name"]]].items()
     }
 
 

@@ -122,7 +122,9 @@ class Session:
     async def _ask(self) -> StatusReply | None:
         """Node 0's agent knows of all ranks."""
         pod = self.kubelet.running(0)
-        return None if pod is None or pod.port is None else await ask_status(pod.port)
+        if pod is None or pod.port is None:
+            return None
+        return await ask_status(pod.port, uid=self.cluster.job["metadata"]["uid"], attempt=pod.attempt)
 
     def _save_and_tell(self) -> None:
         job = self.cluster.job

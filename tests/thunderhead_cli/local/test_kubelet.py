@@ -66,6 +66,9 @@ class OneDict:
     def config_maps(self) -> Mapping[str, Mapping[str, str]]:
         return self.maps
 
+    def secrets(self) -> Mapping[str, Mapping[str, str]]:
+        return {}
+
     def bind(self, name: str, uid: str, node: str) -> None:
         self.objects[uid]["spec"]["nodeName"] = node
 

@@ -22,6 +22,7 @@ POD: dict[str, Any] = {
                     {"name": "THUNDERHEAD_ATTEMPT", "value": "1"},
                     {"name": "THUNDERHEAD_NODE_RANK", "value": "0"},
                     {"name": "THUNDERHEAD_CODE_DIR", "value": "/etc/thunderhead/code"},
+                    {"name": "THUNDERHEAD_KEY_FILE", "value": "/etc/thunderhead/key/attempt.key"},
                     {"name": "HOME", "value": "/tmp"},
                     {"name": "THUNDERHEAD_RENDEZVOUS_HOST", "value": "digits-1-0.digits.default.svc"},
                     {"name": "THUNDERHEAD_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
@@ -30,6 +31,8 @@ POD: dict[str, Any] = {
                     {"name": "USERS", "value": "own"},
                 ],
                 "volumeMounts": [
+                    {"name": "attempt-key", "mountPath": "/etc/thunderhead/key"},
+                    {"name": "own", "mountPath": "/own"},
                     {"name": "job", "mountPath": "/etc/thunderhead/job"},
                     {"name": "code", "mountPath": "/etc/thunderhead/code"},
                     {"name": "scratch", "mountPath": "/run/thunderhead"},
@@ -37,6 +40,8 @@ POD: dict[str, Any] = {
             },
         ],
         "volumes": [
+            {"name": "attempt-key", "secret": {"secretName": "digits-1-key"}},
+            {"name": "own", "secret": {"secretName": "of-the-user"}},
             {"name": "job", "configMap": {"name": "digits-1"}},
             {"name": "code", "configMap": {"name": "digits-1-code"}},
             {"name": "scratch", "emptyDir": {}},
@@ -46,10 +51,14 @@ POD: dict[str, Any] = {
 MAPS = {"digits-1": {"job.json": "{}"}, "digits-1-code": {"digits.py": "import torch", "more.py": ""}}
 
 
+SECRETS = {"digits-1-key": {"attempt.key": "abcd"}}
+
+
 def launch(environment: dict[str, str] | None = None) -> Launch:
     return plan_launch(
         POD,
         MAPS,
+        SECRETS,
         directory=Path("/run-1/pod"),
         here=Path("/here"),
         rendezvous_port=40000,
@@ -91,7 +100,11 @@ def test_secrets_and_sidecars_stay_out_and_the_commands_environment_comes_in() -
 
 def test_config_maps_become_files_where_the_environment_points() -> None:
     plan = launch()
+    key = Path(plan.env["THUNDERHEAD_KEY_FILE"])
+    assert key == Path("/run-1/pod/root/etc/thunderhead/key/attempt.key")
+    assert plan.private == {key}
     assert plan.files == {
+        key: "abcd",
         Path(plan.env["THUNDERHEAD_JOB_FILE"]): "{}",
         Path(plan.env["THUNDERHEAD_CODE_DIR"]) / "digits.py": "import torch",
         Path(plan.env["THUNDERHEAD_CODE_DIR"]) / "more.py": "",
@@ -100,14 +113,14 @@ def test_config_maps_become_files_where_the_environment_points() -> None:
 
 def test_missing_config_map_is_not_run_over() -> None:
     with pytest.raises(KeyError, match="digits-1"):
-        plan_launch(POD, {}, directory=Path("/x"), here=Path("/here"), rendezvous_port=1, environment={})
+        plan_launch(POD, {}, {}, directory=Path("/x"), here=Path("/here"), rendezvous_port=1, environment={})
 
 
 def test_job_without_code_finds_it_where_the_command_was_started() -> None:
     trainer = {"name": "trainer", "env": []}
     pod = {"metadata": {"name": "p"}, "spec": {"containers": [trainer]}}
     plan = plan_launch(
-        pod, {}, directory=Path("/x"), here=Path("/here"), rendezvous_port=1, environment={"HOME": "/home/me"}
+        pod, {}, {}, directory=Path("/x"), here=Path("/here"), rendezvous_port=1, environment={"HOME": "/home/me"}
     )
     assert plan.env["THUNDERHEAD_CODE_DIR"] == "/here"
     assert plan.env["HOME"] == "/home/me"
@@ -122,6 +135,7 @@ def test_pod_gets_its_share_of_the_gpus(visible: str, share: str) -> None:
     plan = plan_launch(
         POD,
         maps,
+        {},
         directory=Path("/x"),
         here=Path("/here"),
         rendezvous_port=1,

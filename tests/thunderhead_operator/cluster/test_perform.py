@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+from dataclasses import replace
+
 import pytest
 from op_faults import Flaky, Proxy
 from op_world import NAME, NAMESPACE, START, World, job
@@ -10,7 +13,16 @@ from thunderhead_api.treaty import KIND
 from thunderhead_operator.cluster.errors import ApiError, Forbidden, Invalid, Unavailable
 from thunderhead_operator.cluster.memory import MemoryCluster
 from thunderhead_operator.cluster.perform import Performed, perform, post
-from thunderhead_operator.plan.actions import CreateChild, DeleteChild, DeleteJob, Kind, Notice, Rehearse, WriteStatus
+from thunderhead_operator.plan.actions import (
+    CreateChild,
+    CreateKey,
+    DeleteChild,
+    DeleteJob,
+    Kind,
+    Notice,
+    Rehearse,
+    WriteStatus,
+)
 from thunderhead_operator.plan.objects import Manifest
 from thunderhead_operator.plan.observed import RefusalKind
 
@@ -41,6 +53,42 @@ async def test_pods_come_last(cluster: MemoryCluster, owner: Manifest) -> None:
     performed = await perform(cluster, owner, creates(owner["metadata"]["uid"]))
     assert performed == Performed(acted=True)
     assert order[2:] == ["Pod", "Pod"]
+
+
+KEY = CreateKey({"kind": "Secret", "metadata": {"name": "digits-1-key", "labels": {}}}, "attempt.key", "digits-1-2")
+
+
+async def test_a_key_is_drawn_before_the_pods_and_goes_with_its_attempt(
+    cluster: MemoryCluster, owner: Manifest
+) -> None:
+    order: list[str] = []
+    cluster.watch(lambda event, kind, obj: order.append(kind))
+    actions = [*creates(owner["metadata"]["uid"]), KEY]
+    performed = await perform(cluster, owner, actions, random=lambda size: bytes(range(size)))
+    assert performed == Performed(acted=True)
+    assert order[2:] == ["Secret", "Pod", "Pod"]
+    (secret,) = cluster.all("Secret")
+    assert base64.b64decode(secret["data"]["attempt.key"]) == bytes(range(32)).hex().encode()
+    assert await perform(cluster, owner, actions) == Performed(acted=True)
+    assert cluster.all("Secret") == [secret], "the one that is there stays"
+    cluster.remove("ConfigMap", NAMESPACE, "digits-1-2")
+    assert cluster.all("Secret") == []
+
+
+async def test_two_keys_are_never_alike(cluster: MemoryCluster, owner: Manifest) -> None:
+    another = replace(KEY, manifest={"kind": "Secret", "metadata": {"name": "another-key"}})
+    await perform(cluster, owner, [*creates(owner["metadata"]["uid"]), KEY, another])
+    assert len({secret["data"]["attempt.key"] for secret in cluster.all("Secret")}) == 2
+
+
+@pytest.mark.parametrize("error", [Forbidden("cannot create resource secrets"), Invalid("no")])
+async def test_without_its_key_no_pod_is_made(cluster: MemoryCluster, owner: Manifest, error: ApiError) -> None:
+    third = iter((None, None, (error, False)))  # after ConfigMap and Service
+    flaky = Flaky(cluster, lambda call: next(third) if call == "create_child" else None)
+    performed = await perform(flaky, owner, [*creates(owner["metadata"]["uid"]), KEY])
+    (refusal,) = performed.refusals
+    assert (refusal.kind, refusal.name) == (Kind.SECRET, "digits-1-key")
+    assert cluster.all("Pod") == []
 
 
 async def test_our_own_are_there_already(cluster: MemoryCluster, owner: Manifest) -> None:

@@ -27,7 +27,7 @@ def test_from_create_to_complete_through_a_lost_pod() -> None:
         cluster = MemoryCluster(now)
         kubelets = Kubelets(cluster, now, lambda pod: done_after(20)(pod) if pod.attempt == 2 else None)
 
-        async def agent(address: tuple[str, int]) -> bytes:
+        async def agent(address: tuple[str, int], target: str) -> bytes:
             raw = cluster.get(KIND, *KEY)
             uid, attempt = raw["metadata"]["uid"], raw["status"]["attempt"]
             said = StatusReply(

@@ -29,8 +29,9 @@ class Agent:
         self.answers = list(answers)
         self.asked: list[float] = []
 
-    async def __call__(self, address: tuple[str, int]) -> bytes:
+    async def __call__(self, address: tuple[str, int], target: str) -> bytes:
         assert address == ("10.0.0.1", 9400)
+        assert target == f"/status?uid={UID}&attempt=1"
         self.asked.append(asyncio.get_running_loop().time())
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):

@@ -9,10 +9,11 @@ from op_build import at, pod, record, reply, running_status, stored
 
 from thunderhead_api.treaty import CONTAINER, MANAGED_BY, NODES_MAX, Outcome
 from thunderhead_operator.cluster.memory import merged
-from thunderhead_operator.plan.actions import CreateChild, DeleteChild, DeleteJob, Kind, Notice, WriteStatus
+from thunderhead_operator.plan.actions import CreateChild, CreateKey, DeleteChild, DeleteJob, Kind, Notice, WriteStatus
 from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.decide import decide
 from thunderhead_operator.plan.job import Context, Job
+from thunderhead_operator.plan.objects import name_of
 from thunderhead_operator.plan.observed import Observed, Rehearsal, Sample
 
 Manifest = dict[str, Any]
@@ -97,7 +98,12 @@ def test_children_are_made_by_the_pass_that_finds_the_promise() -> None:
     actions = decide(settled, Observed(), at(0)).actions
     kinds = [a.kind for a in actions if isinstance(a, CreateChild)]
     assert kinds == [Kind.SERVICE, Kind.NETWORK_POLICY, Kind.CONFIG_MAP, Kind.POD, Kind.POD]
-    assert len(actions) == len(kinds)
+    (key,) = (a for a in actions if isinstance(a, CreateKey))
+    assert key.owner in {name_of(a.manifest) for a in actions if isinstance(a, CreateChild)}
+    assert "data" not in key.manifest, "a decision knows no key"
+    assert len(actions) == len(kinds) + 1
+    with_pod = decide(settled, Observed(pods=(pod(0),)), at(0)).actions
+    assert not any(isinstance(a, CreateKey) for a in with_pod), "there was one before the first pod"
 
 
 def taken(**spec: Any) -> Rehearsal:

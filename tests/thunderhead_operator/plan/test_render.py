@@ -15,6 +15,7 @@ from thunderhead_api.treaty import Env, Label
 from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.render import (
     attempt_children,
+    attempt_key,
     frozen_job,
     is_accelerator,
     job_children,
@@ -111,6 +112,27 @@ def test_a_template_is_laid_over_and_changes_no_identity() -> None:
     assert {m["mountPath"] for m in mine["volumeMounts"]} >= {"/data", "/dev/shm", "/tmp", "/run/thunderhead"}
 
 
+def test_the_key_is_a_file_of_the_trainer_alone() -> None:
+    sidecar = {"name": "sidecar", "image": "proxy:1"}
+    made = rendered(spec={"podTemplate": {"spec": {"containers": [sidecar]}}})
+    (volume,) = (v for v in made["spec"]["volumes"] if "secret" in v)
+    assert volume["secret"] == {"secretName": f"digits-1-{UID[:8]}-key"}
+    volumes = {c["name"]: c.get("volumeMounts", []) for c in made["spec"]["containers"]}
+    assert {name: [m for m in mounts if m["name"] == volume["name"]] for name, mounts in volumes.items()} == {
+        "trainer": [{"name": volume["name"], "mountPath": "/etc/thunderhead/key", "readOnly": True}],
+        "sidecar": [],
+    }
+    assert env(made)["THUNDERHEAD_KEY_FILE"] == "/etc/thunderhead/key/attempt.key"
+
+
+def test_a_single_node_has_nobody_to_know() -> None:
+    alone = running_status(nodes={"total": 1})
+    made = rendered(rank=0, spec={"nodes": 1}, status=alone)
+    assert "secret" not in str(made["spec"]["volumes"])
+    assert "THUNDERHEAD_KEY_FILE" not in env(made)
+    assert attempt_key(context(alone, spec={"nodes": 1})) == ()
+
+
 def test_credentials_are_references() -> None:
     variables = {
         e["name"]: e["valueFrom"]["secretKeyRef"]
@@ -150,7 +172,9 @@ def test_the_policy_lets_in_only_its_own_and_who_asks_agents() -> None:
     policy = next(c.manifest for c in job_children(context(None)) if c.manifest["kind"] == "NetworkPolicy")
     own, agents = policy["spec"]["ingress"]
     assert policy["spec"]["policyTypes"] == ["Ingress"]
-    assert own == {"from": [{"podSelector": {"matchLabels": {Label.JOB.value: "digits"}}}]}
+    labels = {Label.JOB.value: "digits", Label.JOB_UID.value: UID}
+    assert own == {"from": [{"podSelector": {"matchLabels": labels}}]}, "without a namespace selector: its own alone"
+    assert labels.items() <= rendered()["metadata"]["labels"].items()
     assert agents["ports"] == [{"port": 9400, "protocol": "TCP"}]
 
 
