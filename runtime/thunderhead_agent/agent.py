@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from thunderhead.job.board import Board, Word
 from thunderhead_agent import linux
 from thunderhead_agent.addresses import LOOPBACK, listen
+from thunderhead_agent.early import STOP_SIGNALS, EarlySignals
 from thunderhead_agent.ending import UNCAUGHT, Ending, Place, concluded, failure
 from thunderhead_agent.hub import Hub
 from thunderhead_agent.logs import LogPump
@@ -74,7 +75,10 @@ def _wait_all(sentinels: list[int], timeout_s: float) -> None:
 class Agent:
     """See the module's docstring. All methods run on the event loop's thread."""
 
-    def __init__(self, settings: Settings, server: ForkServer, logs: LogPump, *, entry: str = TRAIN) -> None:
+    def __init__(
+        self, settings: Settings, server: ForkServer, logs: LogPump, *, entry: str = TRAIN, early: EarlySignals
+    ) -> None:
+        self._early = early
         self._settings = settings
         self._forkserver = server
         self._logs = logs
@@ -99,9 +103,12 @@ class Agent:
     async def run(self) -> tuple[Outcome, Verdict]:
         """Run the attempt; returns this node's outcome and the verdict. Nothing of ours is left running."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._asked_to_stop, number)
         self._session = self._open_session()
+        # Nothing is awaited up to the end of the second loop, so every signal finds a session, and one of the handlers.
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, self._asked_to_stop, number)
+        for caught in self._early.caught:
+            self._asked_to_stop(caught)
         turning = loop.create_task(self._turn())
         going = loop.create_task(self._begin())
         verdict = await _first(self._session.verdict, turning, going)

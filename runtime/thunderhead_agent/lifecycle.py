@@ -11,6 +11,7 @@ from collections.abc import MutableMapping
 
 from thunderhead_agent import linux
 from thunderhead_agent.agent import Agent
+from thunderhead_agent.early import EarlySignals
 from thunderhead_agent.exposition import exposition
 from thunderhead_agent.logs import LogPump
 from thunderhead_agent.plan import TRAIN
@@ -33,13 +34,15 @@ PORT_FILE = "agent.port"
 """In RUN_DIR: the port of ``/status``, for a local run that asked for any free one."""
 
 
-def run_agent(environ: MutableMapping[str, str], *, entry: str = TRAIN) -> int:
+def run_agent(environ: MutableMapping[str, str], *, entry: str = TRAIN, early: EarlySignals | None = None) -> int:
     """Run one attempt on this node and return the process's exit code.
 
     Args:
         environ: the process's environment; thread settings are written to it before the fork server inherits it.
         entry: what a worker runs (``module:function``).
+        early: what has been caught since the process began; from now on, if it is not given.
     """
+    early = early or EarlySignals()
     try:
         settings = read_settings(environ)
         if uses_s3(settings.job.spec):
@@ -50,7 +53,7 @@ def run_agent(environ: MutableMapping[str, str], *, entry: str = TRAIN) -> int:
         return refuse(environ, str(error), reason="MissingExtra")
     logs = LogPump(sys.stdout.buffer)
     try:
-        agent = _prepare(environ, settings, logs, entry)
+        agent = _prepare(environ, settings, logs, entry, early)
         return asyncio.run(_attempt(agent, settings, logs))
     except Exception as error:  # noqa: BLE001 - whatever it is, this pod must leave a record that says so
         traceback.print_exc()
@@ -66,7 +69,9 @@ def run_agent(environ: MutableMapping[str, str], *, entry: str = TRAIN) -> int:
         return int(EXIT_CODE_OF[Outcome.FAILED])
 
 
-def _prepare(environ: MutableMapping[str, str], settings: Settings, logs: LogPump, entry: str) -> Agent:
+def _prepare(
+    environ: MutableMapping[str, str], settings: Settings, logs: LogPump, entry: str, early: EarlySignals
+) -> Agent:
     """Everything that comes before the event loop, and the fork server first: it takes longest."""
     linux.adopt_orphans()
     linux.allow_open_files(OPEN_FILES)
@@ -75,7 +80,7 @@ def _prepare(environ: MutableMapping[str, str], settings: Settings, logs: LogPum
     environ.pop(Env.KEY_FILE, None)  # the workers have no use for it
     server = ForkServer()
     server.warm()
-    return Agent(settings, server, logs, entry=entry)
+    return Agent(settings, server, logs, entry=entry, early=early)
 
 
 async def _attempt(agent: Agent, settings: Settings, logs: LogPump) -> int:

@@ -17,6 +17,7 @@ import pytest
 from thunderhead_agent import sealed
 from thunderhead_agent.addresses import listen
 from thunderhead_agent.agent import Agent
+from thunderhead_agent.early import EarlySignals
 from thunderhead_agent.hub import Hub
 from thunderhead_agent.peer import PeerSession
 from thunderhead_agent.sealed import Role, Secret, Who
@@ -173,7 +174,9 @@ async def test_the_store_listens_on_loopback_though_the_agent_listens_everywhere
     settings = read_settings({**environ, Env.NODE_RANK: "0", Env.RENDEZVOUS_HOST: "digits-2-0.digits.team.svc"})
     assert settings.agent_host == ""
     server = NoForkServer()
-    agent = Agent(settings, server, None)  # type: ignore[arg-type]  # what is not used of them is not there
+    early = EarlySignals.__new__(EarlySignals)  # without its handlers: this process is pytest's
+    early.caught = []
+    agent = Agent(settings, server, None, early=early)  # type: ignore[arg-type]  # what is not used of them is not there
     port = await agent._start_store()
     assert server.listener == ("127.0.0.1", port)
     asyncio.get_running_loop().remove_reader(server._ends[0])
