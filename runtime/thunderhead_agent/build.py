@@ -14,13 +14,16 @@ import pkgutil
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
 from typing import Any
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
+from thunderhead.compat.names import ROOTS
 from thunderhead.compat.unknown import instead
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.job.errors import InvalidConfiguration, JobError
+from thunderhead_agent.absent import PACKAGES, SWITCH, remedy
 
 _ANYTHING = ConfigDict(arbitrary_types_allowed=True)
 
@@ -47,12 +50,14 @@ def find_class(class_path: str, where: str) -> Callable[..., Any]:
     """
     module_name, _, name = class_path.rpartition(".")
     if not module_name:
-        raise InvalidConfiguration(f"{where}.class_path={class_path!r} must be module.Class")
+        raise InvalidConfiguration(f"{where}.class_path={class_path!r} must be module.Class, as in digits.Classifier")
     module = _import(module_name, class_path, where)
     found = getattr(module, name, None)
     if found is None:
         known = [*getattr(module, "__all__", ()), *(n for n, value in vars(module).items() if inspect.isclass(value))]
         hint = instead(module_name, name, known)
+        if hint == ".":
+            hint = _offered(module)
         raise InvalidConfiguration(f"{where}.class_path={class_path!r}: module {module_name!r} has no {name!r}{hint}")
     if not callable(found):
         raise InvalidConfiguration(f"{where}.class_path={class_path!r} is no class but {type(found).__name__}")
@@ -87,10 +92,8 @@ def _import(module_name: str, class_path: str, where: str) -> Any:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            hint = did_you_mean(error.name.rpartition(".")[2], _siblings(error.name))
             raise InvalidConfiguration(
-                f"{where}.class_path={class_path!r}: there is no module {error.name!r}.{hint}"
-                " Files given by spec.code are importable by their names; packages must be in the image"
+                f"{where}.class_path={class_path!r}: there is no module {error.name!r}{_no_module(error.name)}"
             ) from error
         raise _import_failure(error, module_name, class_path, where) from error
     except (OSError, MemoryError):
@@ -103,7 +106,30 @@ def _import_failure(error: Exception, module_name: str, class_path: str, where: 
     place = _place(error, module_name)
     return InvalidConfiguration(
         f"{where}.class_path={class_path!r}: importing {module_name!r} failed{place}: {type(error).__name__}: {error}"
+        f"{remedy(error)}"
     )
+
+
+def _no_module(name: str) -> str:
+    if name.partition(".")[0] in ROOTS:
+        return f"; {SWITCH}"
+    hint = did_you_mean(name.rpartition(".")[2], _siblings(name))
+    return f".{hint} Files given by spec.code are importable by their names; {PACKAGES}"
+
+
+def _offered(module: ModuleType) -> str:
+    """What there is, for whoever asked for a name that resembles nothing: classes that the module means to offer."""
+    listed = getattr(module, "__all__", None)
+    own = [
+        name
+        for name, value in ((name, getattr(module, name, None)) for name in listed or vars(module))
+        if inspect.isclass(value) and not name.startswith("_") and (listed or _is_from(value, module))
+    ]
+    return f"; it has {', '.join(own[:8])}{' and others' if len(own) > 8 else ''}" if own else "; it has no class"
+
+
+def _is_from(value: type, module: ModuleType) -> bool:
+    return f"{value.__module__}.".startswith(f"{module.__name__}.")
 
 
 def _place(error: Exception, module_name: str) -> str:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from thunderhead.job.errors import JobError, StorageUnavailable
+from thunderhead_agent.tracebacks import traceback_tail
 from thunderhead_agent.verdict import CAUSE, SYMPTOM, UNCLEAR
 from thunderhead_agent.wire import Failure
 from thunderhead_api.messages import Culprit
 from thunderhead_api.treaty import Outcome
 
 MESSAGE_LIMIT: Final = 1024
-TRACEBACK_LIMIT: Final = 2048
 BOARD_LIMIT: Final = 12 * 1024
 UNCAUGHT: Final = 1
 """Exit code of a Python program that ends by an exception, which is what rules on exit codes expect."""
@@ -130,14 +130,6 @@ def _from_exit(error: SystemExit, step: int | None) -> Ending:
     return Ending(
         outcome=Outcome.FAILED, reason="SystemExit", message=_writable(message), step=step, exit_code=code & 0xFF
     )
-
-
-def traceback_tail(error: BaseException) -> str:
-    """The last 2 KiB of the traceback, without the agent's own frames and the headline, which is told separately."""
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if "/thunderhead_agent/" not in frame.filename]
-    text = "".join(traceback.format_list(theirs or frames)).encode()[-TRACEBACK_LIMIT:]
-    return text.decode(errors="ignore").rstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from typing import NoReturn
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.job.board import Board, Word
 from thunderhead.job.errors import InvalidConfiguration, NothingRestorable, Stopped, StorageRefused, Superseded
+from thunderhead_agent.absent import remedy
 from thunderhead_agent.ending import Ending, from_exception, speaks_for_itself
 from thunderhead_agent.linux import die_with_parent, name_process, prefer_as_oom_victim
 from thunderhead_agent.plan import WorkerPlan
@@ -58,6 +59,8 @@ def execute(plan: WorkerPlan, board: Board) -> Ending:
         outcome = _entry(plan.entry)(plan, board)
     except BaseException as error:  # noqa: BLE001 - sys.exit and KeyboardInterrupt of the user's code are ends as well
         step = board.words[Word.STEP]
+        if said := remedy(error):
+            error.add_note(said.lstrip("; ."))
         ending = from_exception(error, outcome=_outcome(error), step=step)
         if ending.symptom:  # where we stood when a peer died tells nothing; the record keeps it all the same
             print(f"ended because a peer did: {(ending.message or '').partition(chr(10))[0]}", file=sys.stderr)

@@ -175,3 +175,48 @@ def test_our_own_errors_keep_their_kind() -> None:
 
     with pytest.raises(StorageRefused):
         call(refuse, {"x": 1}, "spec.trainer")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import lightning.pytorch as pl", '; to run it with Thunderhead, set the variable THUNDERHEAD_COMPAT to "1"'),
+        ("from pytorch_lightning import Trainer", "env of the container trainer in spec.podTemplate"),
+        ("import nosuchpackage.part", "in the job's image (with thunderhead run: in this Python environment)"),
+        ("import sklearn", "in this Python environment): pip install 'thunderhead[examples]'"),
+        ("from collections import OrderedDct", "cannot import name 'OrderedDct' from 'collections'"),
+        ("from collections import OrderedDct", ". Did you mean 'OrderedDict'?"),
+    ],
+)  # fmt: skip
+def test_a_failed_import_in_the_users_code_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    name = f"imports_{abs(hash(text))}"
+    (tmp_path / f"{name}.py").write_text(f"import os\n{text}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for absent in ("lightning", "pytorch_lightning", "sklearn"):  # whatever this environment holds
+        monkeypatch.setitem(sys.modules, absent, None)
+    with pytest.raises(InvalidConfiguration) as caught:
+        build({"class_path": f"{name}.Model"}, "spec.module")
+    assert f"importing {name!r} failed at {name}.py line 2" in str(caught.value)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("class_path", "said"),
+    [
+        ("{code}.Zzz", "has no 'Zzz'; it has Mode, Encoder, Classifier, Vague, Refusing, Unlucky"),
+        ("thunderhead.loggers.Zzz", "has no 'Zzz'; it has CSVLogger, "),
+        ("lightning.pytorch.Trainer", "there is no module 'lightning.pytorch'; to run it with Thunderhead, set"),
+        ("zzz.Model", "packages must be in the image (with thunderhead run: in this Python environment)"),
+        ("Model", "must be module.Class, as in digits.Classifier"),
+    ],
+)
+def test_a_name_that_resembles_nothing_is_answered_with_what_there_is(
+    code: str, monkeypatch: pytest.MonkeyPatch, class_path: str, said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    monkeypatch.delitem(sys.modules, "lightning.pytorch", raising=False)
+    with pytest.raises(InvalidConfiguration) as caught:
+        build({"class_path": class_path.format(code=code)}, "spec.module")
+    assert said in str(caught.value)
