@@ -1,4 +1,4 @@
-"""Scenario 10: a job that fails again and again has failed after exactly its budget, and stays so."""
+"""Scenario 10: failures that differ end at the budget, the same one the second time; nothing is left or comes back."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ QUIET_S = 10
 """How long nothing may come back; the operator answers a deletion within a second."""
 
 
-def test_the_same_fault_every_time_ends_at_the_budget(start: Start, api: Api, figures: Figures) -> None:
-    fault = {"kind": "raise", "step": 4, "rank": 0}
-    run = start(ProbeJob(name="hopeless", faults=[fault], spec={"restarts": {"maxRestarts": BUDGET}}))
+def test_failures_that_differ_end_at_the_budget(start: Start, api: Api, figures: Figures) -> None:
+    faults = [{"kind": "raise", "step": 4 + n, "rank": 0, "attempts": [n + 1]} for n in range(BUDGET + 1)]
+    run = start(ProbeJob(name="hopeless", faults=faults, spec={"restarts": {"maxRestarts": BUDGET}}))
     status = run.wait_end("Failed", timeout_s=240)["status"]
 
     attempts = {attempt_of(version.object) for version in run.observer.pod_versions}
@@ -33,6 +33,19 @@ def test_the_same_fault_every_time_ends_at_the_budget(start: Start, api: Api, fi
     assert "the probe was told to fail" in failed["message"]
     figures.note(SCENARIO, f"attempts with a budget of {BUDGET}", float(len(attempts)), asked=BUDGET + 1)
     assert_nothing_comes_back(run, api)
+
+
+def test_the_same_failure_ends_the_job_the_second_time(start: Start, figures: Figures) -> None:
+    fault = {"kind": "raise", "step": 4, "rank": 0}
+    run = start(ProbeJob(name="the-same", faults=[fault], spec={"restarts": {"maxRestarts": BUDGET}}))
+    status = run.wait_end("Failed", timeout_s=240)["status"]
+
+    failed = condition({"status": status}, "Failed")
+    assert failed is not None
+    assert failed["reason"] == "SameFailure"
+    assert "the same at step 4 in probe.py:" in failed["message"]
+    figures.note(SCENARIO, "executions until the same failure ends the job", float(len(status["ledger"])), asked=2)
+    assert len(status["ledger"]) == 2
 
 
 def assert_nothing_comes_back(run: Run, api: Api) -> None:

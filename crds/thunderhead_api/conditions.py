@@ -22,6 +22,7 @@ class Reason(StrEnum):
     # Failed
     RESTARTS_EXHAUSTED = "RestartsExhausted"  # maxRestarts + 1 charged executions
     FAILED_BY_RULE = "FailedByRule"  # a rule of restarts.rules said Fail
+    SAME_FAILURE = "SameFailure"  # the same exception again, at the same step, with no new step since
     NO_PROGRESS = "NoProgress"  # attempt after attempt ended without a new step
     INVALID_SPEC = "InvalidSpec"  # the object predates the schema, or was written past it
     # Suspended

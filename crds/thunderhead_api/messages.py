@@ -94,6 +94,8 @@ class Culprit(Message):
     """What it said last: the end of the traceback."""
     step: Count | None = None
     """Optimizer step it was at."""
+    place: Name | None = None
+    """File and line of the user's code that raised, where that is no bad luck (memory, peers, network, storage)."""
 
 
 class CommittedCheckpoint(Message):

@@ -2,7 +2,8 @@
 
 ValueError
 └── MisconfigurationException   an argument, hook or combination that cannot work; never retried (exit 78 in a job)
-    └── UnknownArgument         a name that nobody knows; also a TypeError, as Python has it
+    ├── UnknownArgument         a name that nobody knows; also a TypeError, as Python has it
+    └── MetricNotLogged         a callback watches what nobody logs; also a RuntimeError, as Lightning has it
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ class MisconfigurationException(ValueError):
 
 class UnknownArgument(MisconfigurationException, TypeError):
     """An argument or name that does not exist."""
+
+
+class MetricNotLogged(MisconfigurationException, RuntimeError):
+    """A callback watches a metric that was not logged."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

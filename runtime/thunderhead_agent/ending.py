@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from thunderhead.job.errors import JobError, StorageUnavailable
+from thunderhead_agent.place import place_of
 from thunderhead_agent.tracebacks import traceback_tail
 from thunderhead_agent.verdict import CAUSE, SYMPTOM, UNCLEAR
 from thunderhead_agent.wire import Failure
@@ -48,6 +50,7 @@ class Ending:
     Attributes:
         exit_code: that the user's code asked for, or Python's for an exception; the process itself exits 0.
         symptom: only the consequence of a peer's death, as far as one process can tell.
+        place: line of the user's code that raised what is no bad luck.
     """
 
     outcome: Outcome
@@ -56,6 +59,7 @@ class Ending:
     step: int | None = None
     exit_code: int | None = None
     symptom: bool = False
+    place: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it goes on the board."""
@@ -104,6 +108,7 @@ def from_exception(error: BaseException, *, outcome: Outcome, step: int | None) 
     said = headline.partition(f"{reason}: ")[2] or headline
     if outcome is not Outcome.FAILED:
         return Ending(outcome=outcome, reason=reason, message=_writable(said), step=step)
+    symptom = is_symptom(error)
     told = said if speaks_for_itself(error) else f"{headline}\n{traceback_tail(error)}"
     return Ending(
         outcome=outcome,
@@ -111,7 +116,8 @@ def from_exception(error: BaseException, *, outcome: Outcome, step: int | None) 
         message=_writable(told),
         step=step,
         exit_code=UNCAUGHT,
-        symptom=is_symptom(error),
+        symptom=symptom,
+        place=None if symptom else place_of(error, sys.path),
     )
 
 
@@ -128,7 +134,12 @@ def _from_exit(error: SystemExit, step: int | None) -> Ending:
     said = "" if error.code is None or isinstance(error.code, int) else f": {error.code}"
     message = f"the code called sys.exit({code}) before the run had ended{said}"[:MESSAGE_LIMIT]
     return Ending(
-        outcome=Outcome.FAILED, reason="SystemExit", message=_writable(message), step=step, exit_code=code & 0xFF
+        outcome=Outcome.FAILED,
+        reason="SystemExit",
+        message=_writable(message),
+        step=step,
+        exit_code=code & 0xFF,
+        place=place_of(error, sys.path),
     )
 
 
@@ -176,6 +187,7 @@ def failure(ending: Ending, exit_code: int | None, place: Place) -> Failure:
         reason=(ending.reason or ending.outcome)[:253],
         message=ending.message,
         step=ending.step,
+        place=None if ending.reason == "OutOfMemory" else ending.place,
     )
     return Failure(outcome=ending.outcome, weight=_weight(ending), culprit=culprit)
 

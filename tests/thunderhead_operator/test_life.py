@@ -65,6 +65,26 @@ async def test_same_fault_every_time_fails_after_budget_plus_one() -> None:
     assert {p["metadata"]["labels"]["thunderhead.dev/attempt"] for p in world.pods().values()} == {"3"}
 
 
+async def test_the_same_exception_twice_ends_the_job_and_says_so() -> None:
+    culprit = Culprit(rank=1, node_rank=1, exit_code=1, reason="NameError", step=7, place="digits.py:41", message="x")
+    world = World(lambda pod: ends(pod, Outcome.FAILED, culprit, last=7) if pod.age > 1 and pod.rank == 1 else None)
+    world.submit()
+    await world.finish()
+    assert world.condition("Failed") == ("True", "SameFailure")
+    assert [(e.attempt, e.free) for e in world.status.ledger] == [(1, False), (2, False)]
+    assert "the same at step 7 in digits.py:41 as in attempt 1" in world.message("Failed")
+
+
+async def test_a_job_that_never_makes_a_step_says_so() -> None:
+    culprit = Culprit(rank=1, node_rank=1, signal="SIGKILL")
+    outcomes = (Outcome.PEER_FAILED, Outcome.FAILED)
+    world = World(lambda pod: ends(pod, outcomes[pod.rank], culprit) if pod.age > 1 else None)
+    world.submit(job(restarts={"maxRestarts": 3}))
+    await world.finish()
+    assert world.condition("Failed") == ("True", "NoProgress")
+    assert "4 executions in a row made no new step" in world.message("Failed")
+
+
 def met(world: World) -> StatusReply | None:
     """Node 0's agent once its pod runs: all ranks have met."""
     uid, attempt = world.uid, world.status.attempt

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from thunderhead_api.conditions import Reason
 from thunderhead_api.messages import Culprit
@@ -13,9 +12,8 @@ from thunderhead_api.status import LedgerEntry
 from thunderhead_api.treaty import FINAL_CAUSES, Cause
 from thunderhead_operator.plan.hold import is_vain_change
 from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.same_failure import ON_PURPOSE, same_before
 from thunderhead_operator.plan.steps import Span
-
-_ON_PURPOSE: Final = frozenset({Cause.SUSPENDED, Cause.SPEC_CHANGED, Cause.RESTART_REQUESTED, Cause.COMPLETED})
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,9 @@ class Price:
 
 
 def price_of(ctx: Context, cause: Cause, culprit: Culprit | None, span: Span) -> Price:
-    """What ending the running attempt for ``cause`` costs: the job's rules first, then its budget, then the no-progress
-    bound, without which a job that is disrupted at every start would go on for nothing for ever."""
+    """What ending the running attempt for ``cause`` costs: the job's rules first, then whether it is the same
+    failure again, then the no-progress bound, without which a job that is disrupted at every start would go on for
+    nothing for ever, then its budget."""
     if is_vain_change(ctx, cause):
         return Price(free=True)
     if cause in FINAL_CAUSES:
@@ -38,23 +37,38 @@ def price_of(ctx: Context, cause: Cause, culprit: Culprit | None, span: Span) ->
     judgement = judge(restarts.rules if restarts else (), cause, culprit)
     if judgement.is_final:
         return Price(free=False, final=True, reason=Reason.FAILED_BY_RULE)
-    if not judgement.is_free:
-        exhausted = ctx.status.restarts.charged >= (restarts.max_restarts if restarts else 0)
-        return Price(free=False, final=exhausted, reason=Reason.RESTARTS_EXHAUSTED if exhausted else None)
-    if cause not in _ON_PURPOSE and not has_gained(ctx.status.ledger, span.first_step, span.last_step):
-        fruitless = 1 + fruitless_tail(ctx.status.ledger, free_only=True)
-        if fruitless >= ctx.config.no_progress_limit:
-            return Price(free=True, final=True, reason=Reason.NO_PROGRESS)
-    return Price(free=True)
+    if judgement.rule is None and same_before(ctx, cause, culprit, span) is not None:
+        return Price(free=judgement.is_free, final=True, reason=Reason.SAME_FAILURE)
+    row = fruitless_row(ctx, cause, span)
+    if row >= ctx.config.no_progress_limit:
+        return Price(free=judgement.is_free, final=True, reason=Reason.NO_PROGRESS)
+    if judgement.is_free:
+        return Price(free=True)
+    allowed = restarts.max_restarts if restarts else 0
+    if ctx.status.restarts.charged < allowed:
+        return Price(free=False)
+    return Price(free=False, final=True, reason=_exhausted(row, allowed))
 
 
-def fruitless_tail(ledger: Sequence[LedgerEntry], *, free_only: bool = False) -> int:
-    """How many of the newest entries in a row ended without a new step; what a user ended on purpose breaks the row."""
+def _exhausted(row: int, allowed: int) -> Reason:
+    """A budget that went into executions none of which made a new step is another story than failures on the way."""
+    return Reason.NO_PROGRESS if row > allowed > 0 else Reason.RESTARTS_EXHAUSTED
+
+
+def fruitless_row(ctx: Context, cause: Cause, span: Span) -> int:
+    """How many executions in a row, with the one that ends now, made no new step; 0 if this one did."""
+    if cause in ON_PURPOSE or has_gained(ctx.status.ledger, span.first_step, span.last_step):
+        return 0
+    return 1 + fruitless_tail(ctx.status.ledger)
+
+
+def fruitless_tail(ledger: Sequence[LedgerEntry]) -> int:
+    """How many of the newest entries in a row, free or charged, ended without a new step; what a user ended on purpose
+    breaks the row."""
     count = 0
     for index in range(len(ledger) - 1, -1, -1):
         entry = ledger[index]
-        gained = has_gained(ledger[:index], entry.first_step, entry.last_step)
-        if gained or entry.cause in _ON_PURPOSE or (free_only and not entry.free):
+        if has_gained(ledger[:index], entry.first_step, entry.last_step) or entry.cause in ON_PURPOSE:
             break
         count += 1
     return count

@@ -38,6 +38,6 @@ class Config:
     write_period_s: float = 10.0
     """Progress alone is written at most so often."""
     no_progress_limit: int = 10
-    """So many free executions in a row without a new step, and the job is Failed."""
+    """So many executions in a row without a new step, free or charged, and the job is Failed."""
     restart_delay_max_s: float = 30.0
     """Upper bound of the wait before an attempt that follows several without a new step."""

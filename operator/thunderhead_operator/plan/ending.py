@@ -12,14 +12,15 @@ from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.status import Ending
 from thunderhead_api.treaty import Cause, Outcome
 from thunderhead_operator.plan.actions import Action, DeleteChild, Kind
-from thunderhead_operator.plan.budget import price_of, restart_delay_s
+from thunderhead_operator.plan.budget import fruitless_row, price_of, restart_delay_s
 from thunderhead_operator.plan.clock import fine_stamp, parse_time
 from thunderhead_operator.plan.hold import hold_of, is_rehearsed
 from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.ledger import close_attempt, next_attempt, released
 from thunderhead_operator.plan.pods import PodView
+from thunderhead_operator.plan.same_failure import same_before
 from thunderhead_operator.plan.step import Step
-from thunderhead_operator.plan.steps import span_of
+from thunderhead_operator.plan.steps import Span, span_of
 from thunderhead_operator.plan.verdict import Verdict, is_cut_off, is_done
 
 _DEFAULT_GRACE_S = TrainingJobSpec.model_fields["termination_grace_period_seconds"].default
@@ -134,6 +135,19 @@ def _after(ctx: Context, ending: Ending) -> Step:
     return Step(next_attempt(ctx, closed))
 
 
+def _why_final(ctx: Context, ending: Ending) -> str:
+    """Why no other attempt follows, where the failure itself does not say it."""
+    span = Span(first_step=ending.first_step, last_step=ending.last_step)
+    if ending.reason == Reason.RESTARTS_EXHAUSTED:
+        return f"; {ctx.status.restarts.charged} restarts charged"
+    if ending.reason == Reason.NO_PROGRESS:
+        return f"; {fruitless_row(ctx, ending.cause, span)} executions in a row made no new step"
+    before = same_before(ctx, ending.cause, ending.culprit, span) if ending.reason == Reason.SAME_FAILURE else None
+    if before is None or ending.culprit is None:
+        return ""
+    return f"; the same at step {ending.culprit.step or 0} in {ending.culprit.place} as in attempt {before.attempt}"
+
+
 def failure_message(ctx: Context, ending: Ending) -> str:
     """Why the job failed, for the condition: whose fault, in which attempt, and the end of what it said."""
     culprit = ending.culprit or Culprit()
@@ -146,6 +160,4 @@ def failure_message(ctx: Context, ending: Ending) -> str:
     head = f"attempt {ctx.status.attempt}: {ending.cause}"
     head += f" ({', '.join(what)})" if what else ""
     head += f" in {', '.join(place)}" if place else ""
-    used = ctx.status.restarts.charged
-    tail = f"; {used} restarts charged" if ending.reason == Reason.RESTARTS_EXHAUSTED else ""
-    return head + tail + (f": {culprit.message}" if culprit.message else "")
+    return head + _why_final(ctx, ending) + (f": {culprit.message}" if culprit.message else "")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from thunderhead.callbacks.callback import Callback
-from thunderhead.exceptions import MisconfigurationException, did_you_mean
+from thunderhead.exceptions import MetricNotLogged, MisconfigurationException, did_you_mean
 from thunderhead.trainer.arguments import real_number, switch, whole_number
 from thunderhead.warning import notes, say, warn
 
@@ -158,7 +158,7 @@ class EarlyStopping(Callback):
                 )
             message = f"EarlyStopping watches {self.monitor!r}, which was not logged.{hint} There are {sorted(metrics)}"
             if self.strict:
-                raise RuntimeError(message)
+                raise MetricNotLogged(message)
             warn(message, RuntimeWarning)
             return
         stop, reason = self._evaluate(current.squeeze())

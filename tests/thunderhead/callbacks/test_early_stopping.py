@@ -85,8 +85,9 @@ def test_a_missing_metric(strict: bool) -> None:
     callback = EarlyStopping("metrik", strict=strict)
     trainer = th.Trainer(**QUIET, max_epochs=2, callbacks=[callback])
     if strict:
-        with pytest.raises(RuntimeError, match=r"'metrik'.*Did you mean 'metric'"):
+        with pytest.raises(RuntimeError, match=r"'metrik'.*Did you mean 'metric'") as caught:
             trainer.fit(Scripted([1.0]), shuffled(), in_order())
+        assert isinstance(caught.value, th.MisconfigurationException), "a job ends at once"
     else:
         with pytest.warns(RuntimeWarning, match="'metrik'"):
             trainer.fit(Scripted([1.0]), shuffled(), in_order())

@@ -70,12 +70,31 @@ def test_rules_of_the_job_come_first(rule: dict[str, Any], cause: Cause, expecte
     assert price(cause, rules=[rule]) == expected
 
 
-def test_free_ends_without_a_new_step_are_bounded() -> None:
-    before = [entry(Cause.PREEMPTED)] * 8
-    assert price(Cause.PREEMPTED, span=NOWHERE, ledger=before) == Price(free=True)
-    before = [entry(Cause.PREEMPTED)] * 9
-    assert price(Cause.PREEMPTED, span=NOWHERE, ledger=before) == Price(True, True, Reason.NO_PROGRESS)
-    assert price(Cause.PREEMPTED, span=SOMEWHERE, ledger=before) == Price(free=True)
+@pytest.mark.parametrize("cause", [Cause.PREEMPTED, Cause.PROCESS_FAILED])
+@pytest.mark.parametrize("before", [Cause.PREEMPTED, Cause.PROCESS_KILLED])
+def test_ends_without_a_new_step_are_bounded_whatever_they_cost(cause: Cause, before: Cause) -> None:
+    free = cause is Cause.PREEMPTED
+    ledger = [entry(before, free=before is Cause.PREEMPTED)] * 8
+    assert price(cause, span=NOWHERE, ledger=ledger, maxRestarts=99) == Price(free=free)
+    ledger = [entry(before, free=before is Cause.PREEMPTED)] * 9
+    assert price(cause, span=NOWHERE, ledger=ledger, maxRestarts=99) == Price(free, True, Reason.NO_PROGRESS)
+    assert price(cause, span=SOMEWHERE, ledger=ledger, maxRestarts=99) == Price(free=free)
+
+
+@pytest.mark.parametrize(
+    ("charged", "ledger", "reason"),
+    [
+        (2, [entry(Cause.PROCESS_KILLED, free=False)] * 2, Reason.NO_PROGRESS),
+        (2, [entry(Cause.PROCESS_KILLED, gained=True, free=False)] * 2, Reason.RESTARTS_EXHAUSTED),
+        (0, [], Reason.RESTARTS_EXHAUSTED),
+    ],
+    ids=["never a new step", "some steps", "no budget at all"],
+)
+def test_a_budget_spent_without_a_new_step_has_a_reason_of_its_own(
+    charged: int, ledger: list[LedgerEntry], reason: Reason
+) -> None:
+    found = price(Cause.PROCESS_KILLED, charged=charged, span=NOWHERE, ledger=ledger, maxRestarts=charged)
+    assert found == Price(free=False, final=True, reason=reason)
 
 
 @pytest.mark.parametrize(
@@ -112,10 +131,6 @@ def test_gain(earlier: list[tuple[int, int]], first: int | None, last: int | Non
         for a, b in earlier
     ]
     assert has_gained(entries, first, last) is gained
-
-
-def test_a_row_of_free_ends_is_broken_by_a_charged_one() -> None:
-    assert fruitless_tail([entry(Cause.HUNG, free=False), entry(Cause.NODE_LOST)], free_only=True) == 1
 
 
 def test_the_first_restart_is_immediate_the_others_wait_longer_and_longer() -> None:
