@@ -65,6 +65,7 @@ class Env(StrEnum):
     TERMINATION_FILE = "THUNDERHEAD_TERMINATION_FILE"
     KEY_FILE = "THUNDERHEAD_KEY_FILE"  # what the agents of one attempt know each other by; absent for a single node
     RUN_DIR = "THUNDERHEAD_RUN_DIR"  # writable scratch of this pod: boards, logs, CSV files
+    RESULTS_DIR = "THUNDERHEAD_RESULTS_DIR"  # of loggers and .ckpt files; RUN_DIR unless the local mode says another
     CGROUP_DIR = "THUNDERHEAD_CGROUP_DIR"  # where the container's cgroup is mounted, for telling out of memory
 
 

@@ -36,6 +36,7 @@ class WorkerPlan:
     board: Path
     code_dir: Path
     run_dir: Path
+    results_dir: Path
     entry: str = TRAIN
     environ: tuple[tuple[str, str], ...] = ()
     defaults: tuple[tuple[str, str], ...] = ()
@@ -76,6 +77,7 @@ def _plan(settings: Settings, met: Meeting, local_rank: int, entry: str) -> Work
         board=board_path(settings, local_rank),
         code_dir=settings.code_dir,
         run_dir=settings.run_dir,
+        results_dir=settings.results_dir,
         entry=entry,
         environ=tuple(_environ(settings, met, local_rank).items()),
         # Without a network there may be no address behind the host's name, which is what gloo looks up.

@@ -45,6 +45,7 @@ class Settings:
     agent_port: int
     code_dir: Path
     run_dir: Path
+    results_dir: Path
     board_dir: Path
     termination_file: Path
     cgroup_dir: Path
@@ -92,6 +93,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         agent_port=_integer(environ, Env.AGENT_PORT, treaty.AGENT_PORT),
         code_dir=Path(environ.get(Env.CODE_DIR) or treaty.CODE_DIR),
         run_dir=run_dir,
+        results_dir=Path(environ.get(Env.RESULTS_DIR) or run_dir),
         board_dir=_board_dir(run_dir),
         termination_file=Path(environ.get(Env.TERMINATION_FILE) or treaty.TERMINATION_FILE),
         cgroup_dir=Path(environ.get(Env.CGROUP_DIR) or treaty.CGROUP_DIR),

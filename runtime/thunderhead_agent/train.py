@@ -15,6 +15,7 @@ from thunderhead_agent.build import build
 from thunderhead_agent.link import job_link
 from thunderhead_agent.plan import WorkerPlan
 from thunderhead_agent.process_group import process_group
+from thunderhead_agent.results import noted
 from thunderhead_api.messages import FrozenJob
 from thunderhead_api.treaty import Outcome
 
@@ -40,7 +41,8 @@ def train(plan: WorkerPlan, board: Board) -> Outcome:
         datamodule = _datamodule(job.spec)
         trainer = th.Trainer(**trainer_arguments(job.spec.get("trainer") or {}, plan))
         command = job.spec.get("command") or "fit"
-        getattr(trainer, command)(module, datamodule=datamodule)
+        with noted(trainer, plan.run_dir):
+            getattr(trainer, command)(module, datamodule=datamodule)
     return Outcome.DONE
 
 
@@ -59,7 +61,7 @@ def trainer_arguments(spec: Spec, plan: WorkerPlan) -> dict[str, Any]:
         arguments["logger"] = False
     return {
         # Without a path of their own, logs and .ckpt files go where a read-only root can be written to.
-        "default_root_dir": str(plan.run_dir),
+        "default_root_dir": str(plan.results_dir),
         "enable_progress_bar": False,
         **arguments,
         "devices": plan.local_world_size,
@@ -80,14 +82,14 @@ def _prepare_imports(plan: WorkerPlan) -> None:
 def _group(plan: WorkerPlan, board: Board) -> Iterator[Store | None]:
     """The process group; none, and no store, for a single process."""
     if plan.world_size == 1:
-        board.words[Word.PHASE] = Phase.RESTORING
+        board.words[Word.PHASE] = Phase.BUILDING
         yield None
         return
     import torch
 
     board.words[Word.PHASE] = Phase.RENDEZVOUS
     with process_group(plan, "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo") as store:
-        board.words[Word.PHASE] = Phase.RESTORING
+        board.words[Word.PHASE] = Phase.BUILDING
         yield store
 
 

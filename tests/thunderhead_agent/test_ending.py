@@ -63,7 +63,7 @@ def test_a_store_that_does_not_answer_is_one_line_and_no_fault_of_a_peer(said: s
 
 
 def a_plan_of(entry: str, directory: Path) -> WorkerPlan:
-    places = dict.fromkeys(("job_file", "board", "code_dir", "run_dir"), directory)
+    places = dict.fromkeys(("job_file", "board", "code_dir", "run_dir", "results_dir"), directory)
     numbers = dict.fromkeys(("rank", "local_rank", "node_rank", "round"), 0)
     ones = dict.fromkeys(("world_size", "local_world_size", "nodes", "attempt", "master_port", "threads"), 1)
     return WorkerPlan(**places, **numbers, **ones, master_addr="127.0.0.1", entry=entry)

@@ -82,6 +82,7 @@ def a_plan(**changes: Any) -> WorkerPlan:
         "board": Path("/board"),
         "code_dir": Path("/code"),
         "run_dir": Path("/run/thunderhead"),
+        "results_dir": Path("/results"),
     }
     return WorkerPlan(**(fields | changes))
 
@@ -101,7 +102,7 @@ def test_the_trainer_gets_what_is_written_and_its_own_defaults_else() -> None:
         "gradient_clip_val": 0.5,
         "logger": False,
         "callbacks": [{}],
-        "default_root_dir": "/run/thunderhead",
+        "default_root_dir": "/results",
         "enable_progress_bar": False,
         "devices": 2,
         "num_nodes": 2,

@@ -64,6 +64,7 @@ class Phase(IntEnum):
     PREDICT = 7
     STOPPING = 8
     DONE = 9
+    BUILDING = 10  # importing the user's code, building module, datamodule and trainer, preparing data
 
 
 class Board:

@@ -6,12 +6,14 @@ command takes what is there by then, and says what of it differs.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from thunderhead_api.code_hash import changed_files
+from thunderhead_api.treaty import CODE_DIR
 from thunderhead_cli.local.rundir import RunDir, writing
 
 _LOOK_S = 1.0
@@ -40,6 +42,21 @@ def keep_code(run: RunDir, files: Mapping[str, str]) -> None:
         run.code_dir.mkdir(parents=True)
         for name, text in files.items():
             (run.code_dir / name).write_text(text, encoding="utf-8")
+
+
+def in_the_users_files(run: RunDir, directory: Path | None, files: Mapping[str, str]) -> Callable[[str], str]:
+    """What puts the user's own files in the place of the copies that pods run: in a traceback, the ones to edit.
+
+    Args:
+        run: whose pods have the copies.
+        directory: of the user's files; None where there are none beside the job file.
+        files: those that were copied.
+    """
+    if directory is None:
+        return str
+    pods, names = re.escape(f"{run.path / 'pods'}/"), "|".join(re.escape(name) for name in files)
+    copies = re.compile(rf"{pods}[^/\s]+/root{re.escape(CODE_DIR)}/(?=(?:{names})(?![\w.]))")
+    return lambda text: copies.sub(lambda _: f"{directory}/", text)
 
 
 def listed(names: list[str]) -> str:

@@ -16,10 +16,11 @@ from pathlib import Path
 from rich.console import Console
 
 from thunderhead_api.extras import require, uses_s3
+from thunderhead_api.names import pod_name
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_cli.jobfile import JobFile
 from thunderhead_cli.local.cluster import LocalCluster
-from thunderhead_cli.local.code import CodeWatch, keep_code
+from thunderhead_cli.local.code import CodeWatch, in_the_users_files, keep_code
 from thunderhead_cli.local.faults import KillPod, parse_kill
 from thunderhead_cli.local.job import LocalJob, localise, spec_changes
 from thunderhead_cli.local.kubelet import Kubelet
@@ -27,9 +28,10 @@ from thunderhead_cli.local.launch import AGENT
 from thunderhead_cli.local.logs import LogFollower, Logs
 from thunderhead_cli.local.operator import LocalOperator
 from thunderhead_cli.local.progress import ProgressLine
+from thunderhead_cli.local.results import results_of
 from thunderhead_cli.local.rundir import RunDir, choose_run, exclusive
 from thunderhead_cli.local.session import Session
-from thunderhead_cli.local.summary import exit_code, print_summary, summary
+from thunderhead_cli.local.summary import Places, exit_code, print_summary, summary
 from thunderhead_operator.cluster.memory import MemoryCluster
 
 
@@ -74,9 +76,19 @@ def run(file: JobFile, options: Options) -> int:
         console = Console(highlight=False)
         _introduce(console, local, directory)
         status, killed = asyncio.run(_drive(local, directory, faults, options))
-        uri, pods = local.job["spec"]["checkpoint"]["uri"], str(directory.path / "pods")
-        print_summary(console, summary(name, status, checkpoint_uri=uri, pods_dir=pods, killed=killed))
+        print_summary(console, summary(name, status, _places(local, directory, status), killed=killed))
     return exit_code(status, killed=killed)
+
+
+def _places(local: LocalJob, directory: RunDir, status: TrainingJobStatus) -> Places:
+    """Where everything of the run is."""
+    pods = [pod_name(local.job["metadata"]["name"], attempt, 0) for attempt in range(1, status.attempt + 1)]
+    return Places(
+        checkpoint_uri=local.job["spec"]["checkpoint"]["uri"],
+        pods_dir=str(directory.path / "pods"),
+        results_dir=str(directory.results),
+        results=results_of(directory, pods),
+    )
 
 
 def _introduce(console: Console, local: LocalJob, directory: RunDir) -> None:
@@ -126,7 +138,13 @@ def assemble(
     if local.code:
         keep_code(directory, local.code)
     kubelet = Kubelet(
-        store=cluster, pod_dir=directory.pod, here=Path.cwd(), environment=os.environ, now=_now, command=agent
+        store=cluster,
+        pod_dir=directory.pod,
+        here=Path.cwd(),
+        environment=os.environ,
+        now=_now,
+        command=agent,
+        results=directory.results,
     )
     return Session(
         cluster=cluster,
@@ -138,6 +156,7 @@ def assemble(
         clock=time.monotonic,
         faults=faults,
         code=CodeWatch(local.code_dir, local.code, time.monotonic),
+        named=in_the_users_files(directory, local.code_dir, local.code),
     )
 
 

@@ -86,6 +86,7 @@ class Kubelet:
         environment: what the agents inherit.
         now: the wall clock.
         command: what runs in every pod.
+        results: where pods start, so that relative paths of all attempts lead to one directory; None: their scratch.
         changed: set whenever a process has ended, so that a waiting loop looks again at once.
     """
 
@@ -95,6 +96,7 @@ class Kubelet:
     environment: Mapping[str, str]
     now: Callable[[], datetime]
     command: tuple[str, ...] = AGENT
+    results: Path | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _pods: dict[str, Pod] = field(default_factory=dict)
     _rendezvous: dict[int, int] = field(default_factory=dict)
@@ -147,6 +149,7 @@ class Kubelet:
                 here=self.here,
                 rendezvous_port=self._rendezvous[attempt],
                 environment=self.environment,
+                results=self.results,
                 command=self.command,
             )
         except KeyError as error:
@@ -206,7 +209,8 @@ class Kubelet:
 def lay_out(directory: Path, launch: Launch) -> None:
     """Write the files of a pod into its directory; what a pod of the same name left behind goes first."""
     shutil.rmtree(directory, ignore_errors=True)
-    launch.cwd.mkdir(parents=True)
+    launch.cwd.mkdir(parents=True, exist_ok=True)
+    launch.port_file.parent.mkdir(parents=True, exist_ok=True)
     for path, content in launch.files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600 if path in launch.private else 0o666)

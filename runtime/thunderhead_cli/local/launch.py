@@ -34,7 +34,7 @@ class Launch:
     Attributes:
         argv: the command line.
         env: the whole environment of the process.
-        cwd: directory it starts in, also the pod's scratch.
+        cwd: directory it starts in, where relative paths of the user's code lead.
         files: path → content, to be written before the start; ``private``: those for this user's eyes only.
         termination_file: where the agent leaves its record.
         port_file: where the agent tells the port of its HTTP server; it takes any free one.
@@ -58,6 +58,7 @@ def plan_launch(
     here: Path,
     rendezvous_port: int,
     environment: Mapping[str, str],
+    results: Path | None = None,
     command: tuple[str, ...] = AGENT,
 ) -> Launch:
     """How to run ``pod`` in ``directory``.
@@ -70,6 +71,7 @@ def plan_launch(
         here: where Python files are looked for when the job has no ``code``: a cluster has them in the image.
         rendezvous_port: free on the loopback address; the same for all pods of an attempt.
         environment: of this command; the pod inherits it (a virtual environment, credentials, proxies).
+        results: where it starts, and where files of loggers go; by default in the pod's scratch.
         command: what to run.
 
     Raises:
@@ -89,6 +91,7 @@ def plan_launch(
         Env.CODE_DIR: str(_local(directory, CODE_DIR) if Env.CODE_DIR in declared else here),
         **({Env.KEY_FILE: str(_local(directory, KEY_DIR) / KEY_FILE_NAME)} if Env.KEY_FILE in declared else {}),
         Env.RUN_DIR: str(run_dir),
+        Env.RESULTS_DIR: str(results or run_dir),
         Env.TERMINATION_FILE: str(termination_file),
         Env.RENDEZVOUS_HOST: LOOPBACK,
         Env.RENDEZVOUS_PORT: str(rendezvous_port),
@@ -99,7 +102,7 @@ def plan_launch(
     return Launch(
         argv=command,
         env=env,
-        cwd=run_dir,
+        cwd=results or run_dir,
         files=files,
         private=frozenset(private),
         termination_file=termination_file,

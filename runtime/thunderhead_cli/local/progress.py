@@ -10,6 +10,13 @@ from thunderhead_api.messages import MetricValue, StatusReply
 
 _ERASE = "\r\x1b[2K"
 _SHOWN_METRICS = 4
+_SHOWN_NODES = 4
+_WAITS_FOR = {
+    "Starting": "loading PyTorch",
+    "Building": "importing the code, building module and data",
+    "Restoring": "looking for the newest checkpoint and reading it",
+    "Stopping": "all ranks commit a checkpoint",
+}
 _COUNTERS = ("epoch", "step")
 _ADDED = ("samples_per_second",)
 
@@ -29,7 +36,7 @@ def progress_line(reply: StatusReply, *, nodes: str, elapsed_s: float) -> str:
         nodes: ready and wanted pods, as ``2/2``.
         elapsed_s: since the command began.
     """
-    parts = [f"[{duration(elapsed_s)}]", f"attempt {reply.attempt}", reply.phase.lower()]
+    parts = [f"[{duration(elapsed_s)}]", f"attempt {reply.attempt}", activity(reply)]
     if reply.first_step is not None or reply.step:  # before, it is not known where the attempt goes on from
         step = f"step {reply.step}" if reply.max_steps is None else f"step {reply.step}/{reply.max_steps}"
         parts += [f"epoch {reply.epoch}", step]
@@ -43,6 +50,20 @@ def progress_line(reply: StatusReply, *, nodes: str, elapsed_s: float) -> str:
     if reply.skipped_checkpoints is not None and reply.skipped_checkpoints.in_a_row:
         parts.append(f"{reply.skipped_checkpoints.in_a_row} checkpoints skipped")
     return "  ".join([*parts, f"pods {nodes}"])
+
+
+def activity(reply: StatusReply) -> str:
+    """The phase, and before training begins also what it waits for: a minute of it should not look like nothing."""
+    phase = reply.phase.lower()
+    if reply.missing_nodes:
+        nodes = ", ".join(str(node) for node in reply.missing_nodes[:_SHOWN_NODES])
+        more = len(reply.missing_nodes) - _SHOWN_NODES
+        return f"{phase}: waiting for the pod of node {nodes}" + (f" and {more} more" if more > 0 else "")
+    if reply.phase == "Rendezvous":
+        return f"{phase}: {reply.ranks_met} of {reply.world_size} ranks have met"
+    if reply.phase == "Starting" and reply.ranks:
+        return f"{phase}: worker processes begin"
+    return f"{phase}: {_WAITS_FOR[reply.phase]}" if reply.phase in _WAITS_FOR else phase
 
 
 def metrics_shown(metrics: dict[str, MetricValue]) -> list[str]:

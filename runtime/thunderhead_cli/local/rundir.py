@@ -3,6 +3,7 @@
     job.json       the job object with its status, as a cluster would hold it; rewritten on every change
     code/          the user's Python files, as the newest command took them
     checkpoints/   committed checkpoints, unless the user names another place
+    results/       files of loggers, .ckpt files, and what the code writes by relative paths, of all attempts
     pods/<pod>/    files, scratch and log of each pod
 
 The next command continues a run that has not finished; it leaves a finished one alone and begins a new number.
@@ -47,6 +48,11 @@ class RunDir:
     def code_dir(self) -> Path:
         """The user's Python files as the newest command took them."""
         return self.path / "code"
+
+    @property
+    def results(self) -> Path:
+        """Where loggers, ``.ckpt`` files and relative paths of the user's code go, of all attempts."""
+        return self.path / "results"
 
     def pod(self, name: str) -> Path:
         """Directory of one pod."""

@@ -48,6 +48,7 @@ class Session:
         clock: monotonic seconds.
         faults: still to strike.
         code: tells when the files that run were edited.
+        named: puts the user's files in the place of the pods' copies.
         killed: the user would not wait for the checkpoint.
     """
 
@@ -60,6 +61,7 @@ class Session:
     clock: Callable[[], float]
     faults: list[KillPod]
     code: CodeWatch
+    named: Callable[[str], str] = str
     killed: bool = False
     _stops: int = 0
     _looked: bool = False
@@ -96,7 +98,7 @@ class Session:
             await self.kubelet.close()
             self._show_logs()
             for fault in self.faults:
-                self.line.say(f"--kill-pod {fault} never struck: the job did not come so far")
+                self.line.say(f"--kill-pod {fault} never struck: the job was over before it was seen there")
             self.line.close()
         return self.cluster.status
 
@@ -134,12 +136,12 @@ class Session:
         self.run.save(job)
         status = self.cluster.status
         for sentence in news(self._told, status, is_shown=self.logs.is_shown):
-            self.line.say(sentence)
+            self.line.say(self.named(sentence))
         self._told = status
 
     def _show_logs(self) -> None:
         for text in self.logs.new_lines(self.kubelet.logs()):
-            self.line.say(text)
+            self.line.say(self.named(text))
 
     def _show(self, reply: StatusReply | None, elapsed_s: float) -> None:
         if reply is not None:

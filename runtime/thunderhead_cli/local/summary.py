@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass, field
 from typing import Final
 
 from rich import box
@@ -15,6 +16,7 @@ from thunderhead_api.messages import Culprit
 from thunderhead_api.status import LedgerEntry, TrainingJobStatus
 from thunderhead_api.treaty import Cause, ConditionType, ExitCode
 from thunderhead_cli.local.progress import duration, metrics_shown
+from thunderhead_cli.local.results import Result
 
 INTERRUPTED: Final = 130  # 128 + SIGINT: killed by the user before its checkpoint
 _EXIT_CODES: Final = {
@@ -59,11 +61,26 @@ def outcome(status: TrainingJobStatus, *, killed: bool = False) -> str:
     return "Cut off; the same command continues from the newest checkpoint"
 
 
-def summary(
-    name: str, status: TrainingJobStatus, *, checkpoint_uri: str, pods_dir: str, killed: bool = False
-) -> RenderableType:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where everything of a run is.
+
+    Attributes:
+        checkpoint_uri: of committed checkpoints.
+        pods_dir: of the pods' files and logs.
+        results_dir: where files of the user's code and its loggers go, of all attempts.
+        results: those that are known.
+    """
+
+    checkpoint_uri: str
+    pods_dir: str
+    results_dir: str
+    results: list[Result] = field(default_factory=list)
+
+
+def summary(name: str, status: TrainingJobStatus, places: Places, *, killed: bool = False) -> RenderableType:
     """The ledger, what was lost, how long recovery took, goodput, checkpoints and the last metrics."""
-    return Group(Text(""), _ledger(name, status.ledger), _figures(status, checkpoint_uri, pods_dir, killed=killed))
+    return Group(Text(""), _ledger(name, status.ledger), _figures(status, places, killed=killed))
 
 
 def print_summary(console: Console, renderable: RenderableType) -> None:
@@ -95,7 +112,7 @@ def _ledger(name: str, entries: list[LedgerEntry]) -> Table:
     return table
 
 
-def _figures(status: TrainingJobStatus, checkpoint_uri: str, pods_dir: str, *, killed: bool) -> Table:
+def _figures(status: TrainingJobStatus, places: Places, *, killed: bool) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 1))
     table.add_column(style="bold")
     table.add_column(overflow="fold")  # a path that is cut off is of no use
@@ -108,7 +125,7 @@ def _figures(status: TrainingJobStatus, checkpoint_uri: str, pods_dir: str, *, k
     if goodput is not None:
         of = f"{duration(goodput.training_seconds)} of {duration(goodput.wall_seconds)} went into steps that counted"
         table.add_row("goodput", f"{goodput.ratio_percent} %  ({of})")
-    table.add_row("checkpoints", checkpoint_uri)
+    table.add_row("checkpoints", places.checkpoint_uri)
     if newest is not None:
         table.add_row("newest", f"step {newest.step}, committed {newest.committed_at}")
     skipped = status.progress.skipped_checkpoints if status.progress is not None else None
@@ -116,7 +133,10 @@ def _figures(status: TrainingJobStatus, checkpoint_uri: str, pods_dir: str, *, k
         table.add_row("skipped", f"{skipped.total} checkpoints that the store did not take in the last attempt")
     if status.progress is not None and status.progress.metrics:
         table.add_row("metrics", "  ".join(metrics_shown(status.progress.metrics)))
-    table.add_row("pods' logs", pods_dir)
+    table.add_row("results", places.results_dir)
+    for result in places.results:
+        table.add_row(result.kind, f"{result.path}  ({result.note})" if result.note else result.path)
+    table.add_row("pods' logs", places.pods_dir)
     return table
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from thunderhead_cli.jobfile import JobFile
-from thunderhead_cli.local.code import CodeWatch, keep_code, kept_code
+from thunderhead_cli.local.code import CodeWatch, in_the_users_files, keep_code, kept_code
 from thunderhead_cli.local.job import localise, spec_changes
 from thunderhead_cli.local.rundir import RunDir
 
@@ -92,3 +92,18 @@ def test_an_edit_is_told_once_and_so_is_its_end(tmp_path: Path) -> None:
     (tmp_path / "m.py").write_text("first")
     assert "again" in (look() or "")
     assert CodeWatch(None, {}, lambda: 0.0).news() is None
+
+
+def test_a_traceback_names_the_file_to_edit(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "runs/one/1")
+    named = in_the_users_files(run, Path("/home/me/work"), {"m.py": "", "n.py": ""})
+    code = f"{run.path}/pods/one-2-0/root/etc/thunderhead/code"
+    assert named(f'[rank 0]   File "{code}/m.py", line 3, in f') == '[rank 0]   File "/home/me/work/m.py", line 3, in f'
+    assert named(f"{code}/m.py:3: Warning; {code}/n.py:4") == "/home/me/work/m.py:3: Warning; /home/me/work/n.py:4"
+    for other in (f"{code}/m.pyc", f"{code}/other.py", f"{run.path}/pods/one-2-0/agent.log", "/elsewhere/m.py"):
+        assert named(other) == other
+
+
+def test_code_that_stands_in_the_job_file_has_no_other_file(tmp_path: Path) -> None:
+    text = f"{tmp_path}/pods/one-1-0/root/etc/thunderhead/code/m.py"
+    assert in_the_users_files(RunDir(tmp_path), None, {"m.py": ""})(text) == text

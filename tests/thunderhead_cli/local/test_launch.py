@@ -54,7 +54,7 @@ MAPS = {"digits-1": {"job.json": "{}"}, "digits-1-code": {"digits.py": "import t
 SECRETS = {"digits-1-key": {"attempt.key": "abcd"}}
 
 
-def launch(environment: dict[str, str] | None = None) -> Launch:
+def launch(environment: dict[str, str] | None = None, results: Path | None = None) -> Launch:
     return plan_launch(
         POD,
         MAPS,
@@ -63,6 +63,7 @@ def launch(environment: dict[str, str] | None = None) -> Launch:
         here=Path("/here"),
         rendezvous_port=40000,
         environment={"CUDA_VISIBLE_DEVICES": ""} | (environment or {}),
+        results=results,
     )
 
 
@@ -84,6 +85,15 @@ def launch(environment: dict[str, str] | None = None) -> Launch:
 )
 def test_environment(variable: str, value: str) -> None:
     assert launch().env[variable] == value
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"), [(None, "/run-1/pod/run"), (Path("/run-1/results"), "/run-1/results")]
+)
+def test_results_of_all_attempts_go_to_one_directory_by_relative_paths_too(results: Path | None, expected: str) -> None:
+    planned = launch(results=results)
+    assert (planned.env["THUNDERHEAD_RESULTS_DIR"], str(planned.cwd)) == (expected, expected)
+    assert planned.port_file == Path("/run-1/pod/run/agent.port"), "what belongs to the pod stays with it"
 
 
 def test_secrets_and_sidecars_stay_out_and_the_commands_environment_comes_in() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 
 import pytest
 
-from thunderhead_api.messages import CommittedCheckpoint, SkippedCheckpoints, StatusReply
-from thunderhead_cli.local.progress import ProgressLine, duration, metrics_shown, progress_line
+from thunderhead_api.messages import CommittedCheckpoint, RankStatus, SkippedCheckpoints, StatusReply
+from thunderhead_cli.local.progress import ProgressLine, activity, duration, metrics_shown, progress_line
 
 REPLY = StatusReply(
     uid="u",
@@ -43,7 +44,7 @@ def test_line_tells_of_checkpoints_that_are_skipped_now() -> None:
 def test_line_does_without_what_is_not_known_yet() -> None:
     """An attempt that goes on from a checkpoint has not begun at step 0, nor does it know yet where it will begin."""
     bare = StatusReply(uid="u", attempt=1, node_rank=0, phase="Starting", world_size=4)
-    assert progress_line(bare, nodes="0/2", elapsed_s=0) == "[0:00]  attempt 1  starting  pods 0/2"
+    assert progress_line(bare, nodes="0/2", elapsed_s=0) == ("[0:00]  attempt 1  starting: loading PyTorch  pods 0/2")
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,32 @@ def test_what_was_logged_comes_before_what_the_runtime_adds() -> None:
     names = ["epoch", "loss", "loss_epoch", "loss_step", "lr", "lr-Adam", "samples_per_second", "val_loss"]
     shown = metrics_shown(dict.fromkeys(names, 1.0))
     assert shown == ["loss=1", "val_loss=1", "loss_epoch=1", "loss_step=1"]
+
+
+RANK = RankStatus(rank=0, node_rank=0, phase="Starting", step=0, age_seconds=0, step_seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("phase", "known", "said"),
+    [
+        ("Starting", {"missing_nodes": [1]}, "starting: waiting for the pod of node 1"),
+        (
+            "Starting",
+            {"missing_nodes": [1, 2, 3, 4, 5, 7]},
+            "starting: waiting for the pod of node 1, 2, 3, 4 and 2 more",
+        ),
+        ("Starting", {}, "starting: loading PyTorch"),
+        ("Starting", {"ranks": [RANK]}, "starting: worker processes begin"),
+        ("Rendezvous", {"ranks_met": 3}, "rendezvous: 3 of 4 ranks have met"),
+        ("Building", {}, "building: importing the code, building module and data"),
+        ("Restoring", {}, "restoring: looking for the newest checkpoint and reading it"),
+        ("Stopping", {}, "stopping: all ranks commit a checkpoint"),
+        ("Train", {}, "train"),
+        ("OfTomorrow", {}, "oftomorrow"),
+    ],
+)
+def test_the_phases_before_training_say_what_they_wait_for(phase: str, known: dict[str, Any], said: str) -> None:
+    assert activity(StatusReply(uid="u", attempt=1, node_rank=0, phase=phase, world_size=4, **known)) == said
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.9, "0:00"), (75, "1:15"), (3675, "1:01:15")])

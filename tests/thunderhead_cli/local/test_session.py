@@ -98,7 +98,7 @@ async def test_a_fault_that_never_struck_is_told(tmp_path: Path) -> None:
     run = Run(tmp_path, kills=[KillPod(1, step=1000)])
     status = await run.to_end()
     assert [entry.cause for entry in status.ledger] == [Cause.COMPLETED]
-    assert "--kill-pod 1@1000 never struck: the job did not come so far" in run.out.getvalue()
+    assert "--kill-pod 1@1000 never struck: the job was over before it was seen there" in run.out.getvalue()
 
 
 async def test_stop_takes_a_checkpoint_and_the_next_command_goes_on(tmp_path: Path) -> None:

@@ -10,9 +10,21 @@ from rich.console import Console
 from thunderhead_api.messages import CommittedCheckpoint, Culprit
 from thunderhead_api.status import Condition, Goodput, LedgerEntry, Progress, Recovery, Restarts, TrainingJobStatus
 from thunderhead_api.treaty import Cause
-from thunderhead_cli.local.summary import exit_code, print_summary, summary
+from thunderhead_cli.local.results import Result
+from thunderhead_cli.local.summary import Places, exit_code, print_summary, summary
 
 T = "2026-01-01T00:00:00Z"
+
+
+PLACES = Places(
+    checkpoint_uri="file:///runs/c",
+    pods_dir="/runs/pods",
+    results_dir="/runs/results",
+    results=[
+        Result("metrics file", "/runs/results/lightning_logs/version_0/metrics.csv"),
+        Result("best .ckpt", "/runs/results/best.ckpt", "val_acc=0.9917"),
+    ],
+)
 
 
 def condition(type_: str) -> Condition:
@@ -56,7 +68,7 @@ def test_what_was_killed_has_not_stopped() -> None:
     status = TrainingJobStatus(conditions=[condition("Suspended")], ledger=[entry(1, Cause.SUSPENDED)])
     assert exit_code(status, killed=True) == 130
     out = io.StringIO()
-    print_summary(Console(file=out), summary("digits", status, checkpoint_uri="file:///c", pods_dir="/p", killed=True))
+    print_summary(Console(file=out), summary("digits", status, PLACES, killed=True))
     assert "Cut off; the same command continues from the newest checkpoint" in out.getvalue()
 
 
@@ -72,7 +84,7 @@ def test_table_says_what_it_cost() -> None:
     )
     out = io.StringIO()
     console = Console(file=out)
-    print_summary(console, summary("digits", status, checkpoint_uri="file:///runs/c", pods_dir="/runs/pods"))
+    print_summary(console, summary("digits", status, PLACES))
     lines = [" ".join(line.split()) for line in out.getvalue().splitlines()]
     for expected in (
         "1 ProcessKilled charged rank 2, digits-1-1, SIGKILL 0 230 4.2",
@@ -84,6 +96,10 @@ def test_table_says_what_it_cost() -> None:
         "checkpoints file:///runs/c",
         f"newest step 460, committed {T}",
         "metrics val_acc=0.9917",
+        "results /runs/results",
+        "metrics file /runs/results/lightning_logs/version_0/metrics.csv",
+        "best .ckpt /runs/results/best.ckpt (val_acc=0.9917)",
+        "pods' logs /runs/pods",
     ):
         assert expected in lines
     assert any(line.startswith("seconds to recover 4.2 ") for line in lines)
@@ -91,6 +107,6 @@ def test_table_says_what_it_cost() -> None:
 
 def test_table_of_a_job_that_never_ran_has_no_empty_promises() -> None:
     out = io.StringIO()
-    print_summary(Console(file=out), summary("d", TrainingJobStatus(), checkpoint_uri="file:///c", pods_dir="p"))
+    print_summary(Console(file=out), summary("d", TrainingJobStatus(), PLACES))
     assert "goodput" not in out.getvalue()
     assert "Cut off" in out.getvalue()
