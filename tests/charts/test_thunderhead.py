@@ -204,6 +204,17 @@ async def test_cluster_scope_grants_exactly_what_is_used(render: Render) -> None
     assert bound_roles(manifests) == {role["metadata"]["name"], lease["metadata"]["name"]}
 
 
+@pytest.mark.parametrize(
+    ("rbac", "roles"),
+    [({}, 4), ({"aggregate": False}, 1), ({"scope": "namespaced"}, 0), ({"scope": "namespaced", "aggregate": True}, 3)],
+    ids=str,
+)
+def test_cluster_roles_come_with_cluster_scope_or_when_asked_for(
+    rbac: dict[str, Any], roles: int, render: Render
+) -> None:
+    assert len(of_kind(render({"rbac": rbac}), "ClusterRole")) == roles
+
+
 def test_the_lease_goes_with_the_release(render: Render) -> None:
     manifests = render({})
     (lease,) = of_kind(manifests, "Lease")

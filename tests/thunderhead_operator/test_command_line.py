@@ -66,6 +66,19 @@ def test_log_lines_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ValueError: ours" in json.loads(command.JsonFormatter().format(record))["exception"]
 
 
+@pytest.mark.parametrize(("level", "told"), [("INFO", False), ("DEBUG", False), ("ERROR", False)])
+def test_probes_are_not_told(level: str, told: bool) -> None:
+    root = logging.getLogger()
+    before, handlers = root.level, root.handlers[:]
+    try:
+        command._set_up_logging(level, "json")
+        assert logging.getLogger("aiohttp.access").isEnabledFor(logging.INFO) is told
+        assert logging.getLogger("thunderhead_operator").isEnabledFor(logging.INFO) is (level != "ERROR")
+    finally:
+        root.handlers = handlers
+        root.setLevel(before)
+
+
 def test_the_command_line_is_checked_before_anything_heavy_is_imported() -> None:
     import subprocess
 
