@@ -43,6 +43,8 @@ class MemoryCluster:
         self._version = 0
         self._uids = 0
         self._watchers: list[Watcher] = []
+        self.going: set[str] = set()
+        """Namespaces that are being deleted: what is in them changes and goes, nothing new comes."""
 
     # --- ClusterApi
 
@@ -239,6 +241,8 @@ class MemoryCluster:
         meta = created.setdefault("metadata", {})
         if namespace:
             meta["namespace"] = namespace
+        if meta.get("namespace") in self.going:
+            raise Forbidden(f"unable to create new content in namespace {namespace} because it is being terminated")
         if not created.get("kind") or not meta.get("name"):
             raise Invalid("kind and metadata.name are required")
         if self._key(created) in self._objects:

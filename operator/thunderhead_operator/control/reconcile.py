@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from thunderhead_api.treaty import Label
 from thunderhead_operator.cluster.api import Children, ClusterApi
-from thunderhead_operator.cluster.errors import NotFound
+from thunderhead_operator.cluster.errors import AlreadyExists, Forbidden, Invalid, NotFound
 from thunderhead_operator.cluster.gather import gather
 from thunderhead_operator.cluster.perform import Performed, perform, post
 from thunderhead_operator.control.queue import Key
@@ -19,6 +19,7 @@ from thunderhead_operator.plan.code import sight
 from thunderhead_operator.plan.code_sight import CodeSight
 from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.decide import decide, wanted_reads
+from thunderhead_operator.plan.farewell import farewell
 from thunderhead_operator.plan.objects import Manifest, Obj, int_label, name_of, section, uid_of
 from thunderhead_operator.plan.observed import Observed, Refusal, Rehearsal, Sample
 from thunderhead_operator.plan.pods import is_silent
@@ -74,10 +75,7 @@ class Reconciler:
         try:
             job, children = await self._read(key)
         except NotFound:
-            forgotten = self.memories.pop(key, None)
-            if forgotten is not None:
-                forgotten.gone = True
-                self._on_pass(key, forgotten)
+            await self._take_leave(key)
             return None
         memory = self._memory_of(key, job)
         _keep_last_sight(memory, children.pods)
@@ -97,6 +95,16 @@ class Reconciler:
         again = self._by_next_look(memory, await self._act(key, memory, job, observed))
         self._on_pass(key, memory)
         return again
+
+    async def _take_leave(self, key: Key) -> None:
+        """The job is not there (any more)."""
+        forgotten = self.memories.pop(key, None)
+        if forgotten is not None:
+            forgotten.gone = True
+            self._on_pass(key, forgotten)
+        pods = (await self._api.list_children(*key)).pods
+        stops = farewell(key[1], None, pods, self._config)
+        await perform(self._api, {"metadata": {"namespace": key[0], "name": key[1]}}, stops)
 
     async def _act(self, key: Key, memory: Memory, job: Obj, observed: Observed) -> float | None:
         """Decide and perform. A promise just written is kept at once, on the same reads: they are as old as its write
@@ -167,6 +175,7 @@ class Reconciler:
             code=await self._first_of(key, reads.code),
             frozen=frozen,
             code_sight=await self._compare_code(key, memory, reads.compare),
+            namespace_goes=reads.namespace and await self._namespace_goes(key[0]),
         )
 
     async def _compare_code(self, key: Key, memory: Memory, names: tuple[str, str] | None) -> CodeSight | None:
@@ -187,6 +196,21 @@ class Reconciler:
             return again
         due = max(0.01, memory.code_looked_at[1] + self._config.code_look_s - self._monotonic())
         return due if again is None else min(again, due)
+
+    async def _namespace_goes(self, namespace: str) -> bool:
+        """Told by what the API server would say to a new object: that needs no right on namespaces."""
+        manifest: Manifest = {
+            "apiVersion": "v1",
+            "kind": Kind.CONFIG_MAP.value,
+            "metadata": {"name": "thunderhead-question", "namespace": namespace},
+        }
+        try:
+            await self._api.rehearse_child(Kind.CONFIG_MAP, namespace, manifest)
+        except Forbidden as error:
+            return "being terminated" in str(error)
+        except (AlreadyExists, Invalid):
+            return False
+        return False
 
     async def _first_of(self, key: Key, names: Sequence[str]) -> Obj | None:
         for name in names:

@@ -17,6 +17,7 @@ from thunderhead_operator.plan.blocked import block_wakes
 from thunderhead_operator.plan.code import code_sources, code_to_compare
 from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.ending import go_on_ending
+from thunderhead_operator.plan.farewell import asks_for_namespace, farewell
 from thunderhead_operator.plan.finished import finished
 from thunderhead_operator.plan.job import Context, Job, Stage
 from thunderhead_operator.plan.notices import notices
@@ -32,7 +33,7 @@ from thunderhead_operator.plan.surface import assumed_running_at, surfaced
 from thunderhead_operator.plan.world import with_world
 
 _ACTIVE: Final = (Stage.CREATING, Stage.RUNNING)
-_SOFT: Final = ("nodes", "progress", "checkpoint", "goodput", "world")
+_SOFT: Final = ("reason", "nodes", "progress", "checkpoint", "goodput", "world")
 _DEFAULTS: Final = Config()
 
 
@@ -46,7 +47,7 @@ def decide(job: Obj, observed: Observed, now: datetime, config: Config = _DEFAUL
     """
     parsed = Job.parse(job)
     if not parsed.is_ours:
-        return Decision()
+        return Decision(farewell(parsed.name, parsed.uid, observed.pods, config) if parsed.is_going else ())
     ctx = Context(parsed, observed, now, config)
     if parsed.stage in _ACTIVE:
         ctx = _enriched(ctx)
@@ -61,7 +62,7 @@ def wanted_reads(job: Obj, observed: Observed, now: datetime, config: Config = _
     if not parsed.is_ours:
         return Reads()
     ctx = Context(parsed, observed, now, config)
-    return Reads(code=code_sources(ctx), frozen=spec_to_read(ctx), compare=code_to_compare(ctx))
+    return Reads(code_sources(ctx), spec_to_read(ctx), code_to_compare(ctx), asks_for_namespace(ctx))
 
 
 def _step(ctx: Context) -> Step:

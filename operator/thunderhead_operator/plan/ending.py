@@ -25,6 +25,8 @@ from thunderhead_operator.plan.verdict import Verdict, is_cut_off, is_done
 
 _DEFAULT_GRACE_S = TrainingJobSpec.model_fields["termination_grace_period_seconds"].default
 
+_NAMESPACE_LOOK_S = 5.0
+
 
 def begin_ending(ctx: Context, verdict: Verdict, *, invalid_spec: bool = False) -> Step:
     """The promise to end the running attempt. No pod is touched before it is written: what was seen would be lost with
@@ -128,6 +130,8 @@ def _after(ctx: Context, ending: Ending) -> Step:
     ready_at = parse_time(ending.at) + timedelta(seconds=restart_delay_s(closed.ledger, ctx.config.restart_delay_max_s))
     if ctx.now < ready_at:
         return Step(ctx.status, wake=(ready_at,))
+    if ctx.observed.namespace_goes:  # the job goes with it; if it stays after all, its next look begins an attempt
+        return Step(ctx.status, wake=(ctx.now + timedelta(seconds=_NAMESPACE_LOOK_S),))
     over = replace(ctx, job=replace(ctx.job, status=released(closed)))
     hold = hold_of(over)
     if hold is not None or not is_rehearsed(over):

@@ -79,8 +79,16 @@ class Job:
     @property
     def is_ours(self) -> bool:
         """False when ``managedBy`` gives the job to another controller, or it is being deleted."""
-        manager = section(self.raw, "spec").get("managedBy")
-        return manager in (None, MANAGED_BY) and not self.deleting
+        return self._is_managed and not self.deleting
+
+    @property
+    def is_going(self) -> bool:
+        """It was ours and is being deleted."""
+        return self._is_managed and self.deleting
+
+    @property
+    def _is_managed(self) -> bool:
+        return section(self.raw, "spec").get("managedBy") in (None, MANAGED_BY)
 
     @property
     def stage(self) -> Stage:

@@ -66,6 +66,8 @@ class Observed:
     """The running attempt's frozen job, read when the spec has changed since; None: not needed or not there."""
     code_sight: CodeSight | None = None
     """Hint: how the user's code compared with the attempt's when last looked at."""
+    namespace_goes: bool = False
+    """The job's namespace is being deleted; looked at where another attempt would follow pods that somebody deleted."""
     refusals: tuple[Refusal, ...] = ()
     """Hint: what the previous pass could not create."""
     rehearsal: Rehearsal | None = None
