@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from thunderhead_api.extent import excess
 from thunderhead_api.names import job_name_problem
+from thunderhead_api.pod_fields import REMOVABLE, unwanted_fields
 from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.structural import spec_schema
-from thunderhead_api.treaty import API_VERSION, KIND
+from thunderhead_api.treaty import API_VERSION, KIND, Annotation
 from thunderhead_api.walk import Problem, as_json, did_you_mean, no_json, problems, with_defaults
 
 __all__ = ["InvalidJob", "Problem", "did_you_mean", "parse_spec", "validate"]
@@ -48,7 +49,8 @@ def validate(job: Mapping[str, Any]) -> list[Problem]:
     found = [*_head_problems(plain), *no_json(plain, "")]
     if "spec" not in plain:
         return [*found, Problem("spec", None, "is required")]
-    return found + list(problems(spec_schema(), with_defaults(spec_schema(), plain["spec"]), "spec"))
+    found += problems(spec_schema(), with_defaults(spec_schema(), plain["spec"]), "spec")
+    return found or _unwanted_problems(plain["spec"].get("podTemplate") or {})
 
 
 def parse_spec(job: Mapping[str, Any]) -> TrainingJobSpec:
@@ -71,6 +73,13 @@ def _excess(written: Mapping[str, Any]) -> list[Problem]:
     """First of all, for everything after it walks through the whole job."""
     beyond = excess(written)
     return [Problem(beyond[0], None, beyond[1], "put such data into a file, and its path here")] if beyond else []
+
+
+def _unwanted_problems(template: Mapping[str, Any]) -> list[Problem]:
+    path = f"spec.podTemplate.metadata.annotations[{Annotation.WITHOUT}]"
+    rule = f"must name fields of {', '.join(REMOVABLE)}"
+    unknown = [name for name in unwanted_fields(template) if name not in REMOVABLE]
+    return [Problem(path, name, rule, did_you_mean(name, list(REMOVABLE))) for name in unknown]
 
 
 def _head_problems(job: Mapping[str, Any]) -> list[Problem]:

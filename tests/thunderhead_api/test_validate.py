@@ -33,6 +33,17 @@ def job(spec: dict[str, Any], /, **head: Any) -> dict[str, Any]:
         ),
         ({"Nodes": 3}, "spec.Nodes = 3: unknown field; did you mean 'nodes'?"),
         ({"nodes": 0}, "spec.nodes = 0: must be at least 1"),
+        (
+            {"checkpoint": {"uri": "s3://x/y"}},
+            "spec.checkpoint.uri = 's3://x/y': must be s3://bucket, s3://bucket/prefix or file:///directory; "
+            "a bucket's name has 3 to 63 characters of a-z, 0-9, '-' and '.', beginning and ending with a letter or "
+            "digit",
+        ),
+        (
+            {"podTemplate": {"metadata": {"annotations": {"thunderhead.dev/without": "afinity"}}}},
+            "spec.podTemplate.metadata.annotations[thunderhead.dev/without] = 'afinity': must name fields of affinity, "
+            "topologySpreadConstraints, tolerations, startupProbe, readinessProbe; did you mean 'affinity'?",
+        ),
         ({"nodes": "2"}, "spec.nodes = '2': must be an integer"),
         ({"nodes": True}, "spec.nodes = True: must be an integer"),
         ({"command": "tran"}, "spec.command = 'tran': must be fit or validate or test or predict"),

@@ -25,7 +25,8 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def overlay(base: Any, over: Any, field: str = "") -> Any:
-    """``base`` with ``over`` laid on it; neither is changed. An explicit null takes a field out."""
+    """``base`` with ``over`` laid on it; neither is changed. A null takes a field out, where one arrives: an API server
+    drops nulls of a pod template."""
     if isinstance(base, Mapping) and isinstance(over, Mapping):
         merged = {key: value for key, value in base.items() if over.get(key, value) is not None}
         for key, value in over.items():

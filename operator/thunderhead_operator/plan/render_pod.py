@@ -35,6 +35,7 @@ from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.objects import Manifest
 from thunderhead_operator.plan.overlay import overlay
 from thunderhead_operator.plan.render import child_labels, has_code, has_key, metadata
+from thunderhead_operator.plan.without import without
 
 HOSTNAME_KEY: Final = "kubernetes.io/hostname"
 _RESTRICTED: Final = {
@@ -43,6 +44,12 @@ _RESTRICTED: Final = {
     "runAsNonRoot": True,
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
+}
+_PROBE_S: Final = 2
+_PROBE: Final = {
+    "httpGet": {"path": HEALTH_PATH, "port": AGENT_PORT_NAME},
+    "periodSeconds": _PROBE_S,
+    "timeoutSeconds": 2,
 }
 _SCRATCH: Final = {"tmp": "/tmp", "run": RUN_DIR, "shm": "/dev/shm"}
 _CREDENTIALS: Final = (("AWS_ACCESS_KEY_ID", False), ("AWS_SECRET_ACCESS_KEY", False), ("AWS_SESSION_TOKEN", True))
@@ -61,7 +68,7 @@ def render_pod(ctx: Context, rank: int) -> Manifest:
     meta["labels"] = {**(over_meta.get("labels") or {}), **labels}
     if over_meta.get("annotations"):
         meta["annotations"] = dict(over_meta["annotations"])
-    rendered = _pod_spec(ctx, spec, rank)
+    rendered = without(_pod_spec(ctx, spec, rank), template)
     over = {key: value for key, value in (template.get("spec") or {}).items() if key not in _IDENTITY}
     merged = overlay(rendered, over)
     _restrict_sidecars(merged)
@@ -133,17 +140,20 @@ def _trainer(ctx: Context, spec: TrainingJobSpec, rank: int) -> Manifest:
             {"name": "rendezvous", "containerPort": RENDEZVOUS_PORT, "protocol": "TCP"},
         ],
         "resources": spec.resources.model_dump(mode="json", exclude_defaults=True),
-        "readinessProbe": {
-            "httpGet": {"path": HEALTH_PATH, "port": AGENT_PORT_NAME},
-            "periodSeconds": 2,
-            "timeoutSeconds": 2,
-            "failureThreshold": 5,
-        },
+        "startupProbe": _startup_probe(spec),
+        "readinessProbe": {**_PROBE, "failureThreshold": 5},
         "terminationMessagePath": TERMINATION_FILE,
         "terminationMessagePolicy": "File",
         "securityContext": dict(_RESTRICTED),
         "volumeMounts": _mounts(ctx, spec),
     }
+
+
+def _startup_probe(spec: TrainingJobSpec) -> Manifest:
+    """Each probe that fails leaves a Warning at the pod, so none is sent while Python starts. When it is too late for a
+    start is for the job's own deadline to say: a kubelet that gives up would take the container with it."""
+    tries = spec.startup_deadline_seconds // _PROBE_S + 60
+    return {**_PROBE, "initialDelaySeconds": 5, "failureThreshold": tries}
 
 
 def _environment(ctx: Context, spec: TrainingJobSpec, rank: int) -> list[Manifest]:

@@ -10,6 +10,7 @@ import pytest
 from op_build import UID, context, pod, running_status
 
 from thunderhead_api.messages import FrozenJob
+from thunderhead_api.pod_fields import REMOVABLE
 from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.treaty import Env, Label
 from thunderhead_operator.plan.config import Config
@@ -131,6 +132,34 @@ def test_a_single_node_has_nobody_to_know() -> None:
     assert "secret" not in str(made["spec"]["volumes"])
     assert "THUNDERHEAD_KEY_FILE" not in env(made)
     assert attempt_key(context(alone, spec={"nodes": 1})) == ()
+
+
+@pytest.mark.parametrize("name", REMOVABLE)
+def test_what_is_rendered_can_be_taken_out(name: str) -> None:
+    template = {"metadata": {"annotations": {"thunderhead.dev/without": f"{name}, "}}, "spec": {}}
+    with_it, made = rendered(), rendered(spec={"podTemplate": template})
+    holds = trainer if name.endswith("Probe") else lambda manifest: manifest["spec"]
+    assert name in holds(with_it)
+    assert name not in holds(made)
+    assert trainer(made)["securityContext"] == trainer(with_it)["securityContext"]
+    kubernetes_validate.validate(made, "1.36", strict=True)
+
+
+def test_what_is_taken_out_can_be_written_anew() -> None:
+    template = {
+        "metadata": {"annotations": {"thunderhead.dev/without": "tolerations"}},
+        "spec": {"tolerations": [{"key": "gpu", "operator": "Exists"}]},
+    }
+    assert rendered(spec={"podTemplate": template})["spec"]["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+
+
+def test_nobody_asks_an_agent_that_cannot_answer_yet() -> None:
+    """A probe that fails leaves a Warning, and a startup probe that gives up ends the container."""
+    made = trainer(rendered(spec={"startupDeadlineSeconds": 3600}))
+    startup, ready = made["startupProbe"], made["readinessProbe"]
+    assert startup["initialDelaySeconds"] >= 5
+    assert startup["failureThreshold"] * startup["periodSeconds"] > 3600
+    assert startup["httpGet"] == ready["httpGet"]
 
 
 def test_credentials_are_references() -> None:
