@@ -28,7 +28,8 @@ HEADER: Final = (
 
 COLUMNS: Final = (
     ("Phase", "string", ".status.phase", 0, "Summary of the conditions."),
-    ("Nodes", "string", ".status.nodes.summary", 0, "Pods that train, of all pods."),
+    ("Reason", "string", ".status.reason", 0, "Why it has failed or is blocked or restarts, or what it waits for."),
+    ("Nodes", "string", ".status.nodes.summary", 0, "Pods that train or have finished, of all pods."),
     ("Step", "integer", ".status.progress.step", 0, "Optimizer steps done."),
     ("Progress", "string", ".status.progress.summary", 0, "Share of the steps that the job is to do."),
     ("Restarts", "integer", ".status.restarts.total", 0, "Restarts so far, charged and free."),
@@ -36,8 +37,6 @@ COLUMNS: Final = (
     ("Checkpoint", "integer", ".status.checkpoint.step", 1, "Step of the newest committed checkpoint."),
     ("Goodput", "integer", ".status.goodput.ratioPercent", 1, "Percent of the wall time that went into steps."),
     ("Last-Cause", "string", ".status.lastRecovery.cause", 1, "Why the newest restart was needed."),
-    ("Reason", "string", '.status.conditions[?(@.type=="Failed")].reason', 1, "Why the job has failed."),
-    ("Blocked-By", "string", '.status.conditions[?(@.type=="Blocked")].reason', 1, "What the job waits for."),
     ("Age", "date", ".metadata.creationTimestamp", 0, ""),
 )
 

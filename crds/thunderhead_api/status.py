@@ -169,10 +169,10 @@ class Recovery(Message):
 
 
 class Nodes(Message):
-    """Pods of the running attempt."""
+    """Pods of the running attempt, at last of the one that completed the job."""
 
     ready: int = 0
-    """Pods that train."""
+    """Pods that train, or have finished."""
     total: int = 0
     """Pods there should be."""
     summary: str = "0/0"
@@ -186,6 +186,8 @@ class TrainingJobStatus(Message):
     """Generation of the spec that this status is about."""
     phase: Phase = Phase.PENDING
     """Summary of the conditions for people; not a contract."""
+    reason: Name | None = None
+    """Why the phase is what it is, in a word: of Failed, Blocked, Restarting, or what is awaited while it starts."""
     conditions: list[Condition] = Field(default_factory=list, max_length=16)
     """Complete and Failed are final; Suspended, Running, Restarting, Blocked and CodeChanged come and go."""
     attempt: int = 0

@@ -11,6 +11,8 @@ from thunderhead_operator.plan.blocked import Block, block_of
 from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.job import Context, Stage
 from thunderhead_operator.plan.step import Step
+from thunderhead_operator.plan.verdict import is_done
+from thunderhead_operator.plan.waiting import waiting_for
 
 Verdicts = list[tuple[ConditionType, bool, str, str]]
 
@@ -36,12 +38,14 @@ def surfaced(ctx: Context, step: Step) -> TrainingJobStatus:
             generation=ctx.job.generation,
             now=stamp(ctx.now),
         )
+    phase = _phase(conditions, status, ctx.status.phase)
     return status.model_copy(
         update={
             "observed_generation": ctx.job.generation,
             "conditions": conditions,
-            "phase": _phase(conditions, status, ctx.status.phase),
-            "nodes": _nodes(ctx, status, over=over),
+            "phase": phase,
+            "reason": _reason(conditions, status, phase),
+            "nodes": _nodes(ctx, step),
             "finished_at": stamp(ctx.now) if over else status.finished_at,
         }
     )
@@ -95,7 +99,7 @@ def _suspended(ctx: Context, step: Step) -> Verdicts:
 
 
 def _running(ctx: Context, step: Step, running: bool) -> Verdicts:
-    status, total = step.status, step.status.nodes.total
+    status = step.status
     if running:
         return [(ConditionType.RUNNING, True, Reason.TRAINING, f"all ranks of attempt {status.attempt} have met")]
     if step.complete or step.failure is not None:
@@ -105,10 +109,9 @@ def _running(ctx: Context, step: Step, running: bool) -> Verdicts:
     if status.ending is not None:
         said = f"attempt {status.attempt} ends: {status.ending.cause}"
         return [(ConditionType.RUNNING, False, Reason.ENDING, said)]
-    started = [p for p in ctx.current.values() if p.running_since] if _same_attempt(ctx, status) else []
-    if len(started) < total:
-        return [(ConditionType.RUNNING, False, Reason.WAITING_FOR_PODS, f"waiting for {total} pods to start")]
-    return [(ConditionType.RUNNING, False, Reason.WAITING_FOR_RANKS, "all pods run, their ranks have not all met")]
+    if not _same_attempt(ctx, status):
+        return [(ConditionType.RUNNING, False, Reason.WAITING_FOR_PODS, f"{status.nodes.total} pods are to be made")]
+    return [(ConditionType.RUNNING, False, *waiting_for(ctx))]
 
 
 def _restarting(ctx: Context, step: Step, running: bool) -> Verdicts:
@@ -160,10 +163,27 @@ def _code_changed(ctx: Context) -> Verdicts:
     return [(ConditionType.CODE_CHANGED, True, Reason.CODE_EDITED, edited)]
 
 
-def _nodes(ctx: Context, status: TrainingJobStatus, *, over: bool) -> Nodes:
-    alive = not over and status.attempt == ctx.status.attempt
-    ready = sum(pod.ready and not pod.stopped for pod in ctx.current.values()) if alive else 0
-    return Nodes(ready=ready, total=status.nodes.total, summary=f"{ready}/{status.nodes.total}")
+def _nodes(ctx: Context, step: Step) -> Nodes:
+    """Pods that train, and those that have done all they had to."""
+    total, same = step.status.nodes.total, step.status.attempt == ctx.status.attempt
+    alive = same and step.failure is None
+    ready = sum((pod.ready and not pod.stopped) or is_done(pod) for pod in ctx.current.values()) if alive else 0
+    ready = total if step.complete else ready
+    return Nodes(ready=ready, total=total, summary=f"{ready}/{total}")
+
+
+def _reason(conditions: list[Condition], status: TrainingJobStatus, phase: Phase) -> str | None:
+    """Why the phase is what it is, in a word; nothing where the phase says all."""
+    if phase in (Phase.COMPLETE, Phase.SUSPENDED):
+        return None
+    for type_ in (ConditionType.FAILED, ConditionType.BLOCKED, ConditionType.RESTARTING):
+        condition = find_condition(conditions, type_)
+        if condition is not None and is_true(conditions, type_):
+            return condition.reason
+    if status.ending is not None:
+        return status.ending.cause.value
+    waits = find_condition(conditions, ConditionType.RUNNING)
+    return waits.reason if waits is not None and phase in (Phase.PENDING, Phase.STARTING) else None
 
 
 def _phase(conditions: list[Condition], status: TrainingJobStatus, before: Phase) -> Phase:
