@@ -261,7 +261,7 @@ def test_defaults_are_materialised(verdicts: dict[str, dict[str, Any]]) -> None:
         "startupDeadlineSeconds": 1800,
         "terminationGracePeriodSeconds": 120,
         "restarts": {"maxRestarts": 3},
-        "checkpoint": {"uri": "s3://bucket/prefix", "keep": 3, "resume": "Auto"},
+        "checkpoint": {"uri": "s3://bucket/prefix", "keep": 3, "resume": "Auto", "settingsFrom": "Checkpoint"},
     }
 
 
