@@ -90,7 +90,7 @@ def test_names_say_who_it_is() -> None:
     said = env(made)
     assert (said[Env.ATTEMPT], said[Env.NODE_RANK], said[Env.NODES], said[Env.UID]) == ("1", "1", "2", UID)
     assert said[Env.RENDEZVOUS_HOST] == "digits-1-0.digits.team.svc"
-    assert said.keys() >= {v.value for v in Env} - {Env.AGENT_HOST, Env.CGROUP_DIR, Env.CODE_DIR}
+    assert said.keys() >= {v.value for v in Env} - {Env.AGENT_HOST, Env.CGROUP_DIR, Env.CODE_DIR, Env.RESULTS_DIR}
 
 
 def test_dead_nodes_are_left_soon() -> None:
