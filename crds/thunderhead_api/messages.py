@@ -47,6 +47,17 @@ class Message(BaseModel):
     )
 
 
+class CommittedCheckpoint(Message):
+    """The newest acknowledged checkpoint."""
+
+    uri: Text
+    """Where its manifest is."""
+    step: Count
+    """Optimizer step it was taken after."""
+    committed_at: Moment
+    """When its commit was acknowledged: RFC 3339, whole seconds, Z."""
+
+
 class FrozenJob(Message):
     """The resolved job of one attempt, as the pod's ``job.json``; ``spec`` as the models dump it."""
 
@@ -60,6 +71,8 @@ class FrozenJob(Message):
     spec_hash: Name
     reached_step: int = Field(default=0, ge=0)
     """Highest step an earlier execution reached; steps up to it are repetitions and no goodput."""
+    checkpoint: CommittedCheckpoint | None = None
+    """Newest commit that the job's status knows of as the attempt begins: where none is found, it is missing."""
     spec: dict[str, Any]
 
     @property
@@ -98,17 +111,6 @@ class Culprit(Message):
     """File and line of the user's code that raised, where that is no bad luck (memory, peers, network, storage)."""
 
 
-class CommittedCheckpoint(Message):
-    """The newest acknowledged checkpoint."""
-
-    uri: Text
-    """Where its manifest is."""
-    step: Count
-    """Optimizer step it was taken after."""
-    committed_at: Moment
-    """When its commit was acknowledged: RFC 3339, whole seconds, Z."""
-
-
 class SkippedCheckpoints(Message):
     """Checkpoints that training went on without, because the store did not take them."""
 
@@ -118,6 +120,17 @@ class SkippedCheckpoints(Message):
     """How many since the newest committed one; 0 once the store takes them again."""
     why: Text | None = None
     """What the store said of the newest one."""
+
+
+class PassedOverCheckpoint(Message):
+    """A committed checkpoint that could not be read back whole, so that an older one was gone on from."""
+
+    step: Count
+    """Optimizer step it was taken after."""
+    uri: Text
+    """Where its manifest is, or was."""
+    why: Text
+    """What is wrong with it."""
 
 
 class RankStatus(Message):
@@ -167,6 +180,7 @@ class StatusReply(Message):
     checkpoint: CommittedCheckpoint | None = None
     skipped_checkpoints: SkippedCheckpoints | None = None
     resume_notes: list[Text] = Field(default_factory=list, max_length=RESUME_NOTES_MAX)  # what it made of edits
+    passed_over: list[PassedOverCheckpoint] = Field(default_factory=list, max_length=8)  # as it began, newest first
     ranks: list[RankStatus] = Field(default_factory=list, max_length=STATUS_MAX_RANKS)
 
 

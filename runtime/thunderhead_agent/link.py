@@ -96,6 +96,7 @@ def _checkpoints(
             world_size=plan.world_size,
             keep=spec.get("keep", 3),
             resume=spec.get("resume", "Auto"),
+            known=job.checkpoint.uri if job.checkpoint is not None else None,
         ),
         exchange=exchange,
         on_commit=lambda step, uri, at: board.publish_commit(step=step, uri=uri, at=at),

@@ -9,7 +9,7 @@ from typing import Any
 
 from thunderhead.job.board import Board, Phase, Word
 from thunderhead.job.notes import Note
-from thunderhead_api.messages import CommittedCheckpoint, RankStatus, SkippedCheckpoints
+from thunderhead_api.messages import CommittedCheckpoint, PassedOverCheckpoint, RankStatus, SkippedCheckpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,11 @@ class Reading:
             return None
         why = self.notes.get(Note.WHY_SKIPPED) or None
         return SkippedCheckpoints(total=total, in_a_row=self.notes.get(Note.SKIPPED_IN_A_ROW, 0), why=why)
+
+    @property
+    def passed_over(self) -> list[PassedOverCheckpoint]:
+        """Newer commits that were given up as this execution began."""
+        return [PassedOverCheckpoint(**one) for one in self.notes.get(Note.PASSED_OVER, ())]
 
     def status(self, node_rank: int) -> RankStatus:
         """As it is reported."""

@@ -117,6 +117,7 @@ def status_reply(snapshot: Snapshot) -> StatusReply:
             "checkpoint": lead.commit,
             "skipped_checkpoints": lead.skipped,
             "resume_notes": lead.resumed,
+            "passed_over": lead.passed_over,
         }
     )
 

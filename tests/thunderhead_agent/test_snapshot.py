@@ -52,6 +52,13 @@ def test_skipped_checkpoints_are_told(
     assert reply.get("skippedCheckpoints") == told
 
 
+def test_what_was_given_up_is_told(make_snapshot: MakeSnapshot, make_reading: MakeReading) -> None:
+    given_up = [{"step": 40, "uri": "s3://b/steps/40/1-0.json", "why": "rank 1: bytes 0 to 9 do not match"}]
+    reply = status_reply(make_snapshot(readings=[make_reading(notes={"passed_over": given_up})]))
+    assert [one.model_dump() for one in reply.passed_over] == given_up
+    assert status_reply(make_snapshot()).passed_over == []
+
+
 def test_before_the_workers_start_it_names_who_is_missing(
     make_snapshot: MakeSnapshot, make_reading: MakeReading
 ) -> None:

@@ -90,6 +90,7 @@ def frozen_job(ctx: Context) -> FrozenJob:
         nodes=spec.nodes,
         processes_per_node=processes,
         spec_hash=ctx.status.spec_hash or "",
+        checkpoint=ctx.status.checkpoint,
         reached_step=max((entry.last_step or 0 for entry in ctx.status.ledger), default=0),
         spec=resolved.model_dump(mode="json", exclude_none=True),
     )

@@ -19,6 +19,21 @@ Tree = Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PassedOver:
+    """A committed checkpoint that is newer than the restored one and could not be read back whole.
+
+    Attributes:
+        step: optimizer steps done when it was taken.
+        uri: where its manifest lies, or lay.
+        why: what is wrong with it, in one line.
+    """
+
+    step: int
+    uri: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
     """One committed job checkpoint, read back and verified.
 
@@ -28,12 +43,14 @@ class Restored:
         local: the tree this rank saved (random state, loader state, unsynchronised buffers); ``None`` where another
             number of ranks saved the checkpoint, so that no tree belongs to this rank.
         uri: where its manifest lies.
+        passed_over: what was given up for it, newest first; told to rank 0 alone.
     """
 
     step: int
     replicated: Tree
     local: Tree
     uri: str
+    passed_over: tuple[PassedOver, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,14 @@ from enum import StrEnum
 from typing import Any, Final
 
 from thunderhead.job.board import Board
-from thunderhead.job.link import Skipped
+from thunderhead.job.link import Restored, Skipped
 
 _WHY_LIMIT: Final = 300
 _SENTENCES: Final = 2
-_SENTENCE_LIMIT: Final = 600  # a character may take six bytes of a page of 4 KiB
+_SENTENCE_LIMIT: Final = 600  # a character may take six bytes of the page
+_URI_LIMIT: Final = 500
+# The newest: how many steps were lost is said by the first and by where the execution began.
+_PASSED_OVER_LIMIT: Final = 2
 
 
 class Note(StrEnum):
@@ -20,6 +23,7 @@ class Note(StrEnum):
     SKIPPED_IN_A_ROW = "skipped_in_a_row"  # of them, those since the newest commit
     WHY_SKIPPED = "why_skipped"  # what the store said of the newest one
     RESUMED = "resumed"  # what the resume made of edits: sentences
+    PASSED_OVER = "passed_over"  # newer commits that were given up as this execution began: step, uri, why of each
 
 
 class Notes:
@@ -46,6 +50,15 @@ class Notes:
         """The resume found an edit."""
         told = [*self._noted.get(Note.RESUMED, ()), text[:_SENTENCE_LIMIT]]
         self._note({Note.RESUMED: told[:_SENTENCES]})
+
+    def restored(self, restored: Restored) -> None:
+        """This execution goes on from a checkpoint."""
+        if restored.passed_over:
+            given_up = [
+                {"step": one.step, "uri": one.uri[:_URI_LIMIT], "why": one.why[:_WHY_LIMIT]}
+                for one in restored.passed_over[:_PASSED_OVER_LIMIT]
+            ]
+            self._note({Note.PASSED_OVER: given_up})
 
     def _note(self, changes: dict[Note, Any]) -> None:
         self._noted |= {str(name): value for name, value in changes.items()}

@@ -104,6 +104,7 @@ class JobControl(Control):
                 "its former nodes and processesPerNode, or set checkpoint.resume: Never to begin anew"
             )
         self._saved_step = restored.step
+        self._notes.restored(restored)
         return restored
 
     def begin(self, position: Position) -> None:

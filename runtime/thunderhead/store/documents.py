@@ -26,11 +26,21 @@ def unseal(body: bytes, subject: str) -> dict[str, Any]:
     """The document that :func:`seal` was given.
 
     Raises:
-        Corrupt: any byte is missing or changed; ``subject`` names the object in the message.
+        Corrupt: any byte is missing or changed, or it was never such a document; ``subject`` names the object in the
+            message.
     """
     plain = body[:-_SEAL_BYTES] + b"}"
     expected = _MEMBER + hashlib.sha256(plain).hexdigest().encode() + b'"}'
     if len(body) <= _SEAL_BYTES or body[-_SEAL_BYTES:] != expected:
         raise Corrupt(f"{subject}: {len(body)} bytes do not match the SHA-256 they end with")
-    document: dict[str, Any] = json.loads(plain)
+    try:
+        document = json.loads(plain, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise Corrupt(f"{subject}: sealed, and no JSON that we read: {error}") from error
+    if type(document) is not dict:
+        raise Corrupt(f"{subject}: sealed, and no object but a {type(document).__name__}")
     return document
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")

@@ -2,6 +2,7 @@
 
     epochs/<epoch>/claim                      this epoch has begun
     epochs/<epoch>/base                       what it started from, and the lineage behind that
+    epochs/<epoch>/committed                  it has committed: where no manifest is left, something else deleted them
     steps/<step>/<epoch>.json                 a manifest: one commit
     shards/<epoch>/<step>/<nonce>-<rank>-<content>.safetensors
 
@@ -16,11 +17,12 @@ from typing import Final
 
 from thunderhead.store.objects import Corrupt
 
-_EPOCH: Final = r"(\d+)-(\d+)"
+_NUMBER: Final = r"([0-9]{1,18})"
+_EPOCH: Final = rf"{_NUMBER}-{_NUMBER}"
 _EPOCH_PATTERN: Final = re.compile(_EPOCH)
-_CLAIM_PATTERN: Final = re.compile(rf"epochs/{_EPOCH}/(claim|base)")
-_COMMIT_PATTERN: Final = re.compile(rf"steps/(\d+)/{_EPOCH}\.json")
-_SHARD_PATTERN: Final = re.compile(rf"shards/{_EPOCH}/(\d+)/[^/]+")
+_CLAIM_PATTERN: Final = re.compile(rf"epochs/{_EPOCH}/(claim|base|committed)")
+_COMMIT_PATTERN: Final = re.compile(rf"steps/{_NUMBER}/{_EPOCH}\.json")
+_SHARD_PATTERN: Final = re.compile(rf"shards/{_EPOCH}/{_NUMBER}/(?!\.\.?$)[^/\0]+")
 
 EPOCHS: Final = "epochs/"
 STEPS: Final = "steps/"
@@ -76,8 +78,12 @@ def base_key(epoch: Epoch) -> str:
     return f"{EPOCHS}{epoch}/base"
 
 
+def committed_key(epoch: Epoch) -> str:
+    return f"{EPOCHS}{epoch}/committed"
+
+
 def epoch_of_key(key: str) -> tuple[Epoch, str] | None:
-    """The epoch and ``"claim"`` or ``"base"``, or ``None`` where ``key`` is neither."""
+    """The epoch and ``"claim"``, ``"base"`` or ``"committed"``, or ``None`` where ``key`` is none of them."""
     found = _CLAIM_PATTERN.fullmatch(key)
     return (Epoch(int(found[1]), int(found[2])), found[3]) if found else None
 

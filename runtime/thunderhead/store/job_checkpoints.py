@@ -77,6 +77,7 @@ class EpochCheckpoints:
             self._log,
             self._peers,
             resume=settings.resume,
+            known=settings.known,
             open_store=lambda uri: self._patient(open_store(uri)),
             clock=clock,
         )
@@ -169,6 +170,7 @@ class EpochCheckpoints:
             replicated=restoration.loaded.replicated,
             local=restoration.loaded.local,
             uri=restoration.uri,
+            passed_over=self._opened.passed_over if self._opened is not None else (),
         )
 
     def _stage(self, replicated: Tree, local: Tree) -> Staged:

@@ -16,11 +16,13 @@ Why no acknowledged commit is lost: epoch E acknowledges a commit only when a li
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from thunderhead.store.epochs import Commit, Epoch
+from thunderhead.store.members import mapping, member, sequence, text, whole
 from thunderhead.store.objects import Corrupt
 
 
@@ -30,6 +32,18 @@ class Segment:
 
     epoch: Epoch
     last_step: int | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Segment:
+        """As a lineage writes it.
+
+        Raises:
+            Corrupt: not what it writes.
+        """
+        last = member(value, "last_step")
+        return cls(
+            Epoch.parse(text(member(value, "epoch"), "epoch")), None if last is None else whole(last, "last_step")
+        )
 
     def contains(self, commit: Commit) -> bool:
         return commit.epoch == self.epoch and (self.last_step is None or commit.step <= self.last_step)
@@ -73,17 +87,19 @@ class Lineage:
         return {"segments": segments, "origin": self.origin}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Lineage:
+    def from_json(cls, value: Mapping[str, Any]) -> Lineage:
         """The inverse of :meth:`to_json`.
 
         Raises:
             Corrupt: not what it writes.
         """
-        try:
-            segments = tuple(Segment(Epoch.parse(item["epoch"]), item["last_step"]) for item in value["segments"])
-            return cls(segments, value["origin"])
-        except (KeyError, TypeError) as error:
-            raise Corrupt(f"a lineage lacks {error}") from error
+        segments = tuple(
+            Segment.from_json(mapping(item, "segments")) for item in sequence(member(value, "segments"), "segments")
+        )
+        if any(newer.epoch <= older.epoch for newer, older in pairwise(segments)):
+            raise Corrupt("the epochs of a lineage do not fall")
+        origin = member(value, "origin")
+        return cls(segments, None if origin is None else text(origin, "origin"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +110,26 @@ class Listing:
         claims: every epoch that has begun.
         bases: those that have named what they started from.
         commits: every manifest, whether it counts or not.
+        committed: epochs that have committed at least once.
     """
 
     claims: frozenset[Epoch] = field(default_factory=frozenset)
     bases: frozenset[Epoch] = field(default_factory=frozenset)
     commits: frozenset[Commit] = field(default_factory=frozenset)
+    committed: frozenset[Epoch] = field(default_factory=frozenset)
 
     def newest_first(self) -> list[Epoch]:
         """Epochs that may be on the lineage: those with a base, or with a commit (which only a base allows)."""
         return sorted(self.bases | {commit.epoch for commit in self.commits}, reverse=True)
+
+    def missing(self, lineage: Lineage) -> str | None:
+        """What says that a commit on ``lineage`` was made; asked where no manifest of one is left."""
+        for segment in lineage.segments:
+            if segment.last_step is not None:
+                return f"a later epoch began from step {segment.last_step} of epoch {segment.epoch}"
+            if segment.epoch in self.committed:
+                return f"epoch {segment.epoch} has committed"
+        return None
 
     def commits_of(self, epoch: Epoch) -> list[Commit]:
         """The commits of one epoch, newest first."""

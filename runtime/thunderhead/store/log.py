@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from thunderhead.job.errors import StorageRefused, Superseded
 from thunderhead.store.documents import seal, unseal
-from thunderhead.store.epochs import EPOCHS, STEPS, Commit, Epoch, base_key, claim_key, epoch_of_key
+from thunderhead.store.epochs import EPOCHS, STEPS, Commit, Epoch, base_key, claim_key, committed_key, epoch_of_key
 from thunderhead.store.lineage import Lineage, Listing, Segment, newer_than
 from thunderhead.store.manifest import Manifest
-from thunderhead.store.objects import Corrupt, NotFound, ObjectStore, PreconditionFailed, Unavailable
+from thunderhead.store.members import mapping, member
+from thunderhead.store.objects import Corrupt, NotFound, ObjectStore, PreconditionFailed, StoreError, Unavailable
 
 _CREATE_TRIES: Final = 3
 
@@ -49,21 +50,28 @@ def create_once(store: ObjectStore, key: str, body: bytes) -> None:
             return
 
 
-def list_claims(store: ObjectStore) -> tuple[frozenset[Epoch], frozenset[Epoch]]:
-    """Epochs that have begun, and those that have named their base."""
-    found: dict[str, set[Epoch]] = {"claim": set(), "base": set()}
+def list_claims(store: ObjectStore) -> frozenset[Epoch]:
+    """Epochs that have begun."""
+    return _list_epochs(store)[0]
+
+
+def _list_epochs(store: ObjectStore) -> tuple[frozenset[Epoch], frozenset[Epoch], frozenset[Epoch]]:
+    """Epochs that have begun, those that have named their base, and those that have committed."""
+    found: dict[str, set[Epoch]] = {"claim": set(), "base": set(), "committed": set()}
     for info in store.scan(EPOCHS):
         entry = epoch_of_key(info.key)
         if entry:
             found[entry[1]].add(entry[0])
-    return frozenset(found["claim"]), frozenset(found["base"])
+    return frozenset(found["claim"]), frozenset(found["base"]), frozenset(found["committed"])
 
 
 def list_job(store: ObjectStore) -> Listing:
     """Claims and bases first, commits after: a commit that was acknowledged before this call is in the listing."""
-    claims, bases = list_claims(store)
+    claims, bases, committed = _list_epochs(store)
     commits = (Commit.of_key(info.key) for info in store.scan(STEPS))
-    return Listing(claims=claims, bases=bases, commits=frozenset(commit for commit in commits if commit))
+    return Listing(
+        claims=claims, bases=bases, commits=frozenset(commit for commit in commits if commit), committed=committed
+    )
 
 
 def read_manifest(store: ObjectStore, key: str) -> Manifest:
@@ -94,7 +102,7 @@ def read_lineage(store: ObjectStore, listing: Listing, *, before: Epoch | None =
         for lineage in _told_by(store, listing, epoch):
             return Lineage((*mute, *lineage.segments), lineage.origin)
         logger.warning("epoch %s tells no lineage: its base is damaged or missing; asking the one before", epoch)
-        if listing.commits_of(epoch):
+        if listing.commits_of(epoch) or epoch in listing.committed:
             mute.append(Segment(epoch))
     return Lineage(tuple(mute))
 
@@ -105,7 +113,10 @@ def _told_by(store: ObjectStore, listing: Listing, epoch: Epoch) -> Iterator[Lin
             document = unseal(store.get(base_key(epoch)), store.uri(base_key(epoch)))
             if document.get("epoch") != str(epoch):
                 raise Corrupt(f"it is the base of {document.get('epoch')}")
-            yield Lineage.from_json(document["lineage"])
+            lineage = Lineage.from_json(mapping(member(document, "lineage"), "lineage"))
+            if not lineage.segments or lineage.segments[0].epoch != epoch:
+                raise Corrupt(f"its lineage does not begin with {epoch}")
+            yield lineage
     for commit in listing.commits_of(epoch):
         with suppress_damage(store.uri(commit.key)):
             yield read_manifest(store, commit.key).lineage
@@ -139,6 +150,7 @@ class EpochLog:
         self.epoch = epoch
         self.nonce = nonce
         self._claim = b""
+        self._marked = False
 
     def claim(self, *, world_size: int, at: float) -> None:
         """Claim the epoch. Everything listed afterwards holds all that older epochs have acknowledged.
@@ -165,7 +177,7 @@ class EpochLog:
         Raises:
             Superseded: there is one.
         """
-        newer = newer_than(self.epoch, list_claims(self.store)[0])
+        newer = newer_than(self.epoch, list_claims(self.store))
         if newer is not None:
             raise Superseded(f"epoch {self.epoch} is superseded by {newer}, which has claimed {self.store.uri()}")
 
@@ -195,7 +207,19 @@ class EpochLog:
         """
         assert manifest.commit.epoch == self.epoch
         self._create(manifest.commit.key, manifest.to_bytes())
+        self._mark(manifest)
         self.check_not_superseded()
+
+    def _mark(self, manifest: Manifest) -> None:
+        """Leave word, once, beside the claim that there is something to restore.
+
+        Manifests lie under another prefix: a rule that lets old objects expire, or a hand that cleans up, may take them
+        and leave this, and then the job must not begin from zero. Without it everything else holds, so it may fail.
+        """
+        if not self._marked:
+            with suppress(StoreError, StorageRefused):
+                self.store.put(committed_key(self.epoch), self._document(manifest.at, step=manifest.commit.step))
+                self._marked = True
 
     def _create(self, key: str, body: bytes) -> None:
         try:

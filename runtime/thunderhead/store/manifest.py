@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from thunderhead.store.checksums import Checksums
 from thunderhead.store.documents import seal, unseal
-from thunderhead.store.epochs import Commit, Epoch
+from thunderhead.store.epochs import Commit, Epoch, shard_of_key
 from thunderhead.store.lineage import Lineage
+from thunderhead.store.members import checksum, mapping, member, moment, sequence, text, whole
 from thunderhead.store.objects import Corrupt
 
 FORMAT: Final = "thunderhead job checkpoint"
@@ -17,6 +18,10 @@ VERSION: Final = 1
 
 REPLICATED: Final = "replicated"
 LOCAL: Final = "local"
+
+# Far beyond what we write, and small enough to be read at once.
+MAX_CHUNK_BYTES: Final = 1024**3
+MAX_RANKS: Final = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +55,25 @@ class Shard:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Shard:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            Corrupt: what no upload can have been.
+        """
+        chunks = sequence(member(value, "chunks_crc64nvme"), "chunks_crc64nvme")
         checksums = Checksums(
-            whole=int(value["crc64nvme"], 16),
-            chunks=tuple(int(chunk, 16) for chunk in value["chunks_crc64nvme"]),
-            chunk_bytes=value["chunk_bytes"],
+            whole=checksum(member(value, "crc64nvme"), "crc64nvme"),
+            chunks=tuple(checksum(chunk, "chunks_crc64nvme") for chunk in chunks),
+            chunk_bytes=whole(member(value, "chunk_bytes"), "chunk_bytes", low=1, high=MAX_CHUNK_BYTES),
         )
-        return cls(value["key"], value["content"], value["rank"], value["bytes"], checksums)
+        size = whole(member(value, "bytes"), "bytes", low=1)
+        if len(chunks) != -(-size // checksums.chunk_bytes):
+            raise Corrupt(f"{len(chunks)} checksums for {size} bytes in chunks of {checksums.chunk_bytes}")
+        content = member(value, "content")
+        if content not in (REPLICATED, LOCAL):
+            raise Corrupt(f"content is malformed: {text(content, 'content')[:40]!r}")
+        rank = whole(member(value, "rank"), "rank", high=MAX_RANKS)
+        return cls(text(member(value, "key"), "key"), content, rank, size, checksums)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +91,21 @@ class Environment:
     python: str
     cpu: str
     threads: int
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Environment:
+        """The inverse of ``asdict``.
+
+        Raises:
+            Corrupt: not what it gives.
+        """
+        return cls(
+            torch=text(member(value, "torch"), "torch"),
+            numpy=text(member(value, "numpy"), "numpy"),
+            python=text(member(value, "python"), "python"),
+            cpu=text(member(value, "cpu"), "cpu"),
+            threads=whole(member(value, "threads"), "threads", low=1),
+        )
 
     def differences(self, other: Environment) -> list[str]:
         """What differs, as ``name: this → other``."""
@@ -147,15 +180,42 @@ class Manifest:
             found = f"{document.get('format')!r} version {document.get('version')!r}"
             raise Corrupt(f"{subject}: this is {found}; this release reads {FORMAT!r} version {VERSION}")
         try:
-            return cls(
-                commit=Commit(Epoch.parse(document["epoch"]), document["step"]),
-                nonce=document["nonce"],
-                world_size=document["world_size"],
-                position=document["position"],
-                lineage=Lineage.from_json(document["lineage"]),
-                shards=tuple(Shard.from_json(shard) for shard in document["shards"]),
-                environment=Environment(**document["environment"]),
-                at=document["at"],
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise Corrupt(f"{subject}: a member is missing or malformed: {error}") from error
+            manifest = cls._from_document(document)
+            manifest._check()
+        except Corrupt as error:
+            raise Corrupt(f"{subject}: {error}") from error
+        return manifest
+
+    @classmethod
+    def _from_document(cls, document: Mapping[str, Any]) -> Manifest:
+        shards = sequence(member(document, "shards"), "shards")
+        return cls(
+            commit=Commit(
+                Epoch.parse(text(member(document, "epoch"), "epoch")), whole(member(document, "step"), "step")
+            ),
+            nonce=text(member(document, "nonce"), "nonce"),
+            world_size=whole(member(document, "world_size"), "world_size", low=1, high=MAX_RANKS),
+            position=mapping(member(document, "position"), "position"),
+            lineage=Lineage.from_json(mapping(member(document, "lineage"), "lineage")),
+            shards=tuple(Shard.from_json(mapping(shard, "shards")) for shard in shards),
+            environment=Environment.from_json(mapping(member(document, "environment"), "environment")),
+            at=moment(member(document, "at"), "at"),
+        )
+
+    def _check(self) -> None:
+        """What its members say of one another.
+
+        Raises:
+            Corrupt: a contradiction.
+        """
+        for shard in self.shards:
+            # Also what keeps a key from leading anywhere else: outside of the job, or to another commit's objects.
+            if shard_of_key(shard.key) != self.commit:
+                raise Corrupt(f"{shard.key[:80]!r} is no key of a shard of this commit")
+        local = sorted(shard.rank for shard in self.shards if shard.content == LOCAL)
+        if len(local) != self.world_size or local != list(range(self.world_size)):
+            raise Corrupt(f"{len(local)} local shards for {self.world_size} ranks")
+        if len({shard.key for shard in self.shards}) != len(self.shards):
+            raise Corrupt("two shards have one key")
+        if not self.lineage.segments or self.lineage.segments[0].epoch != self.commit.epoch:
+            raise Corrupt(f"its lineage does not begin with {self.commit.epoch}")

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from thunderhead.job.errors import InvalidConfiguration, NothingRestorable
+from thunderhead.job.link import PassedOver
 from thunderhead.store.epochs import Commit
 from thunderhead.store.exchange import Peers
-from thunderhead.store.lineage import Lineage
+from thunderhead.store.lineage import Lineage, Listing
 from thunderhead.store.log import EpochLog, list_job, read_lineage
 from thunderhead.store.objects import Corrupt, NotFound, ObjectStore
 from thunderhead.store.reading import job_roots, split_manifest_uri
@@ -32,6 +33,15 @@ class Candidate:
 
     root: str | None
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A commit that is known of by its URI."""
+
+    commit: Commit
+    root: str
+    uri: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +62,14 @@ class Opened:
         lineage: up to and including this epoch; known to rank 0 alone.
         base: the base, where it is a commit of this job; known to rank 0 alone.
         nonce: rank 0's.
+        passed_over: newer commits that were given up, newest first; known to rank 0 alone.
     """
 
     restoration: Restoration | None
     lineage: Lineage
     base: Commit | None
     nonce: str
+    passed_over: tuple[PassedOver, ...] = ()
 
 
 class Opening:
@@ -67,16 +79,26 @@ class Opening:
         log: of this epoch; its nonce is used on rank 0 only.
         peers: the other ranks.
         resume: ``"Auto"``, ``"Never"`` or a URI.
+        known: URI of the newest commit that the job's status knows of.
         open_store: opens another job's store.
         clock: Unix time in seconds.
     """
 
     def __init__(
-        self, log: EpochLog, peers: Peers, *, resume: str, open_store: OpenStore, clock: Callable[[], float]
+        self,
+        log: EpochLog,
+        peers: Peers,
+        *,
+        resume: str,
+        known: str | None,
+        open_store: OpenStore,
+        clock: Callable[[], float],
     ) -> None:
         self._log = log
         self._peers = peers
         self._resume = resume
+        self._known = known
+        self._passed_over: list[PassedOver] = []
         self._open_store = open_store
         self._clock = clock
 
@@ -120,12 +142,49 @@ class Opening:
         listing = list_job(self._log.store)
         lineage = read_lineage(self._log.store, listing, before=self._log.epoch)
         candidates = [Candidate(None, commit.key) for commit in lineage.counting(listing.commits)]
+        self._look_for_the_known(listing, lineage, found=bool(candidates))
         if lineage.origin is not None:
             # An earlier epoch started there; what that prefix resolves to today may be something else.
             candidates += self._resolve(lineage.origin)
         elif not candidates and self._resume != "Auto":
             candidates += self._resolve(self._resume)
         return candidates, lineage
+
+    def _look_for_the_known(self, listing: Listing, lineage: Lineage, *, found: bool) -> None:
+        """Missing manifests are not "nothing saved yet".
+
+        Raises:
+            NothingRestorable: a commit of this job was made, and none is left.
+        """
+        gone = self._known_but_gone(listing)
+        if found:
+            if gone is not None and all(gone.commit > other for other in listing.commits):
+                self._passed_over.append(PassedOver(step=gone.commit.step, uri=gone.uri, why="its manifest is gone"))
+            return
+        root = self._log.store.uri()
+        why = f"the job's status names {gone.uri}" if gone is not None else listing.missing(lineage)
+        if why is not None:
+            elsewhere = gone is not None and gone.root != root
+            remedy = "go on from there by checkpoint.resume, or correct checkpoint.uri" if elsewhere else "restore it"
+            raise NothingRestorable(
+                f"a checkpoint was committed ({why}), and no manifest is left under {root}: {remedy}; to start over on "
+                "purpose, set checkpoint.resume to Never"
+            )
+
+    def _known_but_gone(self, listing: Listing) -> _Known | None:
+        """The commit that the job's status knows of, unless it is there.
+
+        One that is there and does not count was given up on purpose, by an attempt with ``resume: Never``; one
+        at another address is gone on from on purpose where ``resume`` leads there.
+        """
+        manifest = split_manifest_uri(self._known) if self._known else None
+        commit = Commit.of_key(manifest[1]) if manifest else None
+        if manifest is None or commit is None or self._known is None:
+            return None
+        is_here = manifest[0] == self._log.store.uri()
+        if (is_here and commit in listing.commits) or (not is_here and self._resume.startswith(manifest[0])):
+            return None
+        return _Known(commit, manifest[0], self._known)
 
     def _resolve(self, uri: str) -> list[Candidate]:
         manifest = split_manifest_uri(uri)
@@ -154,6 +213,10 @@ class Opening:
         complaints = [text for text in self._peers.reports(f"open/{number}") if text is not None]
         if not complaints:
             return restoration
+        found = Commit.of_key(candidate.key)
+        assert found is not None, "candidates are manifests"
+        uri = f"{candidate.root or self._log.store.uri()}/{candidate.key}"
+        self._passed_over.append(PassedOver(step=found.step, uri=uri, why="; ".join(complaints[:3])))
         logger.warning(
             "checkpoint %s is damaged; trying the one before it: %s", candidate.key, "; ".join(complaints[:3])
         )
@@ -181,4 +244,4 @@ class Opening:
         continued = before.continued_by(self._log.epoch)
         self._log.write_base(continued, base=uri, at=self._clock())
         self._peers.announce(f"open/{number}", {"settled": True, "nonce": self._log.nonce})
-        return Opened(restoration, continued, base, self._log.nonce)
+        return Opened(restoration, continued, base, self._log.nonce, tuple(self._passed_over))

@@ -52,6 +52,6 @@ def load_tree(store: ObjectStore, shards: list[Shard], subject: str) -> Tree:
         raise Corrupt(f"{subject}: {len(skeletons)} of {len(shards)} shards describe the tree, expected 1")
     try:
         skeleton = json.loads(skeletons[0])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Corrupt(f"{subject}: the description of the tree is no JSON: {error}") from error
     return decode(skeleton, tensors)

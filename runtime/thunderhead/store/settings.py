@@ -64,6 +64,7 @@ class CheckpointSettings:
         keep: committed checkpoints that stay, at least 1.
         resume: ``"Auto"`` (this job's own), ``"Never"``, or the URI of a manifest or of another job's checkpoints to
             start from while the job has none of its own.
+        known: URI of the newest commit that the job's status knows of; where no commit is found, it is missing.
         min_share_bytes: the replicated tree is split over ranks into shares no smaller than this.
         peer_timeout_s: how long to wait for a silent peer.
         patience_s: how long opening and restoring wait for a store that does not answer.
@@ -74,6 +75,7 @@ class CheckpointSettings:
     world_size: int = 1
     keep: int = 3
     resume: str = "Auto"
+    known: str | None = None
     min_share_bytes: int = MIN_SHARE_BYTES
     peer_timeout_s: float = 1800
     patience_s: float = PATIENCE_S

@@ -114,7 +114,7 @@ def read_shard(body: bytearray, subject: str) -> ShardContent:
         metadata = header.pop("__metadata__", {})
         buffer = torch.frombuffer(body, dtype=torch.uint8)
         tensors = {name: _read_tensor(buffer, start, entry) for name, entry in header.items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         raise Corrupt(f"{subject}: malformed header: {error}") from error
     return ShardContent(metadata, tensors)
 

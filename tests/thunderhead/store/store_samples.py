@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from thunderhead.store.checksums import Checksums
-from thunderhead.store.epochs import Commit, Epoch
+from thunderhead.store.epochs import Commit, Epoch, shard_folder
 from thunderhead.store.lineage import Lineage, Segment
 from thunderhead.store.manifest import Environment, Manifest, Shard
 
 
 def manifest(commit: Commit | None = None, lineage: Lineage | None = None) -> Manifest:
     """A manifest of no real checkpoint."""
+    commit = commit or Commit(Epoch(3, 1), 120)
+    folder = shard_folder(commit.epoch, commit.step)
     return Manifest(
-        commit=commit or Commit(Epoch(3, 1), 120),
+        commit=commit,
         nonce="n",
         world_size=2,
         position={"epoch": 1},
-        lineage=lineage or Lineage((Segment(Epoch(3, 1)), Segment(Epoch(1), 80)), "s3://other/steps/1.json"),
-        shards=(Shard("shards/x", "local", 1, 20, Checksums(2**64 - 1, (0, 5), 16)),),
+        lineage=lineage or Lineage((Segment(commit.epoch), Segment(Epoch(0, 5), 80)), "s3://other/steps/1.json"),
+        shards=tuple(
+            Shard(f"{folder}n-0000{rank}-local.safetensors", "local", rank, 20, Checksums(2**64 - 1, (0, 5), 16))
+            for rank in (0, 1)
+        ),
         environment=Environment(torch="2", numpy="2", python="3", cpu="AVX2", threads=1),
         at=1.5,
     )

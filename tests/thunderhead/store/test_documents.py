@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 from store_samples import manifest
@@ -49,7 +50,8 @@ def test_a_manifest_comes_back() -> None:
         ({"shards": None}, "malformed"),
         ({"lineage": {}}, "segments"),
         ({"lineage": {"segments": [{"epoch": "1-0"}], "origin": None}}, "last_step"),
-        ({"environment": {"torch": "2"}}, "malformed"),
+        ({"environment": {"torch": "2"}}, "numpy"),
+        ({"environment": {**asdict(manifest().environment), "threads": 0}}, "threads is malformed: 0"),
     ],
 )
 def test_a_manifest_that_we_cannot_read_is_corrupt(change: dict[str, object], says: str) -> None:

@@ -182,6 +182,15 @@ def test_the_frozen_job_is_resolved_and_says_nothing_twice() -> None:
     TrainingJobSpec.model_validate(frozen.spec)
 
 
+def test_the_frozen_job_names_the_newest_checkpoint_that_status_knows_of() -> None:
+    """Where none is found, it is missing: an attempt that knew nothing of it would begin from zero."""
+    assert frozen_job(context(None, spec=FULL)).checkpoint is None
+    newest = {"uri": "s3://b/n/j/u/steps/30/1-0.json", "step": 30, "committedAt": "2026-01-01T00:00:00Z"}
+    known = frozen_job(context({**running_status(), "checkpoint": newest}, spec=FULL)).checkpoint
+    assert known is not None
+    assert known.model_dump(by_alias=True) == newest
+
+
 def test_config_maps_are_immutable_and_bear_their_attempt() -> None:
     maps = {c.manifest["metadata"]["name"]: c.manifest for c in attempt_children(context(None, spec=FULL))}
     assert set(maps) == {"digits-1-uid-job", "digits-1-uid-job-code"}
