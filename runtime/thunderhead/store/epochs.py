@@ -23,6 +23,8 @@ _EPOCH_PATTERN: Final = re.compile(_EPOCH)
 _CLAIM_PATTERN: Final = re.compile(rf"epochs/{_EPOCH}/(claim|base|committed)")
 _COMMIT_PATTERN: Final = re.compile(rf"steps/{_NUMBER}/{_EPOCH}\.json")
 _SHARD_PATTERN: Final = re.compile(rf"shards/{_EPOCH}/{_NUMBER}/(?!\.\.?$)[^/\0]+")
+# Finished or not: what is not has the name of its target at its end.
+_WRITER_PATTERN: Final = re.compile(rf"(?:(?:epochs|shards)/{_EPOCH}/.*|steps/[^/]+/.*?{_EPOCH}\.json)", re.DOTALL)
 
 EPOCHS: Final = "epochs/"
 STEPS: Final = "steps/"
@@ -86,6 +88,13 @@ def epoch_of_key(key: str) -> tuple[Epoch, str] | None:
     """The epoch and ``"claim"``, ``"base"`` or ``"committed"``, or ``None`` where ``key`` is none of them."""
     found = _CLAIM_PATTERN.fullmatch(key)
     return (Epoch(int(found[1]), int(found[2])), found[3]) if found else None
+
+
+def writer_of_key(key: str) -> Epoch | None:
+    """The epoch that wrote, or began to write, the object at ``key``; ``None`` where its name does not tell."""
+    found = _WRITER_PATTERN.fullmatch(key)
+    numbers = [int(number) for number in found.groups() if number is not None] if found else []
+    return Epoch(*numbers) if numbers else None
 
 
 def shard_folder(epoch: Epoch, step: int) -> str:

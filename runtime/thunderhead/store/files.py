@@ -17,6 +17,7 @@ from thunderhead.store.objects import Body, NotFound, ObjectInfo, PreconditionFa
 # Unfinished writes lie beside their target under a name no key has; listings skip them.
 _UNFINISHED: Final = ".unfinished-"
 # What an administrator must change: waiting or retrying heals none of them.
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _REFUSALS: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOTSUP}
 
 
@@ -82,7 +83,8 @@ class FileStore:
         self.delete(upload.id)
 
     def _write(self, target: Path, body: Body, *, exclusive: bool) -> None:
-        unfinished = target.parent / f"{_UNFINISHED}{secrets.token_hex(8)}"
+        # With the target's name, which tells whose it was should its writer be killed.
+        unfinished = target.parent / f"{_UNFINISHED}{secrets.token_hex(8)}-{target.name}"
         try:
             with open(unfinished, "xb") as file:
                 file.write(body)
@@ -133,6 +135,8 @@ class FileStore:
                 raise StorageRefused(
                     f"{cause}; the checkpoint volume must be writable by user {os.getuid()} and support hard links"
                 ) from error
+            if error.errno in _FULL:
+                cause += "; free some space there, enlarge the volume, or lower checkpoint.keep"
             raise Unavailable(cause) from error
 
 

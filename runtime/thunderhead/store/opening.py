@@ -21,6 +21,7 @@ from thunderhead.store.log import EpochLog, list_job, read_lineage
 from thunderhead.store.objects import Corrupt, NotFound, ObjectStore
 from thunderhead.store.reading import job_roots, split_manifest_uri
 from thunderhead.store.restore import Loaded, load
+from thunderhead.store.retention import make_room
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +109,7 @@ class Opening:
         Raises:
             Superseded, StorageRefused, NothingRestorable: see :class:`thunderhead.job.link.JobCheckpoints`.
         """
+        make_room(self._log)
         self._log.claim(world_size=self._peers.world_size, at=self._clock())
         candidates, lineage = self._candidates()
         for number, candidate in enumerate(candidates):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
-from thunderhead.store.epochs import SHARDS, Commit, Epoch, shard_of_key
+from thunderhead.job.errors import StorageRefused
+from thunderhead.store.epochs import SHARDS, Commit, Epoch, shard_of_key, writer_of_key
 from thunderhead.store.lineage import Lineage, Listing
 from thunderhead.store.log import EpochLog, list_job
 
@@ -65,8 +67,23 @@ def collect(log: EpochLog, lineage: Lineage, *, newest: Commit, base: Commit | N
     return len(manifests) + len(shards)
 
 
+def make_room(log: EpochLog) -> None:
+    """Drop what older epochs began to write and never finished, before anything is written ourselves.
+
+    On a volume that is full of such leftovers not even a claim could be written otherwise. Claims need not be asked
+    for: an older epoch that still lives writes again what it finds gone. A store that does not let us list them may
+    still have room, which the claim will show.
+    """
+    with suppress(StorageRefused):
+        for upload in log.store.uploads(""):
+            epoch = writer_of_key(upload.key)
+            # Without an epoch in its name it was written by a release before this one.
+            if epoch is None or epoch < log.epoch:
+                log.store.abandon(upload)
+
+
 def abandon_uploads(log: EpochLog) -> int:
-    """Drop uploads that older epochs began and never finished; returns how many.
+    """Drop uploads that older epochs have begun since this one opened, and never finished; returns how many.
 
     They cost storage and are in no listing.
 
@@ -74,9 +91,9 @@ def abandon_uploads(log: EpochLog) -> int:
         Superseded: a newer epoch exists.
     """
     abandoned = 0
-    for upload in log.store.uploads(SHARDS):
-        commit = shard_of_key(upload.key)
-        if commit is not None and commit.epoch < log.epoch:
+    for upload in log.store.uploads(""):
+        epoch = writer_of_key(upload.key)
+        if epoch is not None and epoch < log.epoch:
             log.check_not_superseded()
             log.store.abandon(upload)
             abandoned += 1
