@@ -15,7 +15,7 @@ from store_faults import explore_crashes, explore_damage, explore_gaps, explore_
 from store_world import Broken, Oracle, Process
 
 from thunderhead.job.errors import NothingRestorable, Superseded
-from thunderhead.store import job_checkpoints, lineage, log, reading
+from thunderhead.store import job_checkpoints, lineage, log, reading, saving
 from thunderhead.store.epochs import SHARDS, Commit, shard_of_key
 from thunderhead.store.log import EpochLog, Taken, list_job
 from thunderhead.store.objects import NotFound, PreconditionFailed, StoreError
@@ -165,7 +165,7 @@ def shards_before_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def manifest_before_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    upload, commit = job_checkpoints.upload, EpochLog.commit
+    upload, commit = saving.upload, EpochLog.commit
     waiting: list[Callable[[], object]] = []
 
     class Later:
@@ -177,7 +177,7 @@ def manifest_before_shards(monkeypatch: pytest.MonkeyPatch) -> None:
         while waiting:
             waiting.pop()()
 
-    monkeypatch.setattr(job_checkpoints, "upload", lambda store, *args, **kw: upload(Later(store), *args, **kw))
+    monkeypatch.setattr(saving, "upload", lambda store, *args, **kw: upload(Later(store), *args, **kw))
     monkeypatch.setattr(EpochLog, "commit", commit_first)
 
 
