@@ -10,6 +10,8 @@ from typing import Final
 
 import torch
 
+from thunderhead.standing import step_off
+
 # All of Thunderhead's packages, and torch, which calls back from between.
 _OURS: Final = (os.path.dirname(os.path.abspath(__file__)), os.path.dirname(torch.__file__) + os.sep)
 _PYTHONS: Final = (os.path.dirname(os.__file__) + os.sep, "<frozen ")
@@ -49,6 +51,7 @@ def is_rank_zero() -> bool:
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn on rank 0, of the line of the user's that led here; where all lines are ours, of the caller's."""
     if is_rank_zero():
+        step_off()
         warnings.warn(message, category, stacklevel=_levels_to_the_user() or 3)
 
 
@@ -78,6 +81,7 @@ def warn_once(message: str, category: type[Warning] = UserWarning) -> None:
 def say(message: str) -> None:
     """Tell the user something on rank 0, through the logger ``thunderhead``."""
     if is_rank_zero():
+        step_off()
         notes().info(message)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from thunderhead import standing
 from thunderhead.callbacks.progress import ProgressBar
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.trainer.arguments import real_number, switch, whole_number
@@ -304,16 +305,22 @@ class TQDMProgressBar(StageBars):
             line = f"{bar.title}: {share:4.0%}|{'█' * int(10 * share):<10}| {text}"
         self.stream.write(f"\r\x1b[2K{line[: shutil.get_terminal_size().columns - 1]}")
         self.stream.flush()
+        standing.stand(self.stream)
 
     def close(self, bar: Bar, *, leave: bool) -> None:
-        """Begin a new line, or empty this one."""
-        self.stream.write("\n" if leave else "\r\x1b[2K")
+        """Begin a new line unless a message has done so, or empty this one."""
+        if leave:
+            standing.step_off()
+            return
+        self.stream.write("\r\x1b[2K")
         self.stream.flush()
+        standing.forget()
 
     def print(self, *values: Any, **options: Any) -> None:
         """Print on a line of its own; the bar is drawn again below it."""
         if self._bar.title:
             self.stream.write("\r\x1b[2K")
+            standing.forget()
         print(*values, **options)
 
 

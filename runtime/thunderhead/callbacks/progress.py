@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from thunderhead import standing
 from thunderhead.callbacks.callback import Callback
 from thunderhead.callbacks.pace import Pace
 from thunderhead.trainer.arguments import real_number, whole_number
@@ -265,14 +266,27 @@ class TerminalProgress(ProgressBar):
         """Leave the last bar of the epoch and begin a new line."""
         if self._enabled and self._drawn:
             self._draw(trainer, pl_module, trainer.fit_loop.batches_done)
-            self.stream.write("\n")
-            self._drawn = False
+            self._leave()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """What comes next begins on a line of its own."""
+        self._leave()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """The same."""
+        self._leave()
 
     def print(self, *values: Any, **options: Any) -> None:
         """Print on a line of its own."""
         if self._drawn:
             self.stream.write("\r\x1b[2K")
+            standing.forget()
         print(*values, **options)
+
+    def _leave(self) -> None:
+        if self._drawn:
+            standing.step_off()
+            self._drawn = False
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule, batch: int) -> None:
         text = self._describe(trainer, pl_module, batch)
@@ -285,6 +299,7 @@ class TerminalProgress(ProgressBar):
         self.stream.write(f"\r\x1b[2K{(bar + text)[: width - 1]}")
         self.stream.flush()
         self._drawn = True
+        standing.stand(self.stream)
 
 
 def default_progress() -> ProgressBar:

@@ -14,6 +14,7 @@ from thunderhead.core.hparams import HyperparametersMixin
 from thunderhead.core.loading import ClassOnly, load_module
 from thunderhead.core.module_optimization import OptimizationHooks
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.standing import step_off
 from thunderhead.warning import warn_once
 
 if TYPE_CHECKING:
@@ -300,6 +301,7 @@ class LightningModule(
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print on rank 0."""
         if self._trainer is None or self._trainer.is_global_zero:
+            step_off()
             print(*args, **kwargs)
 
     # --- the rest ------------------------------------------------------------------------------------------------

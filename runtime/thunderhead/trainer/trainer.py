@@ -26,6 +26,7 @@ from thunderhead.precision import Precision
 from thunderhead.results.metrics import Metrics
 from thunderhead.results.sink import Sink
 from thunderhead.results.store import Results
+from thunderhead.standing import step_off
 from thunderhead.trainer import arguments as args
 from thunderhead.trainer import run
 from thunderhead.trainer.assembly import (
@@ -349,6 +350,7 @@ class Trainer(Configuration, TrainerInternals):
     def print(self, *values: Any, **options: Any) -> None:
         """Print on local rank 0."""
         if self.local_rank == 0:
+            step_off()
             print(*values, **options)
 
     @staticmethod
