@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -44,15 +45,19 @@ def run(
 ) -> str:
     """Runs a command to its end and returns its standard output; `env` is added to this process's environment."""
     go_on()
-    process = subprocess.Popen(
-        [str(word) for word in command],
-        env={**os.environ, **(env or {})},
-        cwd=cwd,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, errors = _finished(process, command, stdin or b"", timeout_s)
+    # A file, not a pipe: communicate loses the rest of its input when it is called again after a time-out.
+    with tempfile.TemporaryFile() as given:
+        given.write(stdin or b"")
+        given.seek(0)
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    out, errors = _finished(process, command, timeout_s)
     if process.returncode != 0:
         raise CommandError(command, process.returncode, (out[-2000:] + errors).decode(errors="replace"))
     return out.decode(errors="replace")
@@ -71,28 +76,28 @@ def run_logged(*command: Argument, log: Path, env: Mapping[str, str] | None = No
             stdout=out,
             stderr=subprocess.STDOUT,
         )
-        _finished(process, command, None, None)
+        _finished(process, command, None)
     if process.returncode != 0:
         raise CommandError(command, process.returncode, log.read_text(errors="replace")[-3000:], log)
 
 
 def _finished(
-    process: subprocess.Popen[bytes], command: Sequence[Argument], stdin: bytes | None, timeout_s: float | None
+    process: subprocess.Popen[bytes], command: Sequence[Argument], timeout_s: float | None
 ) -> tuple[bytes, bytes]:
     """What a process said until its end. One that would end with us is killed where another part has failed."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    try:
-        while True:
-            with suppress(subprocess.TimeoutExpired):
-                return process.communicate(stdin, timeout=LOOK_S)
-            if deadline is not None and time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired(process.args, timeout_s or 0)
-            if is_halted() and tuple(command[: len(MORTAL)]) == MORTAL:
-                process.kill()
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
+    with process:
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    return process.communicate(timeout=LOOK_S)
+                if deadline is not None and time.monotonic() > deadline:
+                    raise subprocess.TimeoutExpired(process.args, timeout_s or 0)
+                if is_halted() and tuple(command[: len(MORTAL)]) == MORTAL:
+                    process.kill()
+        except BaseException:
+            process.kill()
+            raise
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float, every_s: float = 0.1) -> None:
