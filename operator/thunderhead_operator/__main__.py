@@ -15,6 +15,7 @@ from typing import Any
 from thunderhead_api.extras import MissingExtra, require
 from thunderhead_api.treaty import ExitCode
 from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.policy import Policy, parse_policy
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
@@ -29,6 +30,12 @@ def parser() -> argparse.ArgumentParser:
     add("--health-port", type=int, default=8080, help="port of /healthz (default %(default)s)")
     add("--lease-namespace", default=None, help="namespace of the Lease (default: our own)")
     add("--lease-name", default="thunderhead-operator", help="name of the Lease (default %(default)s)")
+    add(
+        "--policy",
+        default=None,
+        metavar="JSON",
+        help='what podTemplate may ask for: {"allow": […], "serviceAccounts": […]}',
+    )
     add("--agent-peers", default=None, metavar="JSON", help="NetworkPolicyPeers that may reach agents, a JSON list")
     add(
         "--node-loss-toleration-seconds",
@@ -78,9 +85,18 @@ def _config(options: argparse.Namespace) -> Config:
         "runtime_image": options.runtime_image,
         "node_loss_toleration_s": options.node_loss_toleration_seconds,
     }
+    if options.policy is not None:
+        given["policy"] = _policy(options.policy)
     if options.agent_peers is not None:
         given["agent_peers"] = _peers(options.agent_peers)
     return Config(**given)
+
+
+def _policy(text: str) -> Policy:
+    try:
+        return parse_policy(json.loads(text))
+    except ValueError as error:
+        raise SystemExit(f"--policy {text!r}: {error}") from error
 
 
 def _peers(text: str) -> tuple[dict[str, Any], ...]:

@@ -10,9 +10,11 @@ from op_kubelet import End, Pod, done_after, ends
 from op_world import NAMESPACE, World, job
 
 from thunderhead_api.messages import Culprit, StatusReply
-from thunderhead_api.treaty import Cause, Outcome, Phase
+from thunderhead_api.treaty import KIND, Cause, Outcome, Phase
 from thunderhead_operator.cluster.errors import Invalid
 from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.policy import ALLOW_ALL, Policy
 
 Call = Callable[[], Awaitable[Any]]
 
@@ -151,3 +153,68 @@ async def test_a_change_with_which_the_runtime_cannot_go_on_is_blocked_and_heals
     await world.finish()
     assert world.status.phase is Phase.COMPLETE
     assert world.status.restarts.charged == 0
+
+
+HOST_PATH = {"spec": {"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}}
+
+
+async def test_a_new_job_that_the_site_denies_waits_for_either_to_change() -> None:
+    world = World(done_after(2))
+    world.submit(job(podTemplate=HOST_PATH))
+    await world.tick(60)
+    assert world.condition("Blocked") == ("True", "PolicyDenied")
+    said = world.message("Blocked")
+    assert "spec.podTemplate.spec.volumes[root].hostPath" in said
+    assert "policy.allow: [hostPath]" in said
+    assert (world.pods(), world.status.attempt, world.status.phase) == ({}, 0, Phase.BLOCKED)
+    assert world.cluster.all("ConfigMap") == world.cluster.all("Service") == []
+    world.config = Config(policy=Policy(allow=frozenset(["hostPath"])))
+    world.restart_operator()
+    await world.finish()
+    assert world.status.phase is Phase.COMPLETE
+
+
+async def test_a_job_that_runs_when_the_site_denies_it_runs_on_and_says_so() -> None:
+    world = World(lambda pod: None, config=Config(policy=ALLOW_ALL))
+    world.agent = tells_where_it_is
+    world.submit(job(podTemplate=HOST_PATH))
+    await world.run(runs_attempt(1))
+    world.config = Config()
+    world.restart_operator()
+    await world.tick(20)
+    assert world.condition("Blocked") == ("True", "PolicyDenied")
+    assert "attempt 1 runs on, another would not begin" in world.message("Blocked")
+    assert (world.status.phase, world.events().count("Blocked")) == (Phase.RUNNING, 1)
+    assert set(world.pods()) == {"digits-1-0", "digits-1-1"}
+    world.cluster.delete_pod(NAMESPACE, "digits-1-0", grace_s=0)
+    await world.tick(60)
+    assert (world.status.phase, world.status.attempt) == (Phase.BLOCKED, 1)
+    assert all(p["status"]["phase"] != "Running" for p in world.pods().values())
+    world.cluster.edit(KIND, NAMESPACE, "digits", lambda o: o["spec"].pop("podTemplate"))
+    world.kubelets.script = done_after(2)
+    await world.finish()
+    assert [(e.attempt, e.cause) for e in world.status.ledger] == [(1, Cause.POD_DELETED), (2, Cause.COMPLETED)]
+
+
+async def test_a_running_job_is_not_ended_for_a_change_that_the_site_denies() -> None:
+    world = World(lambda pod: None)
+    world.agent = tells_where_it_is
+    world.submit()
+    await world.run(runs_attempt(1))
+    world.edit_spec(podTemplate={"spec": {"hostNetwork": True}})
+    await world.tick(20)
+    assert world.condition("Blocked") == ("True", "PolicyDenied")
+    assert (world.status.phase, world.status.attempt) == (Phase.RUNNING, 1)
+
+
+async def test_an_attempt_promised_before_the_site_denied_it_makes_no_pod() -> None:
+    world = World(done_after(2), config=Config(policy=ALLOW_ALL))
+    world.submit(job(podTemplate=HOST_PATH, code={"configMap": {"name": "late"}}))
+    await world.tick(3)
+    assert world.condition("Blocked") == ("True", "ConfigMapMissing")
+    world.config = Config()
+    world.restart_operator()
+    world.cluster.create({"kind": "ConfigMap", "metadata": {"name": "late", "namespace": NAMESPACE}, "data": {}})
+    await world.tick(10)
+    assert world.condition("Blocked") == ("True", "PolicyDenied")
+    assert world.pods() == {}

@@ -104,6 +104,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - --health-port={{ .Values.health.port }}
 - --lease-name={{ include "thunderhead.fullname" . }}
 - {{ printf "--runtime-image=%s" (include "thunderhead.image" (dict "image" .Values.runtimeImage "version" .Chart.AppVersion)) | quote }}
+- {{ printf "--policy=%s" (dict "allow" .Values.policy.allow "serviceAccounts" .Values.policy.serviceAccounts | toJson) | quote }}
 - {{ printf "--agent-peers=%s" (include "thunderhead.agentPeers" .) | quote }}
 - --node-loss-toleration-seconds={{ .Values.nodeLossTolerationSeconds }}
 - --log-level={{ .Values.log.level }}

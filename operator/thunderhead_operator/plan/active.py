@@ -15,7 +15,7 @@ from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.code import code_is_missing, is_kept, running_hash
 from thunderhead_operator.plan.deadlines import active_deadline, missed_deadline, startup_deadline
 from thunderhead_operator.plan.ending import all_done, begin_ending, completed, stop_pod, wake_times
-from thunderhead_operator.plan.hold import asking, hold_of, is_rehearsed, rehearsal_for
+from thunderhead_operator.plan.hold import asking, denied, hold_of, is_rehearsed, rehearsal_for
 from thunderhead_operator.plan.job import Context, Stage
 from thunderhead_operator.plan.ledger import next_attempt, released
 from thunderhead_operator.plan.objects import Obj, int_label, name_of, owner_uid, uid_of
@@ -100,6 +100,8 @@ def _create(ctx: Context) -> Step:
     if not ctx.missing:
         seen = {"pods_created_at": stamp(ctx.now), "code_hash": running_hash(ctx)}
         return Step(ctx.status.model_copy(update=seen))
+    if not ctx.current and (block := denied(ctx)) is not None:  # promised by an operator of another policy
+        return Step(released(ctx.status), hold=block)
     if code_is_missing(ctx):
         return Step(ctx.status, wake=next_retry(ctx))
     pods = tuple(CreateChild(Kind.POD, render_pod(ctx, rank)) for rank in ctx.missing[:_PODS_A_PASS])

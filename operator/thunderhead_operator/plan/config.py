@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from thunderhead_operator.plan.policy import Policy
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -16,6 +18,8 @@ class Config:
         default=({"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": "thunderhead"}}},)
     )
     """NetworkPolicyPeers that may reach the agents' port: the operator, Prometheus."""
+    policy: Policy = field(default_factory=Policy)
+    """What pod templates may ask for."""
     node_loss_toleration_s: int = 5
     """How long pods stay on a node that is not ready or unreachable once Kubernetes has said so."""
     survivor_grace_s: int = 5

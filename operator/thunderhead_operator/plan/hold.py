@@ -12,6 +12,7 @@ from thunderhead_operator.plan.blocked import Block
 from thunderhead_operator.plan.job import Context, Stage
 from thunderhead_operator.plan.ledger import next_attempt
 from thunderhead_operator.plan.observed import RefusalKind, Rehearsal
+from thunderhead_operator.plan.policy import violations
 from thunderhead_operator.plan.render import attempt_children
 from thunderhead_operator.plan.render_pod import render_pod
 from thunderhead_operator.plan.restart import restart_wanted
@@ -26,10 +27,16 @@ def hold_of(ctx: Context) -> Block | None:
     """What stands against another attempt with this spec; None if nothing does, as far as is known."""
     if ctx.job.spec is None:
         return None
-    block = other_world(ctx) or _tried_in_vain(ctx) or _refused(ctx)
+    block = denied(ctx) or other_world(ctx) or _tried_in_vain(ctx) or _refused(ctx)
     if block is None or ctx.job.stage is not Stage.RUNNING:
         return block
     return Block(block.reason, f"attempt {ctx.status.attempt} runs on, another would not begin: {block.message}")
+
+
+def denied(ctx: Context) -> Block | None:
+    """The block on a pod template that the site's policy denies."""
+    found = violations(ctx.job.spec.pod_template, ctx.config.policy) if ctx.job.spec else []
+    return Block(Reason.POLICY_DENIED, "\n".join(map(str, found))) if found else None
 
 
 def rehearsal_for(ctx: Context) -> Rehearse | None:
@@ -50,7 +57,7 @@ def is_rehearsed(ctx: Context) -> bool:
 
 def asking(ctx: Context, step: Step, question: Rehearse | None) -> Step:
     """``step``, and the question where its answer matters: it is asked again and again while the answer is no."""
-    if question is None or (step.hold is not None and other_world(ctx) is not None):
+    if question is None or denied(ctx) is not None or other_world(ctx) is not None:
         return step
     again = ctx.now + timedelta(seconds=ctx.config.rehearse_s)
     return replace(step, actions=(*step.actions, question), wake=(*step.wake, again))
