@@ -86,6 +86,31 @@ class FrozenJob(Message):
         return f"{self.namespace}/{self.name}/{self.uid}"
 
 
+class TimeSpent(Message):
+    """Seconds by what they were spent on; a kind without any is absent."""
+
+    counted: Seconds | None = None
+    """In steps that counted: those that no execution had done before."""
+    repeated: Seconds | None = None
+    """In steps done again after a recovery."""
+    validation: Seconds | None = None
+    """In validation; in a job that validates, tests or predicts, in that."""
+    checkpoint_stall: Seconds | None = None
+    """Training stood still for a checkpoint."""
+    starting: Seconds | None = None
+    """From having a place to the first step, without restoring: images, containers, imports, the meeting, set-up."""
+    restoring: Seconds | None = None
+    """In reading a checkpoint back."""
+    recovering: Seconds | None = None
+    """From the last word of an attempt that failed, or was taken away, to the next attempt."""
+    suspended: Seconds | None = None
+    """No pod was wanted."""
+    queued: Seconds | None = None
+    """Pods were wanted and had no place, or could not be made."""
+    other: Seconds | None = None
+    """Of an execution what is none of these: ends of epochs, reading data before the first batch, stopping."""
+
+
 class Culprit(Message):
     """The first failure of an execution; every field that could be found out."""
 
@@ -175,6 +200,7 @@ class StatusReply(Message):
     percent: int | None = Field(default=None, ge=0, le=100)
     step_seconds: Seconds | None = None
     training_seconds: Seconds = 0.0  # spent in steps that counted, this execution
+    spent: TimeSpent | None = None  # since the agent started, by kind
     first_step_at: Moment | None = None  # RFC 3339 with fractions: when the first new step of this execution ended
     metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=STATUS_MAX_METRICS)
     checkpoint: CommittedCheckpoint | None = None
@@ -198,5 +224,6 @@ class TerminationRecord(Message):
     last_step: Count | None = None
     first_step_at: Moment | None = None
     training_seconds: Seconds = 0.0
+    spent: TimeSpent | None = None
     checkpoint: CommittedCheckpoint | None = None
     metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=8)

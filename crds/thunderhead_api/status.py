@@ -12,6 +12,7 @@ from thunderhead_api.messages import (
     Name,
     SkippedCheckpoints,
     Text,
+    TimeSpent,
 )
 from thunderhead_api.treaty import RESUME_NOTES_MAX, Cause, Phase
 
@@ -85,6 +86,8 @@ class LedgerEntry(Message):
     """Hash of the spec that it ran."""
     code_hash: Name | None = None
     """Hash of the Python files of spec.code that it ran; absent where the code is in the image."""
+    time: TimeSpent | None = None
+    """Seconds from its promise to the next attempt, by kind."""
     seconds_lost: float | None = None
     """From the detection of its end to the first new step of the next execution."""
 
@@ -141,16 +144,18 @@ class Progress(Message):
 
 
 class Goodput(Message):
-    """Share of the wall time since the first pod that went into steps that counted."""
+    """What became of the time since the first attempt began, and the share of it that was not lost."""
 
     training_seconds: float = 0.0
     """Seconds spent in steps that counted."""
-    ended_training_seconds: float = 0.0
-    """The share of it that ended attempts have; steps done again are taken off."""
     wall_seconds: float = 0.0
-    """Seconds since the first pod."""
+    """Seconds in which the job was wanted to run: all but suspended and queued."""
     ratio_percent: int = 0
-    """The one by the other."""
+    """Percent of them not lost to steps done again, checkpoint stalls, starting, restoring and recovering."""
+    time: TimeSpent | None = None
+    """All seconds by kind."""
+    ended_time: TimeSpent | None = None
+    """The share of it that ended attempts have."""
 
 
 class Recovery(Message):
@@ -209,7 +214,7 @@ class TrainingJobStatus(Message):
     checkpoint: CommittedCheckpoint | None = None
     """The newest committed checkpoint."""
     goodput: Goodput | None = None
-    """Share of the wall time since the first pod that went into steps that counted."""
+    """What became of the time since the first attempt began, and the share of it that was not lost."""
     last_recovery: Recovery | None = None
     """The newest recovery: what it cost."""
     nodes: Nodes = Field(default_factory=Nodes)

@@ -35,6 +35,7 @@ from thunderhead_agent.sealed import Secret
 from thunderhead_agent.session import Meeting, Session
 from thunderhead_agent.settings import Settings
 from thunderhead_agent.snapshot import Snapshot
+from thunderhead_agent.spending import Spending
 from thunderhead_agent.verdict import CAUSE, ENDED_WELL, outcome_for
 from thunderhead_agent.wire import Failure, Hello, Verdict
 from thunderhead_api.messages import Culprit
@@ -91,6 +92,7 @@ class Agent:
         self._watches = [BoardWatch(settings.rank(i), board, born) for i, board in enumerate(self._boards)]
         self._workers: list[WorkerProcess] = []
         self._endings: dict[int, Ending] = {}
+        self._spending = Spending()
         self._ended_at: dict[int, float] = {}
         self._stopping = False
         self._going = False
@@ -294,18 +296,21 @@ class Agent:
         now_ns, unix = time.monotonic_ns(), time.time()
         hub = self._hub
         started = bool(self._workers)
+        readings = [watch.read(monotonic_ns=now_ns, unix_s=unix) for watch in self._watches]
+        uptime_s = time.monotonic() - self._started_at
         self.snapshot = Snapshot(
             job=self._settings.job,
             node_rank=self._settings.node_rank,
             round=self._round,
-            readings=[watch.read(monotonic_ns=now_ns, unix_s=unix) for watch in self._watches],
+            readings=readings,
             others=hub.others if hub is not None else [],
             missing_nodes=hub.missing if hub is not None and not self._going else [],
             started=started,
             stopping=self._stopping,
             metrics=self._watches[0].metrics(),
             taken_at=unix,
-            uptime_s=time.monotonic() - self._started_at,
+            uptime_s=uptime_s,
+            spent=self._spending.look(readings[0] if started else None, uptime_s),
         )
 
     def _count_oom_kills(self) -> int:

@@ -13,6 +13,8 @@ from prometheus_client.registry import Collector
 
 from thunderhead_agent.reading import Reading, phase_name
 from thunderhead_agent.snapshot import Snapshot
+from thunderhead_api.messages import TimeSpent
+from thunderhead_api.time_spent import KINDS, goodput_ratio, seconds_of
 from thunderhead_api.treaty import STATUS_MAX_METRICS
 
 PREFIX = "thunderhead_"
@@ -110,8 +112,12 @@ def _progress(snapshot: Snapshot, lead: Reading) -> Iterator[Metric]:
     yield _gauge("epoch", "Epoch being trained, from 0.", lead.epoch)
     if lead.max_steps >= 0:
         yield _gauge("max_steps", "Optimizer steps of the whole run.", lead.max_steps)
-    ratio = lead.training_s / snapshot.uptime_s if snapshot.uptime_s > 0 else 0.0
-    yield _gauge("goodput_ratio", "Share of this execution spent in steps that counted.", min(1.0, ratio))
+    spent = snapshot.spent or TimeSpent()
+    yield _gauge("goodput_ratio", "Share of this execution that was not lost.", goodput_ratio(spent))
+    times = CounterMetricFamily(PREFIX + "time_seconds", "Time of this execution, by kind.", labels=["kind"])
+    for kind in KINDS:
+        times.add_metric([kind], seconds_of(spent, kind))
+    yield times
     logged = GaugeMetricFamily(PREFIX + "logged_value", "Newest value that the module logged.", labels=["metric"])
     for name in sorted(snapshot.metrics)[:STATUS_MAX_METRICS]:
         logged.add_metric([name], snapshot.metrics[name])

@@ -28,6 +28,8 @@ class Reading:
     samples: int
     training_s: float
     checkpoint_s: float
+    repeated_s: float
+    restoring_s: float
     first_step_at: float | None
     last_step_at: float | None
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -113,6 +115,8 @@ class BoardWatch:
             samples=words[Word.SAMPLES],
             training_s=words[Word.TRAINING_NS] / 1e9,
             checkpoint_s=words[Word.CHECKPOINT_NS] / 1e9,
+            repeated_s=words[Word.REPEATED_NS] / 1e9,
+            restoring_s=words[Word.RESTORING_NS] / 1e9,
             first_step_at=self.first_step_at,
             last_step_at=self.last_step_at,
             notes=self._newest_notes(),

@@ -29,6 +29,7 @@ def termination_record(snapshot: Snapshot, outcome: Outcome, verdict: Verdict) -
         last_step=lead.step if lead is not None and known else None,
         first_step_at=rfc3339(lead.first_step_at) if lead is not None and lead.first_step_at is not None else None,
         training_seconds=round(lead.training_s, 3) if lead is not None else 0.0,
+        spent=snapshot.spent,
         checkpoint=lead.commit if lead is not None else None,
         metrics=bounded_metrics(snapshot.metrics, RECORD_METRICS),
     )

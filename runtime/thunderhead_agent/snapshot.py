@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from thunderhead.job.board import Phase
 from thunderhead_agent.reading import Reading, phase_name
-from thunderhead_api.messages import FrozenJob, MetricValue, RankStatus, StatusReply, StrangerReply
+from thunderhead_api.messages import FrozenJob, MetricValue, RankStatus, StatusReply, StrangerReply, TimeSpent
 from thunderhead_api.treaty import STATUS_MAX_METRICS, STATUS_MAX_RANKS
 
 METRIC_NAME_LIMIT = 128
@@ -25,6 +25,7 @@ class Snapshot:
         missing_nodes: nodes that have not come to the rendezvous (node 0 only, before the start).
         started: workers run, or have run.
         taken_at: Unix time in seconds; ``uptime_s`` since the agent started.
+        spent: the uptime by kind.
     """
 
     job: FrozenJob
@@ -38,6 +39,7 @@ class Snapshot:
     metrics: Mapping[str, float] = field(default_factory=dict)
     taken_at: float = 0.0
     uptime_s: float = 0.0
+    spent: TimeSpent | None = None
 
     @property
     def lead(self) -> Reading | None:
@@ -100,6 +102,7 @@ def status_reply(snapshot: Snapshot) -> StatusReply:
         ranks_met=snapshot.ranks_met,
         missing_nodes=list(snapshot.missing_nodes[:STATUS_MAX_RANKS]),
         metrics=bounded_metrics(snapshot.metrics, STATUS_MAX_METRICS),
+        spent=snapshot.spent,
         ranks=snapshot.ranks,
     )
     if lead is None:

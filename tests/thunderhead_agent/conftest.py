@@ -12,7 +12,7 @@ import pytest
 from thunderhead.job.board import Phase
 from thunderhead_agent.reading import Reading
 from thunderhead_agent.snapshot import Snapshot
-from thunderhead_api.messages import CommittedCheckpoint, FrozenJob
+from thunderhead_api.messages import CommittedCheckpoint, FrozenJob, TimeSpent
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -89,6 +89,8 @@ def make_reading() -> MakeReading:
             "samples": 3200,
             "training_s": 6.25,
             "checkpoint_s": 0.5,
+            "repeated_s": 0.0,
+            "restoring_s": 0.0,
             "first_step_at": NOW - 60,
             "last_step_at": NOW - 1,
         }
@@ -110,6 +112,7 @@ def make_snapshot(make_job: Callable[..., FrozenJob], make_reading: MakeReading)
             "metrics": {"loss": 0.5},
             "taken_at": NOW,
             "uptime_s": 100.0,
+            "spent": TimeSpent(counted=6.25, checkpoint_stall=0.5, starting=7, restoring=2.5, validation=83.75),
         }
         return Snapshot(**(fields | changes))
 

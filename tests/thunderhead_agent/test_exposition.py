@@ -44,7 +44,7 @@ def test_what_node_0_tells(make_snapshot: MakeSnapshot) -> None:
         "thunderhead_global_step": 150,
         "thunderhead_epoch": 1,
         "thunderhead_max_steps": 200,
-        "thunderhead_goodput_ratio": 0.0625,
+        "thunderhead_goodput_ratio": 0.9,
         "thunderhead_world_size": 4,
         "thunderhead_attempt": 2,
         "thunderhead_restarts_total": 1,
@@ -53,6 +53,9 @@ def test_what_node_0_tells(make_snapshot: MakeSnapshot) -> None:
         "thunderhead_checkpoint_skipped_total": 0,
     }
     assert {name: found[name][()] for name in single} == single
+    times = {dict(labels)["kind"]: value for labels, value in found["thunderhead_time_seconds_total"].items()}
+    assert sum(times.values()) == 100
+    assert times["validation"] == 83.75
     assert found["thunderhead_logged_value"] == {(("metric", "loss"),): 0.5}
 
 

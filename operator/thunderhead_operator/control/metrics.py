@@ -10,7 +10,9 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from pydantic.alias_generators import to_camel
 
+from thunderhead_api.time_spent import KINDS
 from thunderhead_api.treaty import Phase
 from thunderhead_operator.cluster.errors import Conflict
 from thunderhead_operator.control.queue import Handler, Key
@@ -154,7 +156,11 @@ def _per_job(jobs: list[Obj]) -> Iterator[Metric]:
     wanted: tuple[tuple[str, str, Callable[[Obj], Any]], ...] = (
         ("step", "Newest step in status.", lambda s: section(s, "progress").get("step")),
         ("attempt", "Running attempt.", lambda s: s.get("attempt")),
-        ("goodput_ratio", "Share of the wall time that counted.", lambda s: _ratio(section(s, "goodput"))),
+        (
+            "goodput_ratio",
+            "Share of the time wanted to run that was not lost.",
+            lambda s: _ratio(section(s, "goodput")),
+        ),
         ("checkpoint_step", "Step of the newest committed checkpoint.", lambda s: section(s, "checkpoint").get("step")),
     )
     for name, text, read in wanted:
@@ -165,6 +171,19 @@ def _per_job(jobs: list[Obj]) -> Iterator[Metric]:
                 meta = section(job, "metadata")
                 gauge.add_metric([str(meta.get("namespace")), str(meta.get("name"))], float(value))
         yield gauge
+    yield _time(jobs)
+
+
+def _time(jobs: list[Obj]) -> Metric:
+    text, labels = "Time since the first attempt began, by kind.", ["job_namespace", "job", "kind"]
+    gauge = GaugeMetricFamily("thunderhead_job_time_seconds", text, labels=labels)
+    for job in jobs:
+        meta, spent = section(job, "metadata"), section(job, "status", "goodput", "time")
+        for kind in KINDS:
+            seconds = spent.get(to_camel(kind))
+            if isinstance(seconds, int | float):
+                gauge.add_metric([str(meta.get("namespace")), str(meta.get("name")), kind], seconds)
+    return gauge
 
 
 def _ratio(goodput: Obj) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from thunderhead_api.conditions import is_true
 from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.status import (
     LEDGER_MAX,
@@ -16,18 +17,20 @@ from thunderhead_api.status import (
     TrainingJobStatus,
     World,
 )
-from thunderhead_api.treaty import Cause
+from thunderhead_api.treaty import Cause, ConditionType
 from thunderhead_operator.plan.clock import seconds_since, stamp
-from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.job import Context, Stage
 from thunderhead_operator.plan.restart import restart_value
 from thunderhead_operator.plan.spec_change import spec_changes
-from thunderhead_operator.plan.steps import Span, span_of
+from thunderhead_operator.plan.spending import closed_goodput, idle_goodput
+from thunderhead_operator.plan.steps import span_of
 from thunderhead_operator.plan.world import world_of
 
 
 def close_attempt(ctx: Context, ending: Ending) -> TrainingJobStatus:
     """The status once the attempt is over: entry written, counters raised, nothing promised yet."""
     span, status = span_of(ctx), ctx.status
+    goodput, time = closed_goodput(ctx, ending)
     entry = LedgerEntry(
         attempt=status.attempt,
         cause=ending.cause,
@@ -39,6 +42,7 @@ def close_attempt(ctx: Context, ending: Ending) -> TrainingJobStatus:
         last_step=_either(span.last_step, ending.last_step, max),
         spec_hash=status.spec_hash,
         code_hash=status.code_hash,
+        time=time,
     )
     return status.model_copy(
         update={
@@ -47,7 +51,7 @@ def close_attempt(ctx: Context, ending: Ending) -> TrainingJobStatus:
             "active_seconds": round(status.active_seconds + seconds_since(status.attempt_started_at, ctx.now), 1),
             "restarts": _restarts(status.restarts, ending),
             "checkpoint": span.checkpoint,
-            "goodput": _goodput(ctx, span),
+            "goodput": goodput,
             "last_recovery": _recovery(ctx, ending),
         }
     )
@@ -67,11 +71,19 @@ def next_attempt(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
             "changes": spec_changes(ctx),
             "restart": restart_value(ctx),
             "resume_notes": [],
+            "goodput": _since_the_last(ctx, status),
             "started_at": status.started_at or stamp(ctx.now),
             "nodes": Nodes(ready=0, total=nodes, summary=f"0/{nodes}"),
             "world": _world(ctx.job.spec, status.world),
         }
     )
+
+
+def _since_the_last(ctx: Context, status: TrainingJobStatus) -> Goodput | None:
+    """Without an attempt time went by as well."""
+    if ctx.job.stage is not Stage.IDLE:
+        return status.goodput
+    return idle_goodput(ctx, suspended=is_true(status.conditions, ConditionType.SUSPENDED))
 
 
 def released(status: TrainingJobStatus) -> TrainingJobStatus:
@@ -95,23 +107,6 @@ def _restarts(restarts: Restarts, ending: Ending) -> Restarts:
         return restarts
     charged, free = restarts.charged + (not ending.free), restarts.free + ending.free
     return Restarts(charged=charged, free=free, total=charged + free)
-
-
-def _goodput(ctx: Context, span: Span) -> Goodput | None:
-    before = ctx.status.goodput or Goodput()
-    trained = round(before.ended_training_seconds + span.training_seconds, 1)
-    wall = round(seconds_since(ctx.status.started_at, ctx.now), 1)
-    return Goodput(
-        training_seconds=trained,
-        ended_training_seconds=trained,
-        wall_seconds=wall,
-        ratio_percent=ratio_percent(trained, wall),
-    )
-
-
-def ratio_percent(trained: float, wall: float) -> int:
-    """Share in whole percent, 0 to 100, whatever the pods claim."""
-    return max(0, min(100, round(100 * trained / wall))) if wall > 0 else 0
 
 
 def _recovery(ctx: Context, ending: Ending) -> Recovery | None:

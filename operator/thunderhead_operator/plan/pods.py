@@ -61,6 +61,7 @@ class PodView:
     waiting: Waiting | None
     terminated: Terminated | None
     record: TerminationRecord | None
+    placed_at: datetime | None  # when it was given its node
     all_ended: bool  # every container has terminated; the kubelet reports the phase of that only a moment later
 
     @property
@@ -108,6 +109,7 @@ def view_pod(pod: Obj) -> PodView:
         waiting=_waiting(status),
         terminated=terminated,
         record=_record(pod, terminated),
+        placed_at=_placed_at(spec, conditions, parse_untrusted(meta.get("creationTimestamp"))),
         all_ended=_all_ended(spec, status),
     )
 
@@ -115,6 +117,13 @@ def view_pod(pod: Obj) -> PodView:
 def is_silent(pod: Obj) -> bool:
     """Kubernetes says that the pod's node does not answer."""
     return _node_silent({str(c.get("type")): c for c in items(pod, "status", "conditions")})
+
+
+def _placed_at(spec: Obj, conditions: dict[str, Obj], created_at: datetime | None) -> datetime | None:
+    """Where nobody says when, at its creation."""
+    if not spec.get("nodeName"):
+        return None
+    return parse_untrusted(conditions.get("PodScheduled", {}).get("lastTransitionTime")) or created_at
 
 
 def _all_ended(spec: Obj, status: Obj) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from thunderhead_api.messages import StatusReply
-from thunderhead_api.status import Goodput, Progress, Recovery, TrainingJobStatus
-from thunderhead_operator.plan.clock import fine_stamp, parse_time, seconds_since, stamp
+from thunderhead_api.status import Progress, Recovery, TrainingJobStatus
+from thunderhead_operator.plan.clock import fine_stamp, parse_time, stamp
 from thunderhead_operator.plan.job import Context
-from thunderhead_operator.plan.ledger import ratio_percent
+from thunderhead_operator.plan.spending import running_goodput
 from thunderhead_operator.plan.steps import Span, span_of
 
 
@@ -26,7 +26,7 @@ def with_progress(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
             "progress": progress,
             "checkpoint": reply.checkpoint or status.checkpoint,
             "resume_notes": reply.resume_notes,
-            "goodput": _goodput(status, reply, sample.at),
+            "goodput": running_goodput(ctx, reply, sample.at),
         }
     )
 
@@ -71,7 +71,7 @@ def with_recovery(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
         steps_lost=lost,
     )
     entry = ledger[-1].model_copy(update={"seconds_lost": seconds})
-    update = {"last_recovery": closed, "ledger": [*ledger[:-1], entry], "goodput": _take_off(status, lost)}
+    update = {"last_recovery": closed, "ledger": [*ledger[:-1], entry]}
     return status.model_copy(update=update)
 
 
@@ -91,34 +91,5 @@ def _progress(reply: StatusReply, at: datetime, before: Progress | None) -> Prog
     return fresh
 
 
-def _goodput(status: TrainingJobStatus, reply: StatusReply, at: datetime) -> Goodput:
-    ended = status.goodput.ended_training_seconds if status.goodput else 0.0
-    trained = round(ended + max(0.0, reply.training_seconds), 1)
-    wall = round(seconds_since(status.started_at, at), 1)
-    return Goodput(
-        training_seconds=trained,
-        ended_training_seconds=ended,
-        wall_seconds=wall,
-        ratio_percent=ratio_percent(trained, wall),
-    )
-
-
 def _steps_lost(last: int | None, first: int | None) -> int | None:
     return max(0, last - first) if last is not None and first is not None else None
-
-
-def _take_off(status: TrainingJobStatus, lost: int | None) -> Goodput | None:
-    """Steps that are done again did not count: their time, at the pace last seen, is taken off."""
-    goodput, progress = status.goodput, status.progress
-    if goodput is None or not lost or progress is None or not progress.step_seconds:
-        return goodput
-    seconds = min(goodput.ended_training_seconds, lost * progress.step_seconds)
-    ended = round(goodput.ended_training_seconds - seconds, 1)
-    trained = round(max(0.0, goodput.training_seconds - seconds), 1)
-    return goodput.model_copy(
-        update={
-            "ended_training_seconds": ended,
-            "training_seconds": trained,
-            "ratio_percent": ratio_percent(trained, goodput.wall_seconds),
-        }
-    )

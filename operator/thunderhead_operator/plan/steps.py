@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from thunderhead_api.messages import CommittedCheckpoint, MetricValue, StatusReply, TerminationRecord
+from thunderhead_api.time_spent import seconds_of
 from thunderhead_operator.plan.clock import parse_time, parse_untrusted
 from thunderhead_operator.plan.job import Context
 
@@ -63,4 +64,6 @@ def _from_status(ctx: Context) -> list[int]:
 
 def _seconds_from_status(ctx: Context) -> float:
     goodput = ctx.status.goodput
-    return goodput.training_seconds - goodput.ended_training_seconds if goodput and _is_of_this_attempt(ctx) else 0.0
+    if goodput is None or not _is_of_this_attempt(ctx):
+        return 0.0
+    return seconds_of(goodput.time, "counted") - seconds_of(goodput.ended_time, "counted")

@@ -49,6 +49,8 @@ class Word(IntEnum):
     REPEAT_UNTIL = 16  # highest step an earlier execution reached; steps up to it are repetitions. The agent writes it
     COMMIT_SEQ = 17
     NOTES_SEQ = 18
+    REPEATED_NS = 19  # time spent in steps that were repetitions
+    RESTORING_NS = 20  # time spent in reading a checkpoint back
 
 
 class Phase(IntEnum):

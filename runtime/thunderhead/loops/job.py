@@ -33,8 +33,9 @@ _MAX_METRICS = 200
 # Written by every rank alike; all other keys of the content may differ between ranks.
 _REPLICATED = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "optimizer_states", "lr_schedulers")
 # Plain numbers: in Python 3.11 to look up a member of an enumeration is a call, and these are written at every step.
-_BEAT_NS, _STEP_NS, _BATCH, _STEP, _REPEAT_UNTIL, _TRAINING_NS = (
-    int(word) for word in (Word.BEAT_NS, Word.STEP_NS, Word.BATCH, Word.STEP, Word.REPEAT_UNTIL, Word.TRAINING_NS)
+_BEAT_NS, _STEP_NS, _BATCH, _STEP = (int(word) for word in (Word.BEAT_NS, Word.STEP_NS, Word.BATCH, Word.STEP))
+_REPEAT_UNTIL, _TRAINING_NS, _REPEATED_NS = (
+    int(word) for word in (Word.REPEAT_UNTIL, Word.TRAINING_NS, Word.REPEATED_NS)
 )
 
 
@@ -94,9 +95,11 @@ class JobControl(Control):
     def open(self) -> Restored | None:
         """Read the newest committed checkpoint, if there is one."""
         self.phase(Phase.RESTORING)
+        began = time.monotonic_ns()
         restored = self._link.checkpoints.open()
         if restored is None:
             return None
+        self._words[Word.RESTORING_NS] += time.monotonic_ns() - began
         if restored.local is None:
             raise InvalidConfiguration(
                 f"the checkpoint {restored.uri} was saved by another number of ranks than the "
@@ -153,6 +156,8 @@ class JobControl(Control):
         words[_STEP] = step = position.step
         if step > words[_REPEAT_UNTIL]:
             words[_TRAINING_NS] += took
+        else:
+            words[_REPEATED_NS] += took
         if now >= self._publish_ns:
             self._publish(now)
         if step != before and (step >= self._save_step or now >= self._save_at):

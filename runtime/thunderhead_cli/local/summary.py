@@ -12,13 +12,26 @@ from rich.table import Table
 from rich.text import Text
 
 from thunderhead_api.conditions import find_condition, is_true
-from thunderhead_api.messages import Culprit
+from thunderhead_api.messages import Culprit, TimeSpent
 from thunderhead_api.status import LedgerEntry, TrainingJobStatus
+from thunderhead_api.time_spent import KINDS, seconds_of
 from thunderhead_api.treaty import Cause, ConditionType, ExitCode
 from thunderhead_cli.local.progress import duration, metrics_shown
 from thunderhead_cli.local.results import Result
 
 INTERRUPTED: Final = 130  # 128 + SIGINT: killed by the user before its checkpoint
+_KINDS: Final = {
+    "counted": "in steps that counted",
+    "repeated": "in steps done again",
+    "validation": "validation",
+    "checkpoint_stall": "held up by checkpoints",
+    "starting": "starting",
+    "restoring": "restoring",
+    "recovering": "recovering",
+    "suspended": "stopped",
+    "queued": "queued",
+    "other": "between epochs and at ends",
+}
 _EXIT_CODES: Final = {
     Cause.INVALID_CONFIGURATION: ExitCode.INVALID_CONFIGURATION,
     Cause.STORAGE_REFUSED: ExitCode.STORAGE_REFUSED,
@@ -123,8 +136,9 @@ def _figures(status: TrainingJobStatus, places: Places, *, killed: bool) -> Tabl
         table.add_row("seconds to recover", f"{recovery.seconds:.1f}  (last recovery: first sight → first new step)")
         table.add_row("steps lost", _or_blank(recovery.steps_lost))
     if goodput is not None:
-        of = f"{duration(goodput.training_seconds)} of {duration(goodput.wall_seconds)} went into steps that counted"
-        table.add_row("goodput", f"{goodput.ratio_percent} %  ({of})")
+        table.add_row("goodput", f"{goodput.ratio_percent} %  (of {duration(goodput.wall_seconds)} wanted to run)")
+        if goodput.time is not None:
+            table.add_row("time", _time_shown(goodput.time))
     table.add_row("checkpoints", places.checkpoint_uri)
     if newest is not None:
         table.add_row("newest", f"step {newest.step}, committed {newest.committed_at}")
@@ -138,6 +152,12 @@ def _figures(status: TrainingJobStatus, places: Places, *, killed: bool) -> Tabl
         table.add_row(result.kind, f"{result.path}  ({result.note})" if result.note else result.path)
     table.add_row("pods' logs", places.pods_dir)
     return table
+
+
+def _time_shown(time: TimeSpent) -> str:
+    """Every kind that took a second or more, as a person says it."""
+    spent = ((_KINDS[kind], seconds_of(time, kind)) for kind in KINDS)
+    return ", ".join(f"{duration(seconds)} {words}" for words, seconds in spent if seconds >= 1)
 
 
 def _culprit(culprit: Culprit | None, cause: Cause) -> str:

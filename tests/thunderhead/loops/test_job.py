@@ -117,9 +117,15 @@ def test_repeated_steps_do_not_count_as_training(tmp_path: Path) -> None:
     link.board.words[Word.REPEAT_UNTIL] = 10
     fit(link)
     assert link.board.words[Word.TRAINING_NS] == 0
+    assert link.board.words[Word.REPEATED_NS] > 0
     other = MemoryLink(tmp_path)
     fit(other)
     assert other.board.words[Word.TRAINING_NS] > 0
+    assert other.board.words[Word.REPEATED_NS] == 0
+    assert other.board.words[Word.RESTORING_NS] == 0
+    again = MemoryLink(tmp_path, other.checkpoints.commits)
+    fit(again)
+    assert again.board.words[Word.RESTORING_NS] > 0
 
 
 def test_metrics_are_published(tmp_path: Path) -> None:

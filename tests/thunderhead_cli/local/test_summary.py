@@ -9,6 +9,7 @@ from rich.console import Console
 
 from thunderhead_api.messages import CommittedCheckpoint, Culprit
 from thunderhead_api.status import Condition, Goodput, LedgerEntry, Progress, Recovery, Restarts, TrainingJobStatus
+from thunderhead_api.time_spent import time_spent
 from thunderhead_api.treaty import Cause
 from thunderhead_cli.local.results import Result
 from thunderhead_cli.local.summary import Places, exit_code, print_summary, summary
@@ -78,7 +79,12 @@ def test_table_says_what_it_cost() -> None:
         ledger=[entry(1, Cause.PROCESS_KILLED), entry(2, Cause.COMPLETED)],
         restarts=Restarts(charged=1, total=1),
         last_recovery=Recovery(cause=Cause.PROCESS_KILLED, detected_at=T, resumed_at=T, seconds=4.25, steps_lost=10),
-        goodput=Goodput(training_seconds=30, wall_seconds=40, ratio_percent=75),
+        goodput=Goodput(
+            training_seconds=30,
+            wall_seconds=40,
+            ratio_percent=75,
+            time=time_spent(counted=30, recovering=10, queued=0.4),
+        ),
         checkpoint=CommittedCheckpoint(uri="file:///runs/c/steps/460", step=460, committed_at=T),
         progress=Progress(updated_at=T, metrics={"val_acc": 0.9917}),
     )
@@ -92,7 +98,8 @@ def test_table_says_what_it_cost() -> None:
         "outcome Complete",
         "restarts 1 charged, 0 free",
         "steps lost 10",
-        "goodput 75 % (0:30 of 0:40 went into steps that counted)",
+        "goodput 75 % (of 0:40 wanted to run)",
+        "time 0:30 in steps that counted, 0:10 recovering",
         "checkpoints file:///runs/c",
         f"newest step 460, committed {T}",
         "metrics val_acc=0.9917",

@@ -101,7 +101,11 @@ def test_calls_by_verb_and_code(registry: CollectorRegistry) -> None:
 
 
 def test_jobs_by_phase_and_the_figures_of_those_that_run(registry: CollectorRegistry) -> None:
-    running = running_status(phase="Running", progress={"step": 12}, goodput={"ratioPercent": 90})
+    running = running_status(
+        phase="Running",
+        progress={"step": 12},
+        goodput={"ratioPercent": 90, "time": {"counted": 9.0, "checkpointStall": 1.0}},
+    )
     memories = {
         KEY: Memory(job=stored(running)),
         ("team", "done"): Memory(job=stored(running_status(phase="Complete", progress={"step": 99}))),
@@ -115,4 +119,5 @@ def test_jobs_by_phase_and_the_figures_of_those_that_run(registry: CollectorRegi
     assert found["thunderhead_operator_watch_event_age_seconds{kind=Pod}"] == 1.5
     assert found["thunderhead_job_step{job=digits,job_namespace=team}"] == 12
     assert found["thunderhead_job_goodput_ratio{job=digits,job_namespace=team}"] == 0.9
+    assert found["thunderhead_job_time_seconds{job=digits,job_namespace=team,kind=checkpoint_stall}"] == 1.0
     assert sum(name.startswith("thunderhead_job_step") for name in found) == 1, "a finished job has no series"

@@ -49,11 +49,7 @@ def test_an_answer_becomes_progress() -> None:
     assert (status.progress.step, status.progress.percent, status.progress.step_seconds) == (12, 12, 0.5)
     assert status.checkpoint == COMMIT
     assert status.goodput is not None
-    assert (status.goodput.training_seconds, status.goodput.wall_seconds, status.goodput.ratio_percent) == (
-        6.0,
-        10.0,
-        60,
-    )
+    assert (status.goodput.training_seconds, status.goodput.wall_seconds, status.goodput.ratio_percent) == (6, 10, 60)
 
 
 def test_the_same_answer_later_is_no_news() -> None:
@@ -85,10 +81,6 @@ def test_the_first_new_step_closes_the_recovery() -> None:
     assert recovery is not None
     assert (recovery.seconds, recovery.steps_lost, recovery.resumed_at) == (22.2, 7, "2026-01-01T00:00:52.250Z")
     assert status.ledger[-1].seconds_lost == 22.2
-    assert status.goodput is not None
-    assert (status.goodput.training_seconds, status.goodput.ended_training_seconds) == (10.0, 10.0), (
-        "7 steps of 1 s again"
-    )
     assert with_recovery(context(status.model_dump(mode="json"), now=90, sample=said), status) == status
 
 
@@ -124,7 +116,7 @@ def test_closing_adds_up() -> None:
     assert closed.active_seconds == 100.0
     assert (closed.restarts.charged, closed.restarts.free, closed.restarts.total) == (1, 1, 2)
     assert closed.goodput is not None
-    assert closed.goodput.ended_training_seconds == 37.0
+    assert closed.goodput.training_seconds == 37.0
     assert (closed.ledger[-1].first_step, closed.ledger[-1].last_step) == (10, 30)
     assert closed.last_recovery is not None
     assert closed.last_recovery.cause is Cause.HUNG
