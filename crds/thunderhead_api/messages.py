@@ -203,6 +203,7 @@ class StatusReply(Message):
     spent: TimeSpent | None = None  # since the agent started, by kind
     first_step_at: Moment | None = None  # RFC 3339 with fractions: when the first new step of this execution ended
     metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=STATUS_MAX_METRICS)
+    metrics_left_out: Count = 0  # logged, and not among these
     checkpoint: CommittedCheckpoint | None = None
     skipped_checkpoints: SkippedCheckpoints | None = None
     resume_notes: list[Text] = Field(default_factory=list, max_length=RESUME_NOTES_MAX)  # what it made of edits

@@ -130,7 +130,9 @@ class Progress(Message):
     step_seconds: float | None = None
     """Seconds per optimizer step, lately."""
     metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=METRICS_MAX)
-    """Newest values of what the module logs; NaN and infinities as strings."""
+    """Newest values of what the module logs, at most 32: what callbacks watch and losses come first."""
+    metrics_left_out: int = 0
+    """How many more the module logs."""
     skipped_checkpoints: SkippedCheckpoints | None = None
     """Checkpoints that the store did not take, in this attempt; absent where there is none."""
     updated_at: str

@@ -119,9 +119,11 @@ def _progress(snapshot: Snapshot, lead: Reading) -> Iterator[Metric]:
         times.add_metric([kind], seconds_of(spent, kind))
     yield times
     logged = GaugeMetricFamily(PREFIX + "logged_value", "Newest value that the module logged.", labels=["metric"])
-    for name in sorted(snapshot.metrics)[:STATUS_MAX_METRICS]:
+    for name in list(snapshot.metrics)[:STATUS_MAX_METRICS]:
         logged.add_metric([name], snapshot.metrics[name])
     yield logged
+    left_out = lead.left_out + max(0, len(snapshot.metrics) - STATUS_MAX_METRICS)
+    yield _gauge("logged_values_left_out", "Logged values that are not among these.", left_out)
 
 
 def _checkpoint(snapshot: Snapshot, lead: Reading) -> Iterator[Metric]:

@@ -54,6 +54,11 @@ class Reading:
         return SkippedCheckpoints(total=total, in_a_row=self.notes.get(Note.SKIPPED_IN_A_ROW, 0), why=why)
 
     @property
+    def left_out(self) -> int:
+        """Logged values that found no room on the board."""
+        return int(self.notes.get(Note.LEFT_OUT, 0))
+
+    @property
     def passed_over(self) -> list[PassedOverCheckpoint]:
         """Newer commits that were given up as this execution began."""
         return [PassedOverCheckpoint(**one) for one in self.notes.get(Note.PASSED_OVER, ())]

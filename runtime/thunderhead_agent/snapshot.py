@@ -118,6 +118,7 @@ def status_reply(snapshot: Snapshot) -> StatusReply:
             "training_seconds": round(lead.training_s, 3),
             "first_step_at": rfc3339(lead.first_step_at) if lead.first_step_at is not None else None,
             "checkpoint": lead.commit,
+            "metrics_left_out": lead.left_out + len(snapshot.metrics) - len(reply.metrics),
             "skipped_checkpoints": lead.skipped,
             "resume_notes": lead.resumed,
             "passed_over": lead.passed_over,
@@ -126,8 +127,12 @@ def status_reply(snapshot: Snapshot) -> StatusReply:
 
 
 def bounded_metrics(metrics: Mapping[str, float], limit: int) -> dict[str, MetricValue]:
-    """At most ``limit`` metrics, the first by name, with what JSON cannot say spelled out."""
-    return {name[:METRIC_NAME_LIMIT]: metric_value(metrics[name]) for name in sorted(metrics)[:limit]}
+    """At most ``limit`` metrics, in their order, which is the trainer's choice; what JSON cannot say is spelled out."""
+    told: dict[str, MetricValue] = {}
+    for name, value in metrics.items():
+        if len(told) < limit:
+            told.setdefault(name[:METRIC_NAME_LIMIT], metric_value(value))
+    return told
 
 
 def metric_value(value: float) -> MetricValue:

@@ -82,6 +82,7 @@ def test_before_the_start_there_are_no_ranks(make_snapshot: MakeSnapshot) -> Non
 def test_logged_names_cannot_blow_up_the_cardinality(make_snapshot: MakeSnapshot) -> None:
     found = scrape(make_snapshot(metrics={f'm{i}"\n\\': float("nan") for i in range(1000)}))
     assert len(found["thunderhead_logged_value"]) == 32
+    assert found["thunderhead_logged_values_left_out"] == {(): 968}
 
 
 def test_prometheus_own_linter_has_no_complaint(make_snapshot: MakeSnapshot) -> None:

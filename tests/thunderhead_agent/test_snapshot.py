@@ -88,8 +88,22 @@ def test_the_largest_reply_fits_and_keeps_the_silent_ranks(
     assert reply.ranks_met == 8000
 
 
+def test_the_first_values_are_told_and_how_many_are_not(make_snapshot: MakeSnapshot, make_reading: MakeReading) -> None:
+    """The order is the trainer's choice; alphabetically, train_loss would go first of all."""
+    metrics = {f"z{index:02}": 1.0 for index in range(40)} | {"a": 2.0}
+    reply = status_reply(make_snapshot(metrics=metrics, readings=[make_reading(notes={"left_out": 100})]))
+    assert list(reply.metrics) == [f"z{index:02}" for index in range(32)]
+    assert reply.metrics_left_out == 100 + 9
+    assert status_reply(make_snapshot(metrics={"a": 1.0})).metrics_left_out == 0
+
+
+def test_long_names_that_become_one_are_told_once() -> None:
+    metrics = {"n" * 128 + end: value for end, value in (("a", 1.0), ("b", 2.0))} | {"m": 3.0}
+    assert bounded_metrics(metrics, 2) == {"n" * 128: 1.0, "m": 3.0}
+
+
 def test_numbers_that_json_lacks_are_spelled_out() -> None:
-    metrics = {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 1.5, "e": 3}
+    metrics = {"b": math.inf, "a": math.nan, "c": -math.inf, "d": 1.5, "e": 3}
     told = bounded_metrics(metrics, 10)
     assert told == {"a": "NaN", "b": "Infinity", "c": "-Infinity", "d": 1.5, "e": 3.0}
     json.dumps(told, allow_nan=False)

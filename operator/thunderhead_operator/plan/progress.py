@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from thunderhead_api.messages import StatusReply
-from thunderhead_api.status import Progress, Recovery, TrainingJobStatus
+from thunderhead_api.messages import MetricValue, StatusReply
+from thunderhead_api.status import METRICS_MAX, Progress, Recovery, TrainingJobStatus
 from thunderhead_operator.plan.clock import fine_stamp, parse_time, stamp
 from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.spending import running_goodput
@@ -39,11 +39,17 @@ def with_last_word(status: TrainingJobStatus, span: Span, now: datetime, *, done
     base = before or Progress(updated_at=stamp(now))
     update = {
         "step": span.last_step,
-        "metrics": span.metrics or base.metrics,
+        "metrics": _newer(base.metrics, span.metrics or {}),
         "percent": 100 if done else _percent(base, span.last_step),
         "updated_at": stamp(now),
     }
     return status.model_copy(update={"progress": base.model_copy(update=update)})
+
+
+def _newer(before: dict[str, MetricValue], last: dict[str, MetricValue]) -> dict[str, MetricValue]:
+    """A record has room for a few values: those are newer, and the others stay as they were last heard."""
+    kept = {name: value for name, value in before.items() if name not in last}
+    return {**last, **dict(list(kept.items())[: METRICS_MAX - len(last)])}
 
 
 def _percent(progress: Progress, step: int) -> int | None:
@@ -83,6 +89,7 @@ def _progress(reply: StatusReply, at: datetime, before: Progress | None) -> Prog
         percent=reply.percent,
         step_seconds=None if reply.step_seconds is None else round(reply.step_seconds, 6),
         metrics=reply.metrics,
+        metrics_left_out=reply.metrics_left_out,
         skipped_checkpoints=reply.skipped_checkpoints,
         updated_at=stamp(at),
     )

@@ -21,7 +21,7 @@ _METRICS_SIZE: Final = 16 * 1024
 _OUTCOME_AT: Final = _METRICS_AT + _METRICS_SIZE
 _OUTCOME_SIZE: Final = 16 * 1024
 _COMMIT_AT: Final = _OUTCOME_AT + _OUTCOME_SIZE
-_COMMIT_SIZE: Final = 4 * 1024
+_COMMIT_SIZE: Final = 16 * 1024  # an address of the longest kind, each character six bytes of JSON
 _NOTES_AT: Final = _COMMIT_AT + _COMMIT_SIZE
 _NOTES_SIZE: Final = 32 * 1024
 BOARD_SIZE: Final = _NOTES_AT + _NOTES_SIZE
@@ -103,9 +103,20 @@ class Board:
         finally:
             os.close(fd)
 
-    def publish_metrics(self, metrics: dict[str, float]) -> None:
-        """Replace the metrics (name → value; at most what fits 16 KiB of JSON, NaN allowed)."""
-        self._publish(Word.METRICS_SEQ, _METRICS_AT, _METRICS_SIZE, metrics)
+    def publish_metrics(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Replace the metrics (name → value, NaN allowed) by those that fit 16 KiB of JSON, in the order given.
+
+        Returns what was published: what does not fit is left out, and never a reason to end training.
+        """
+        fitting: dict[str, float] = {}
+        left = _METRICS_SIZE - 8 - len("{}")
+        for name, value in metrics.items():
+            size = len(json.dumps({name: value}))  # its braces are as long as the ", " between two members
+            if size <= left:
+                fitting[name] = value
+                left -= size
+        self._publish(Word.METRICS_SEQ, _METRICS_AT, _METRICS_SIZE, fitting)
+        return fitting
 
     def metrics(self) -> dict[str, float]:
         """The newest whole set of metrics; empty before the first."""

@@ -23,6 +23,7 @@ class Note(StrEnum):
     SKIPPED_IN_A_ROW = "skipped_in_a_row"  # of them, those since the newest commit
     WHY_SKIPPED = "why_skipped"  # what the store said of the newest one
     RESUMED = "resumed"  # what the resume made of edits: sentences
+    LEFT_OUT = "left_out"  # logged values that found no room among those that are told
     PASSED_OVER = "passed_over"  # newer commits that were given up as this execution began: step, uri, why of each
 
 
@@ -50,6 +51,11 @@ class Notes:
         """The resume found an edit."""
         told = [*self._noted.get(Note.RESUMED, ()), text[:_SENTENCE_LIMIT]]
         self._note({Note.RESUMED: told[:_SENTENCES]})
+
+    def left_out(self, count: int) -> None:
+        """So many logged values are not told."""
+        if count != self._noted.get(Note.LEFT_OUT, 0):
+            self._note({Note.LEFT_OUT: count})
 
     def restored(self, restored: Restored) -> None:
         """This execution goes on from a checkpoint."""

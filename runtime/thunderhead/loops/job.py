@@ -21,7 +21,7 @@ from thunderhead.job.notes import Notes
 from thunderhead.job.stop import NEVER
 from thunderhead.loops.control import Control
 from thunderhead.loops.position import Position
-from thunderhead.results.host_copy import NamedCopies
+from thunderhead.loops.telemetry import Telemetry
 from thunderhead.rng import capture_rng, restore_rng
 from thunderhead.warning import warn
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
 
 _PUBLISH_EVERY_NS = 1_000_000_000
-_MAX_METRICS = 200
 # Written by every rank alike; all other keys of the content may differ between ranks.
 _REPLICATED = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "optimizer_states", "lr_schedulers")
 # Plain numbers: in Python 3.11 to look up a member of an enumeration is a call, and these are written at every step.
@@ -86,9 +85,8 @@ class JobControl(Control):
         self._first_samples = 0
         # Not in the sanity check, before there is anything to save; anywhere in an evaluation that is its own purpose.
         self._may_stop = not self._fitting
-        self._published: tuple[int, int] | None = None
         self._notes = Notes(link.board)
-        self._coming: NamedCopies | None = None
+        self._telemetry = Telemetry(trainer, link.board, self._notes)
 
     # --- at the ends ---------------------------------------------------------------------------------------------
 
@@ -281,21 +279,7 @@ class JobControl(Control):
         self._publish_ns = now + _PUBLISH_EVERY_NS
         trainer = self._trainer
         samples = trainer.fit_loop.samples - self._first_samples
-        self._words[Word.SAMPLES] = samples
-        values = self._numbers(wait=wait or trainer._train_results.host)
-        for index, optimizer in enumerate(trainer.optimizers):
-            values["lr" if index == 0 else f"lr_{index}"] = float(optimizer.param_groups[0]["lr"])
-        if self._published is not None and now > self._published[0]:
-            values["samples_per_second"] = (samples - self._published[1]) / (now - self._published[0]) * 1e9
-        self._published = (now, samples)
-        self._link.board.publish_metrics(dict(sorted(values.items())[:_MAX_METRICS]))
-
-    def _numbers(self, *, wait: bool) -> dict[str, float]:
-        """The newest values. From a device those of the last time, which have come over while training went on."""
-        found = {name: value for name, value in self._trainer._metrics.callback.items() if value.numel() == 1}
-        coming, self._coming = self._coming, NamedCopies(found)
-        ready = self._coming if wait else coming
-        return {} if ready is None else ready.numbers()
+        self._telemetry.publish(now, samples, wait=wait or trainer._train_results.host)
 
 
 def content_of(restored: Restored) -> dict[str, Any]:

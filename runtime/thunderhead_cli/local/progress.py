@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from thunderhead.job.telling import most_telling
 from thunderhead_api.messages import MetricValue, StatusReply
 
 _ERASE = "\r\x1b[2K"
@@ -18,7 +19,6 @@ _WAITS_FOR = {
     "Stopping": "all ranks commit a checkpoint",
 }
 _COUNTERS = ("epoch", "step")
-_ADDED = ("samples_per_second",)
 
 
 def duration(seconds: float) -> str:
@@ -68,13 +68,8 @@ def activity(reply: StatusReply) -> str:
 
 def metrics_shown(metrics: dict[str, MetricValue]) -> list[str]:
     """The few metrics that a person wants most, as ``name=value``."""
-    names = sorted((name for name in metrics if name not in _COUNTERS), key=_rank)
+    names = most_telling(name for name in metrics if name not in _COUNTERS)
     return [f"{name}={_number(metrics[name])}" for name in names[:_SHOWN_METRICS]]
-
-
-def _rank(name: str) -> tuple[bool, bool, str]:
-    """What was logged before what the runtime adds, and a value before its newest step or the epoch's copy of it."""
-    return name in _ADDED or name.startswith("lr"), name.endswith(("_step", "_epoch")), name
 
 
 def _number(value: MetricValue) -> str:

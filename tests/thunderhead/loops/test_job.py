@@ -137,6 +137,54 @@ def test_metrics_are_published(tmp_path: Path) -> None:
     assert found["val_loss"] == trainer.callback_metrics["val_loss"].item()
 
 
+def test_more_values_than_there_is_room_for_end_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Names of a length that 200 of them do not fit; what is watched, validated or a loss is told, and what is not."""
+
+    class Talkative(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            for index in range(200):
+                self.log(f"per_class_accuracy/{index:03d}/a_class_of_some_longer_name_than_this", loss.detach())
+            self.log("z" * 20_000, loss.detach())
+            return loss
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            super().validation_step(batch, batch_idx)
+            self.log_dict({"zz_accuracy": 0.5, "zzz_watched": 0.5})
+
+    link = MemoryLink(tmp_path)
+    trainer = fit(link, th.callbacks.EarlyStopping("zzz_watched", patience=9), net=Talkative())
+    assert trainer.global_step == 10
+    found = link.board.metrics()
+    assert len(found) == 32
+    assert {"val_loss", "train_loss_epoch", "zz_accuracy", "zzz_watched"} <= set(found)
+    assert "lr" not in found
+    assert link.board.notes()["left_out"] > 150
+    (said,) = [record.message for record in caplog.records if "left out" in record.message]
+    assert "32 logged values are told in status and /metrics" in said
+    assert said.endswith(" more")
+
+
+@pytest.mark.parametrize("rate", ["fast", None, 10**400, torch.ones(3)])
+def test_a_learning_rate_that_is_no_number_ends_nothing(tmp_path: Path, rate: Any) -> None:
+    class Odd(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            self.param_groups[0]["lr"] = 0.1
+            found = super().step(closure)
+            self.param_groups[0]["lr"] = rate
+            return found
+
+    class Rated(Net):
+        def configure_optimizers(self) -> Any:
+            return Odd(self.parameters(), lr=0.1)
+
+    link = MemoryLink(tmp_path)
+    link.checkpoints.check = lambda *_: None  # type: ignore[method-assign]
+    link.checkpoints.save = lambda *_, **__: None  # type: ignore[method-assign]
+    fit(link, net=Rated())
+    assert "lr" not in link.board.metrics()
+
+
 def test_state_that_cannot_be_restored_is_refused_before_the_first_step(tmp_path: Path) -> None:
     class Opaque(th.Callback):
         trained = 0

@@ -139,8 +139,20 @@ def test_the_last_word_is_the_records() -> None:
     status = TrainingJobStatus.model_validate(recovering())
     done = with_last_word(status, Span(last_step=20, metrics={"loss": 0.5}), at(99), done=True)
     assert done.progress is not None
-    assert (done.progress.step, done.progress.percent, done.progress.metrics) == (20, 100, {"loss": 0.5})
+    assert status.progress is not None
+    assert (done.progress.step, done.progress.percent) == (20, 100)
+    assert done.progress.metrics == {**status.progress.metrics, "loss": 0.5}
     assert with_last_word(status, Span(), at(99), done=False) == status
+
+
+def test_values_that_the_record_had_no_room_for_stay_as_last_heard() -> None:
+    heard = {f"m{index}": 1.0 for index in range(32)}
+    status = TrainingJobStatus.model_validate(recovering())
+    assert status.progress is not None
+    status = status.model_copy(update={"progress": status.progress.model_copy(update={"metrics": heard})})
+    done = with_last_word(status, Span(last_step=20, metrics={"m3": 2.0, "new": 2.0}), at(99), done=True)
+    assert done.progress is not None
+    assert done.progress.metrics == {**{f"m{index}": 1.0 for index in range(31)}, "m3": 2.0, "new": 2.0}
 
 
 def test_the_percentage_follows_the_last_word() -> None:
