@@ -143,7 +143,8 @@ def _trainer(ctx: Context, spec: TrainingJobSpec, rank: int) -> Manifest:
         "startupProbe": _startup_probe(spec),
         "readinessProbe": {**_PROBE, "failureThreshold": 5},
         "terminationMessagePath": TERMINATION_FILE,
-        "terminationMessagePolicy": "File",
+        # An agent that dies before it can write its record leaves the end of its log: the kubelet reads it for us.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": dict(_RESTRICTED),
         "volumeMounts": _mounts(ctx, spec),
     }

@@ -17,7 +17,7 @@ from thunderhead_api.treaty import Env, Label
 from thunderhead_cli.local import podstatus
 from thunderhead_cli.local.agents import is_healthy
 from thunderhead_cli.local.launch import AGENT, LOOPBACK, Launch, node_name, plan_launch
-from thunderhead_cli.local.logs import LOG_NAME
+from thunderhead_cli.local.logs import LOG_NAME, last_lines
 from thunderhead_cli.local.process import PodProcess
 from thunderhead_cli.local.rundir import writing
 
@@ -194,6 +194,8 @@ class Kubelet:
         if not pod.reported:
             pod.reported = True
             message = _read(pod.launch.termination_file)
+            if not message and exit_code != 0:
+                message = last_lines(self.pod_dir(pod.name) / LOG_NAME)
             status = podstatus.terminated(pod.since, self.now(), exit_code=exit_code, message=message)
             self.store.report(pod.name, pod.uid, status)
         elif deleted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +10,23 @@ from pathlib import Path
 LOG_NAME = "agent.log"
 _CHUNK_BYTES = 256 * 1024
 """At most so much of one log per look: a rank that floods its log must not starve the rest of the loop."""
+
+
+LAST_LINES = 80
+LAST_BYTES = 2048
+"""What a kubelet takes of a log in the place of a termination message (``FallbackToLogsOnError``)."""
+
+
+def last_lines(path: Path) -> str:
+    """The end of a log, as a kubelet would tell it; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - LAST_BYTES))
+            tail = file.read(LAST_BYTES)
+    except FileNotFoundError:
+        return ""
+    return "".join(tail.decode(errors="ignore").splitlines(keepends=True)[-LAST_LINES:])
 
 
 class Logs(StrEnum):

@@ -41,7 +41,13 @@ def _entry(entry: LedgerEntry) -> str:
         return ""
     budget = "free" if entry.free else "charged to the restart budget"
     at = "" if entry.last_step is None else f" at step {entry.last_step}"
-    return f"attempt {entry.attempt} ended{at}: {_why(entry)}; {budget}"
+    return f"attempt {entry.attempt} ended{at}: {_why(entry)}; {budget}{_last_words(entry)}"
+
+
+def _last_words(entry: LedgerEntry) -> str:
+    """The end of the log of an agent that left no record: nothing else says why."""
+    said = (entry.culprit.message or "").strip() if entry.culprit and entry.cause is Cause.POD_FAILED else ""
+    return f"; its log ends: {said.splitlines()[-1]}" if said else ""
 
 
 def _why(end: LedgerEntry | Ending) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from thunderhead_cli.local.logs import LogFollower, Logs
+from thunderhead_cli.local.logs import LogFollower, Logs, last_lines
 
 TEXT = "[agent 0] starting\n[rank 0] one\n[rank 1] two\nbare\n[rank 0] three\n[rank 0] unfinis"
 
@@ -47,3 +47,13 @@ def test_line_without_an_end_does_not_hold_up_the_rest(tmp_path: Path) -> None:
     log.write_text("x" * 600_000 + "\nafter\n")
     seen = [line for _ in range(4) for line in follower.new_lines([log])]
     assert "".join(seen) == "x" * 600_000 + "after"
+
+
+def test_the_last_lines_are_those_that_a_kubelet_takes(tmp_path: Path) -> None:
+    log = tmp_path / "agent.log"
+    assert last_lines(log) == ""
+    log.write_text("".join(f"line {n}\n" for n in range(100)))
+    assert last_lines(log) == "".join(f"line {n}\n" for n in range(20, 100))
+    log.write_text("é" * 3000 + "end")
+    assert len(last_lines(log).encode()) <= 2048
+    assert last_lines(log).endswith("éend")

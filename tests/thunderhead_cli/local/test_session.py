@@ -209,3 +209,14 @@ async def test_another_number_of_ranks_is_refused_without_ending_the_run(tmp_pat
     status = await third.to_end()
     assert exit_code(status) == 0
     assert [e.cause for e in status.ledger] == [Cause.SUSPENDED, Cause.COMPLETED]
+
+
+async def test_an_agent_that_leaves_no_record_leaves_the_end_of_its_log(tmp_path: Path) -> None:
+    run = Run(tmp_path, nodes=1)
+    run.session.kubelet.command = (sys.executable, "-c", "import a_package_nobody_has")
+    status = await run.to_end()
+    assert status.ledger[0].cause is Cause.POD_FAILED
+    culprit = status.ledger[0].culprit
+    assert culprit is not None
+    assert "No module named 'a_package_nobody_has'" in str(culprit.message)
+    assert "No module named 'a_package_nobody_has'" in run.out.getvalue()

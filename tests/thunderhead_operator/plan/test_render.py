@@ -255,3 +255,8 @@ def test_processes_follow_the_accelerators(spec: Manifest, processes: int) -> No
 )
 def test_what_is_an_accelerator(name: str, amount: int | str, expected: bool) -> None:
     assert is_accelerator(name, amount) is expected
+
+
+def test_a_trainer_that_leaves_no_record_leaves_the_end_of_its_log() -> None:
+    (trainer,) = render_pod(context(), 0)["spec"]["containers"]
+    assert trainer["terminationMessagePolicy"] == "FallbackToLogsOnError"
