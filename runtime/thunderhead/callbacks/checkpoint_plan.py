@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from thunderhead.callbacks.checkpoint_policy import Decision
@@ -54,15 +55,40 @@ def planned(trainer: Trainer, make: Callable[[], Plan]) -> Plan:
         OSError: the same, told to the other ranks, which would wait for ever otherwise.
     """
     failure: Exception | None = None
-    said: Plan | str | None = None
+    made: Plan | None = None
+    said: Any = None
     if trainer.is_global_zero:
         try:
-            said = make()
+            made = make()
+            said = _in_words(made)
         except Exception as error:  # noqa: BLE001 - raised below, once the other ranks know that they need not wait
             failure, said = error, f"{type(error).__name__}: {error}"
-    said = trainer.strategy.broadcast(said)
+    said = trainer.strategy.tell(said)
     if failure is not None:
         raise failure
-    if not isinstance(said, Plan):
+    if isinstance(said, str):
         raise OSError(f"rank 0 could not plan the checkpoint of step {trainer.global_step}: {said}")
-    return said
+    return made or _from_words(said, trainer.strategy.root_device)
+
+
+def _in_words(plan: Plan) -> dict[str, Any]:
+    score = plan.best.score if plan.best is not None else None
+    best = None
+    if plan.best is not None:
+        number = None if score is None else [score.item(), str(score.dtype), score.device.type]
+        best = {"path": plan.best.path, "score": number, "remove": plan.best.remove}
+    return {"decision": plan.decision, "best": best, "last": plan.last, "missing": plan.missing}
+
+
+def _from_words(said: dict[str, Any], device: torch.device) -> Plan:
+    best, score = said["best"], None
+    if best is not None and best["score"] is not None:
+        number, dtype, where = best["score"]
+        kind = getattr(torch, dtype.removeprefix("torch."))
+        score = torch.tensor(number, dtype=kind, device=device if where == device.type else "cpu")
+    return Plan(
+        decision=Decision(said["decision"]),
+        best=None if best is None else Best(best["path"], score, best["remove"]),
+        last=said["last"],
+        missing=said["missing"],
+    )

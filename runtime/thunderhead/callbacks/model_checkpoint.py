@@ -143,7 +143,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the directory; rank 0's is everybody's."""
-        self.dirpath = trainer.strategy.broadcast(self._resolve_directory(trainer))
+        self.dirpath = trainer.strategy.tell(self._resolve_directory(trainer))
         assert self.dirpath is not None
         if stage != "fit" or not trainer.is_global_zero or trainer.fast_dev_run:
             return

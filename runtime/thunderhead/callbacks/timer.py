@@ -113,7 +113,7 @@ class Timer(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the clock; here all ranks can be asked at once."""
         if self._duration is not None and self._interval == "epoch":
-            is_over = trainer.strategy.broadcast(self.time_elapsed() >= self._duration)
+            is_over = trainer.strategy.tell(self.time_elapsed() >= self._duration)
             if is_over:
                 trainer._stop_on_all_ranks()
                 self._say()

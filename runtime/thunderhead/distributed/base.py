@@ -136,6 +136,14 @@ class Strategy:
         """The object that rank ``src`` has."""
         return obj
 
+    def tell(self, words: Any, src: int = 0) -> Any:
+        """What rank ``src`` has to say, in JSON: unlike ``broadcast``, nothing that could run code is read."""
+        return self.broadcast(words, src)
+
+    def gather_words(self, words: Any) -> list[Any]:
+        """What each rank has to say, in JSON, in order of rank."""
+        return self.gather_objects(words)
+
     def reduce(self, tensor: Any, group: Any = None, reduce_op: str = "mean") -> Any:
         """Mean, sum, min or max of ``tensor`` over all ranks."""
         return tensor

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import json
 import os
-import pickle
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -28,6 +28,7 @@ from thunderhead.distributed.ddp_model import DataParallelStep, average_after_st
 from thunderhead.distributed.ddp_options import check_hook, check_options, check_start_method
 from thunderhead.distributed.launch import ScriptLauncher
 from thunderhead.distributed.leave import keep_group_out_of_defaults
+from thunderhead.distributed.messages import ObjectSeal, broadcast_bytes, gather_bytes
 from thunderhead.precision import Precision
 from thunderhead.rng import seed_process
 
@@ -94,6 +95,7 @@ class DDPStrategy(Strategy):
         self._hook_state = ddp_comm_state
         self._averaging_period = model_averaging_period
         self._gloo: Any = None
+        self._sealed: tuple[Any, ObjectSeal] | None = None  # with the store that its key came from
 
     @property
     def world_size(self) -> int:
@@ -147,7 +149,7 @@ class DDPStrategy(Strategy):
         return False
 
     def leave(self) -> None:
-        self._gloo = None
+        self._gloo = self._sealed = None
         super().leave()
 
     def wrap(self, module: LightningModule) -> None:
@@ -208,9 +210,32 @@ class DDPStrategy(Strategy):
     def broadcast(self, obj: Any, src: int = 0) -> Any:
         if self._alone:
             return obj
-        holder = [obj]
-        dist.broadcast_object_list(holder, src)
-        return holder[0]
+        purpose = f"broadcast of rank {src}"
+        packed = self._seal.pack(obj, purpose) if self.global_rank == src else b""
+        packed = broadcast_bytes(packed, src, self._words_device)
+        return obj if self.global_rank == src else self._seal.unpack(packed, purpose)
+
+    def tell(self, words: Any, src: int = 0) -> Any:
+        if self._alone:
+            return words
+        said = json.dumps(words).encode() if self.global_rank == src else b""
+        return json.loads(broadcast_bytes(said, src, self._words_device))
+
+    def gather_words(self, words: Any) -> list[Any]:
+        return [json.loads(said) for said in gather_bytes(json.dumps(words).encode(), self._words_device)]
+
+    @property
+    def _words_device(self) -> torch.device:
+        """Where messages travel: the host, where the group can, so that nothing waits for a device."""
+        return torch.device("cpu") if "gloo" in dist.get_backend_config() else self.root_device
+
+    @property
+    def _seal(self) -> ObjectSeal:
+        """Of the present process group."""
+        store = dist.distributed_c10d._get_default_store()
+        if self._sealed is None or self._sealed[0] is not store:
+            self._sealed = store, ObjectSeal(store)
+        return self._sealed[1]
 
     def reduce(self, tensor: Any, group: Any = None, reduce_op: str = "mean") -> Any:
         if self._alone:
@@ -277,16 +302,16 @@ class DDPStrategy(Strategy):
         return value
 
     def gather_objects(self, obj: Any) -> list[Any]:
-        found: list[Any] = [None] * self.world_size
-        dist.all_gather_object(found, obj)
-        return found
+        packed = self._seal.pack(obj, f"object of rank {self.global_rank}")
+        found = gather_bytes(packed, self._words_device)
+        return [self._seal.unpack(data, f"object of rank {rank}") for rank, data in enumerate(found)]
 
     def gather_on_first(self, obj: Any) -> list[Any]:
         if self._alone:
             return [obj]
-        found: list[Any] | None = [None] * self.world_size if self.is_global_zero else None
-        dist.gather_object(obj, found)
-        return found or []
+        packed = self._seal.pack(obj, f"object of rank {self.global_rank} for rank 0")
+        found = gather_bytes(packed, self._words_device, on_first=True)
+        return [self._seal.unpack(data, f"object of rank {rank} for rank 0") for rank, data in enumerate(found)]
 
     def leave_with_first(self, obj: Any, seconds: float) -> list[Any]:
         # A rank that was killed meanwhile would let a collective wait for its time limit, in which all are killed.
@@ -294,11 +319,11 @@ class DDPStrategy(Strategy):
         # Counted over all strategies of this process: what an earlier run left is still in the store.
         number = next(_endings)
         keys = [f"thunderhead/ended/{number}/{rank}" for rank in range(self.world_size)]
-        store.set(keys[self.global_rank], pickle.dumps(obj))  # type: ignore[arg-type]  # bytes are taken as well
+        store.set(keys[self.global_rank], self._seal.pack(obj, keys[self.global_rank]))  # type: ignore[arg-type]  # bytes are taken as well
         if not self.is_global_zero:
             return []
         store.wait(keys, timedelta(seconds=seconds))
-        return [pickle.loads(store.get(key)) for key in keys]
+        return [self._seal.unpack(store.get(key), key) for key in keys]
 
     def sync_buffers(self, module: nn.Module) -> None:
         if isinstance(self.model, DataParallelStep) and self.model.broadcast_buffers:

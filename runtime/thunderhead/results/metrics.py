@@ -196,7 +196,7 @@ def reduce_over_ranks(entries: list[Entry], trainer: Trainer) -> None:
     lowest = strategy.reduce(mine, reduce_op="min")
     highest = strategy.reduce(mine, reduce_op="max")
     if not torch.equal(lowest, highest):
-        names = sorted({tuple(name) for found in strategy.gather_objects(names) for name in found})
+        names = sorted({tuple(name) for found in strategy.gather_words(names) for name in found})
     if not names:
         return
     for kind, operation in (("Mean", "sum"), ("Sum", "sum"), ("Min", "min"), ("Max", "max")):

@@ -178,7 +178,9 @@ class TrainerProperties:
         """Directory of the first logger, else ``default_root_dir``; rank 0's on every rank (a collective)."""
         logger = self.logger
         directory = self.default_root_dir if logger is None else logger.log_dir or logger.save_dir
-        found: str | None = self.strategy.broadcast(directory)
+        found: str | None = self.strategy.tell(
+            os.fspath(directory) if isinstance(directory, os.PathLike) else directory
+        )
         return found
 
     @property

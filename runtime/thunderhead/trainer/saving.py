@@ -28,7 +28,7 @@ def save_checkpoint(trainer: Trainer, filepath: str | os.PathLike[str], weights_
             trainer.strategy.save_checkpoint(made, path, storage_options=options)
         except Exception as error:  # noqa: BLE001 - raised below, once the other ranks know that they need not wait
             failure = _in_words(error, path)
-    said = trainer.strategy.broadcast(None if failure is None else f"{type(failure).__name__}: {failure}")
+    said = trainer.strategy.tell(None if failure is None else f"{type(failure).__name__}: {failure}")
     if failure is not None:
         raise failure
     if said is not None:
