@@ -137,4 +137,4 @@ class TrainerSpec(SnakeModel):
     callbacks: list[ClassSpec] = Field(default_factory=list, max_length=64)
     """Callbacks to build, called in this order."""
     logger: list[ClassSpec] | None = Field(default=None, max_length=8)
-    """Loggers to build; left out: a CSV file in the pod's scratch directory; []: none."""
+    """Loggers to build; left out: TensorBoard where installed, else a CSV file, in the pod's scratch; []: none."""

@@ -1,7 +1,8 @@
 """Where ``self.log`` drops its values: the entries of the hook that runs now.
 
-``self.log`` is called several times per step, so the way of a repeated call is: one dictionary look-up, one comparison
-of the arguments with those of the last call, one addition. Everything else happens when a name is new.
+``self.log`` is called several times per step, so the way of a repeated call (one dictionary look-up, one comparison of
+the arguments with those of the last call, one addition) stands in ``LightningModule.log`` itself. What comes here is
+everything else: new names, other arguments, values on an accelerator, metrics.
 """
 
 from __future__ import annotations
