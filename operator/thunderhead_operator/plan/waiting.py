@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
 from thunderhead_api.conditions import Reason
 from thunderhead_operator.plan.job import Context
@@ -28,12 +29,14 @@ def waiting_for(ctx: Context) -> tuple[Reason, str]:
 def _late(ctx: Context) -> Iterator[str]:
     for rank, pod in sorted(ctx.current.items()):
         if pod.running_since is None and not pod.terminated:
-            yield f"{pod.name} (node rank {rank}): {_why(pod)}"
+            yield f"{pod.name} (node rank {rank}): {_why(ctx, pod)}"
 
 
-def _why(pod: PodView) -> str:
+def _why(ctx: Context, pod: PodView) -> str:
     if pod.unplaced is not None:
-        return f"no node yet, {pod.unplaced.message}"
+        patience = timedelta(seconds=ctx.config.unschedulable_s)
+        is_young = pod.created_at is None or ctx.now < pod.created_at + patience
+        return "no node yet" if is_young else f"no node yet, {pod.unplaced.message}"
     if pod.waiting is not None:
         return f"{pod.waiting.reason}" + (f", {pod.waiting.message}" if pod.waiting.message else "")
     return f"on {pod.node}, its container has not started" if pod.node else "no node yet"

@@ -60,6 +60,11 @@ def test_a_row(status: TrainingJobStatus, shown: tuple[str, str | None, str]) ->
 
 MET_ONE = reply(ranks_met=1, missing_nodes=[1], phase="Rendezvous")
 WAITS: dict[str, tuple[list[Manifest], dict[str, Any], str]] = {
+    "young": (
+        [pod(0), starting(1, node=None)],
+        {"now": 5},
+        "1 of 2 pods run; digits-1-1 (node rank 1): no node yet",
+    ),
     "no node": (
         [pod(0), starting(1, node=None, unschedulable="no GPU")],
         {},
@@ -81,6 +86,6 @@ WAITS: dict[str, tuple[list[Manifest], dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("pods", "observed", "said"), list(WAITS.values()), ids=list(WAITS))
 def test_what_is_awaited_is_named(pods: list[Manifest], observed: dict[str, Any], said: str) -> None:
-    status = after(running_status(), 5, *pods, **observed)
+    status = after(running_status(), observed.pop("now", 9), *pods, **observed)
     (running,) = [c for c in status.conditions if c.type == "Running"]
     assert running.message == said
