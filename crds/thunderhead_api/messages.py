@@ -227,4 +227,5 @@ class TerminationRecord(Message):
     training_seconds: Seconds = 0.0
     spent: TimeSpent | None = None
     checkpoint: CommittedCheckpoint | None = None
+    passed_over: list[PassedOverCheckpoint] = Field(default_factory=list, max_length=8)
     metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=8)

@@ -10,6 +10,7 @@ from thunderhead_api.messages import (
     Message,
     MetricValue,
     Name,
+    PassedOverCheckpoint,
     SkippedCheckpoints,
     Text,
     TimeSpent,
@@ -61,6 +62,17 @@ class Ending(Message):
     """True: a checkpoint is asked for, and pods get the grace period."""
 
 
+class GivenUp(Message):
+    """What an execution gave up as it began: newer checkpoints that could not be read back whole."""
+
+    restored_step: int
+    """Step of the checkpoint that it went on from; 0: from the beginning."""
+    steps: int
+    """Optimizer steps between that and the newest one given up, to be done again."""
+    checkpoints: list[PassedOverCheckpoint] = Field(default_factory=list, max_length=8)
+    """The newest of those given up, newest first."""
+
+
 class LedgerEntry(Message):
     """One execution: an attempt, or a round inside one."""
 
@@ -82,6 +94,8 @@ class LedgerEntry(Message):
     """Step it began from."""
     last_step: int | None = None
     """Last step it reported."""
+    given_up: GivenUp | None = None
+    """Newer checkpoints that it could not go on from."""
     spec_hash: Name | None = None
     """Hash of the spec that it ran."""
     code_hash: Name | None = None
@@ -231,6 +245,8 @@ class TrainingJobStatus(Message):
     """What the running attempt made of edits as it resumed: settings kept or taken, an epoch that was cut."""
     restart: Name | None = None
     """Value of the annotation thunderhead.dev/restart that the running attempt was begun with."""
+    given_up: GivenUp | None = None
+    """Newer checkpoints that the running attempt could not go on from."""
     world: World | None = None
     """What checkpoints of this job are taken with."""
     started_at: str | None = None

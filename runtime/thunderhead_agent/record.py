@@ -31,13 +31,18 @@ def termination_record(snapshot: Snapshot, outcome: Outcome, verdict: Verdict) -
         training_seconds=round(lead.training_s, 3) if lead is not None else 0.0,
         spent=snapshot.spent,
         checkpoint=lead.commit if lead is not None else None,
+        passed_over=lead.passed_over if lead is not None else [],
         metrics=bounded_metrics(snapshot.metrics, RECORD_METRICS),
     )
 
 
 def encode_record(record: TerminationRecord) -> bytes:
-    """JSON of at most :data:`TERMINATION_MAX_BYTES`: the culprit's message is cut first, then the metrics go."""
+    """JSON of at most :data:`TERMINATION_MAX_BYTES`: what was given up at the start goes first, which ``/status``
+    has told, then the culprit's message is cut, then the metrics go."""
     body = _dump(record)
+    if len(body) > TERMINATION_MAX_BYTES and record.passed_over:
+        record = record.model_copy(update={"passed_over": []})
+        body = _dump(record)
     if len(body) > TERMINATION_MAX_BYTES and record.culprit is not None:
         record = _with_shorter_message(record)
         body = _dump(record)

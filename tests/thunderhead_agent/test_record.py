@@ -35,7 +35,9 @@ def test_steps_are_unknown_before_the_first(make_snapshot: MakeSnapshot, make_re
     assert (record.first_step, record.last_step, record.first_step_at, record.checkpoint) == (None, None, None, None)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     message=st.text(max_size=4096),
     names=st.lists(st.text(max_size=200), max_size=40),
@@ -68,3 +70,20 @@ def test_it_is_written_into_the_mounted_file(tmp_path: Path) -> None:
     inode = path.stat().st_ino
     write_record(path, b"{}")
     assert (path.read_bytes(), path.stat().st_ino) == (b"{}", inode)
+
+
+def test_what_was_given_up_is_told_unless_the_failure_needs_the_room(
+    make_snapshot: MakeSnapshot, make_reading: Callable[..., object]
+) -> None:
+    given_up = {"step": 160, "uri": "s3://b/" + "u" * 400, "why": "w" * 300}
+    snapshot = make_snapshot(readings=[make_reading(notes={"passed_over": [given_up, given_up]})])
+
+    def told(message: str) -> TerminationRecord:
+        verdict = Verdict(outcome=Outcome.FAILED, culprit=Culprit(rank=1, node_rank=0, message=message))
+        body = encode_record(termination_record(snapshot, Outcome.FAILED, verdict))
+        assert len(body) <= TERMINATION_MAX_BYTES
+        return TerminationRecord.model_validate_json(body)
+
+    assert [one.step for one in told("short").passed_over] == [160, 160]
+    long = told("m" * 2900)
+    assert (long.passed_over, long.culprit and long.culprit.message) == ([], "m" * 2900)

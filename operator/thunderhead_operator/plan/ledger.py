@@ -19,6 +19,7 @@ from thunderhead_api.status import (
 )
 from thunderhead_api.treaty import Cause, ConditionType
 from thunderhead_operator.plan.clock import seconds_since, stamp
+from thunderhead_operator.plan.given_up import given_up_of
 from thunderhead_operator.plan.job import Context, Stage
 from thunderhead_operator.plan.restart import restart_value
 from thunderhead_operator.plan.spec_change import spec_changes
@@ -40,6 +41,7 @@ def close_attempt(ctx: Context, ending: Ending) -> TrainingJobStatus:
         ended_at=stamp(ctx.now),
         first_step=_either(span.first_step, ending.first_step, min),
         last_step=_either(span.last_step, ending.last_step, max),
+        given_up=given_up_of(ctx),
         spec_hash=status.spec_hash,
         code_hash=status.code_hash,
         time=time,
@@ -71,6 +73,7 @@ def next_attempt(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
             "changes": spec_changes(ctx),
             "restart": restart_value(ctx),
             "resume_notes": [],
+            "given_up": None,
             "goodput": _since_the_last(ctx, status),
             "started_at": status.started_at or stamp(ctx.now),
             "nodes": Nodes(ready=0, total=nodes, summary=f"0/{nodes}"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from thunderhead_api.conditions import find_condition, is_true
-from thunderhead_api.status import TrainingJobStatus
+from thunderhead_api.status import GivenUp, TrainingJobStatus
 from thunderhead_api.treaty import Cause, ConditionType
 from thunderhead_operator.plan.actions import Notice
+from thunderhead_operator.plan.given_up import sentence
 
 
 def notices(before: TrainingJobStatus, after: TrainingJobStatus) -> tuple[Notice, ...]:
@@ -24,9 +25,16 @@ def _attempt(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[No
         ran = _code_before(after)
         if None not in (ran, after.code_hash) and ran != after.code_hash:
             yield Notice("CodeTaken", f"attempt {after.attempt} runs code {after.code_hash}, the one before ran {ran}")
+    told = after.given_up or (after.ledger[-1].given_up if len(after.ledger) > len(before.ledger) else None)
+    if told is not None and told not in (before.given_up, *(entry.given_up for entry in before.ledger)):
+        yield Notice("CheckpointGivenUp", f"attempt {_told_by(after, told)} {sentence(told)}", warning=True)
     for text in after.resume_notes:
         if text not in before.resume_notes:
             yield Notice("ResumedAfterEdit", f"attempt {after.attempt}: {text}", warning=True)
+
+
+def _told_by(status: TrainingJobStatus, told: GivenUp) -> int:
+    return status.attempt if status.given_up == told else status.ledger[-1].attempt
 
 
 def _code_before(status: TrainingJobStatus) -> str | None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from thunderhead_api.messages import MetricValue, StatusReply
 from thunderhead_api.status import METRICS_MAX, Progress, Recovery, TrainingJobStatus
 from thunderhead_operator.plan.clock import fine_stamp, parse_time, stamp
+from thunderhead_operator.plan.given_up import given_up_of
 from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.spending import running_goodput
 from thunderhead_operator.plan.steps import Span, span_of
@@ -18,7 +19,8 @@ def with_progress(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
     if reply is None or sample is None or reply.first_step is None:
         return status
     progress = _progress(reply, sample.at, status.progress)
-    same = progress is status.progress and reply.resume_notes == status.resume_notes
+    given_up = given_up_of(ctx)
+    same = progress is status.progress and (reply.resume_notes, given_up) == (status.resume_notes, status.given_up)
     if same and reply.checkpoint in (None, status.checkpoint):
         return status
     return status.model_copy(
@@ -26,6 +28,7 @@ def with_progress(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
             "progress": progress,
             "checkpoint": reply.checkpoint or status.checkpoint,
             "resume_notes": reply.resume_notes,
+            "given_up": given_up,
             "goodput": running_goodput(ctx, reply, sample.at),
         }
     )

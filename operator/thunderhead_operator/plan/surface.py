@@ -9,6 +9,7 @@ from thunderhead_api.status import Condition, Nodes, TrainingJobStatus
 from thunderhead_api.treaty import Annotation, Cause, ConditionType, Phase
 from thunderhead_operator.plan.blocked import Block, block_of
 from thunderhead_operator.plan.clock import stamp
+from thunderhead_operator.plan.given_up import sentence
 from thunderhead_operator.plan.job import Context, Stage
 from thunderhead_operator.plan.step import Step
 from thunderhead_operator.plan.verdict import is_done
@@ -101,7 +102,9 @@ def _suspended(ctx: Context, step: Step) -> Verdicts:
 def _running(ctx: Context, step: Step, running: bool) -> Verdicts:
     status = step.status
     if running:
-        return [(ConditionType.RUNNING, True, Reason.TRAINING, f"all ranks of attempt {status.attempt} have met")]
+        said = f"all ranks of attempt {status.attempt} have met"
+        said += f"; it {sentence(status.given_up)}" if status.given_up else ""
+        return [(ConditionType.RUNNING, True, Reason.TRAINING, said)]
     if step.complete or step.failure is not None:
         return [(ConditionType.RUNNING, False, Reason.FINISHED, "")]
     if step.suspended:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from thunderhead_api.conditions import find_condition, is_true
 from thunderhead_api.status import Condition, Ending, LedgerEntry, TrainingJobStatus
 from thunderhead_api.treaty import Cause, ConditionType
+from thunderhead_operator.plan.given_up import sentence
 
 # Complete and Failed are told by the table that follows.
 _TOLD = {ConditionType.SUSPENDED: "stopped", ConditionType.BLOCKED: "blocked"}
@@ -28,6 +29,8 @@ def news(
         told.append(f"attempt {after.attempt} is being ended: {_why(after.ending)}")
     if after.attempt > before.attempt:
         told.append(f"attempt {after.attempt} starts")
+    if after.given_up is not None and after.given_up != before.given_up:
+        told.append(f"attempt {after.attempt} {sentence(after.given_up)}")
     recovery = after.last_recovery
     if recovery is not None and recovery.seconds is not None and recovery != before.last_recovery:
         lost = "" if recovery.steps_lost is None else f", {recovery.steps_lost} steps lost"

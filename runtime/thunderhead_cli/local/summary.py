@@ -18,6 +18,7 @@ from thunderhead_api.time_spent import KINDS, seconds_of
 from thunderhead_api.treaty import Cause, ConditionType, ExitCode
 from thunderhead_cli.local.progress import duration, metrics_shown
 from thunderhead_cli.local.results import Result
+from thunderhead_operator.plan.given_up import sentence
 
 INTERRUPTED: Final = 130  # 128 + SIGINT: killed by the user before its checkpoint
 _KINDS: Final = {
@@ -142,6 +143,9 @@ def _figures(status: TrainingJobStatus, places: Places, *, killed: bool) -> Tabl
     table.add_row("checkpoints", places.checkpoint_uri)
     if newest is not None:
         table.add_row("newest", f"step {newest.step}, committed {newest.committed_at}")
+    for entry in status.ledger:
+        if entry.given_up is not None:
+            table.add_row("given up", f"attempt {entry.attempt} {sentence(entry.given_up)}")
     skipped = status.progress.skipped_checkpoints if status.progress is not None else None
     if skipped is not None:
         table.add_row("skipped", f"{skipped.total} checkpoints that the store did not take in the last attempt")
