@@ -205,6 +205,7 @@ class StatusReply(Message):
     metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=STATUS_MAX_METRICS)
     metrics_left_out: Count = 0  # logged, and not among these
     checkpoint: CommittedCheckpoint | None = None
+    non_finite_step: Count | None = None  # the first step whose loss, or after which a parameter, was no number
     skipped_checkpoints: SkippedCheckpoints | None = None
     resume_notes: list[Text] = Field(default_factory=list, max_length=RESUME_NOTES_MAX)  # what it made of edits
     passed_over: list[PassedOverCheckpoint] = Field(default_factory=list, max_length=8)  # as it began, newest first
@@ -228,4 +229,5 @@ class TerminationRecord(Message):
     spent: TimeSpent | None = None
     checkpoint: CommittedCheckpoint | None = None
     passed_over: list[PassedOverCheckpoint] = Field(default_factory=list, max_length=8)
+    non_finite_step: Count | None = None
     metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=8)

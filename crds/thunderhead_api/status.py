@@ -145,6 +145,8 @@ class Progress(Message):
     """Seconds per optimizer step, lately."""
     metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=METRICS_MAX)
     """Newest values of what the module logs, at most 32: what callbacks watch and losses come first."""
+    non_finite_step: int | None = None
+    """First step whose loss, or after which a parameter, was no finite number; the newest checkpoint before is kept."""
     metrics_left_out: int = 0
     """How many more the module logs."""
     skipped_checkpoints: SkippedCheckpoints | None = None

@@ -54,6 +54,11 @@ class Reading:
         return SkippedCheckpoints(total=total, in_a_row=self.notes.get(Note.SKIPPED_IN_A_ROW, 0), why=why)
 
     @property
+    def non_finite_step(self) -> int | None:
+        """The first step whose loss, or after which a parameter, was no number."""
+        return self.notes.get(Note.NON_FINITE_STEP)
+
+    @property
     def left_out(self) -> int:
         """Logged values that found no room on the board."""
         return int(self.notes.get(Note.LEFT_OUT, 0))

@@ -119,6 +119,7 @@ def status_reply(snapshot: Snapshot) -> StatusReply:
             "first_step_at": rfc3339(lead.first_step_at) if lead.first_step_at is not None else None,
             "checkpoint": lead.commit,
             "metrics_left_out": lead.left_out + len(snapshot.metrics) - len(reply.metrics),
+            "non_finite_step": lead.non_finite_step,
             "skipped_checkpoints": lead.skipped,
             "resume_notes": lead.resumed,
             "passed_over": lead.passed_over,

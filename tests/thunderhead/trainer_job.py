@@ -24,6 +24,7 @@ class MemoryCheckpoints:
     Attributes:
         commits: what was saved, by step.
         away: steps whose save the store does not take, once.
+        finite: whether every loss so far and every parameter was said to be a number, by step.
         patience: how long each save was to be tried, by step.
     """
 
@@ -31,6 +32,7 @@ class MemoryCheckpoints:
         self.commits = {} if commits is None else commits
         self.away: set[int] = set()
         self.patience: dict[int, float] = {}
+        self.finite: dict[int, bool] = {}
         self.skipped = 0
         self.closed = 0
 
@@ -48,11 +50,19 @@ class MemoryCheckpoints:
         encode(local)
 
     def save(
-        self, replicated: Any, local: Any, *, step: int, position: Mapping[str, Any], patience_s: float = 0.0
+        self,
+        replicated: Any,
+        local: Any,
+        *,
+        step: int,
+        position: Mapping[str, Any],
+        patience_s: float = 0.0,
+        finite: bool = True,
     ) -> Skipped | None:
         """Commit what the real one would read back, unless it is the turn of one that the store does not take."""
         assert step not in self.commits, f"step {step} is committed twice"
         self.patience[step] = patience_s
+        self.finite[step] = finite
         if step in self.away:
             self.away.discard(step)
             self.skipped += 1

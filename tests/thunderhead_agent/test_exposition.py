@@ -67,6 +67,14 @@ def test_checkpoints_that_the_store_did_not_take_are_counted_also_before_the_fir
         assert found["thunderhead_checkpoint_skipped_total"] == {(): 3}
 
 
+def test_the_first_step_that_was_no_number_is_a_metric_once_there_is_one(
+    make_snapshot: MakeSnapshot, make_reading: Callable[..., Reading]
+) -> None:
+    assert "thunderhead_first_non_finite_step" not in scrape(make_snapshot())
+    found = scrape(make_snapshot(readings=[make_reading(notes={"non_finite_step": 31})]))
+    assert found["thunderhead_first_non_finite_step"] == {(): 31}
+
+
 def test_other_nodes_leave_the_jobs_own_numbers_to_node_0(make_snapshot: MakeSnapshot) -> None:
     found = scrape(make_snapshot(node_rank=1))
     assert "thunderhead_steps_total" in found

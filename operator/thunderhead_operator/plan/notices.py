@@ -13,7 +13,13 @@ from thunderhead_operator.plan.given_up import sentence
 
 def notices(before: TrainingJobStatus, after: TrainingJobStatus) -> tuple[Notice, ...]:
     """What happened between the two, in the order it happened."""
-    return (*_ending(before, after), *_attempt(before, after), *_skipped(before, after), *_conditions(before, after))
+    return (
+        *_ending(before, after),
+        *_attempt(before, after),
+        *_skipped(before, after),
+        *_not_finite(before, after),
+        *_conditions(before, after),
+    )
 
 
 def _attempt(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[Notice]:
@@ -61,6 +67,13 @@ def _skipped(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[No
         yield Notice("CheckpointSkipped", f"training goes on without a checkpoint: {now.why}", warning=True)
     if were and not skipped and now is not None and after.attempt == before.attempt:
         yield Notice("CheckpointsResumed", f"the store takes checkpoints again; {now.total} were skipped")
+
+
+def _not_finite(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[Notice]:
+    step = after.progress.non_finite_step if after.progress else None
+    if step is not None and (before.progress is None or before.progress.non_finite_step is None):
+        said = f"the loss of step {step}, or a parameter after it, is no finite number; training goes on, and"
+        yield Notice("NotFinite", f"{said} the newest checkpoint from before is kept", warning=True)
 
 
 def _in_a_row(status: TrainingJobStatus) -> int:

@@ -42,6 +42,7 @@ def with_last_word(status: TrainingJobStatus, span: Span, now: datetime, *, done
     base = before or Progress(updated_at=stamp(now))
     update = {
         "step": span.last_step,
+        "non_finite_step": base.non_finite_step if span.non_finite_step is None else span.non_finite_step,
         "metrics": _newer(base.metrics, span.metrics or {}),
         "percent": 100 if done else _percent(base, span.last_step),
         "updated_at": stamp(now),
@@ -92,6 +93,7 @@ def _progress(reply: StatusReply, at: datetime, before: Progress | None) -> Prog
         percent=reply.percent,
         step_seconds=None if reply.step_seconds is None else round(reply.step_seconds, 6),
         metrics=reply.metrics,
+        non_finite_step=reply.non_finite_step,
         metrics_left_out=reply.metrics_left_out,
         skipped_checkpoints=reply.skipped_checkpoints,
         updated_at=stamp(at),

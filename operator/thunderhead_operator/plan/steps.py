@@ -21,6 +21,7 @@ class Span:
     training_seconds: float = 0.0
     checkpoint: CommittedCheckpoint | None = None
     metrics: dict[str, MetricValue] | None = None
+    non_finite_step: int | None = None
 
 
 def span_of(ctx: Context) -> Span:
@@ -39,6 +40,7 @@ def span_of(ctx: Context) -> Span:
         first_step_at=min(moments, default=None),
         training_seconds=max((k.training_seconds for k in known), default=_seconds_from_status(ctx)),
         checkpoint=_newest([k.checkpoint for k in known if k.checkpoint]) or ctx.status.checkpoint,
+        non_finite_step=min((k.non_finite_step for k in known if k.non_finite_step is not None), default=None),
         metrics=next((r.metrics for r in records if r.metrics), reply.metrics if reply else None),
     )
 

@@ -113,7 +113,14 @@ class JobCheckpoints(Protocol):
         ...
 
     def save(
-        self, replicated: Tree, local: Tree, *, step: int, position: Mapping[str, Any], patience_s: float = 0.0
+        self,
+        replicated: Tree,
+        local: Tree,
+        *,
+        step: int,
+        position: Mapping[str, Any],
+        patience_s: float = 0.0,
+        finite: bool = True,
     ) -> Skipped | None:
         """Stage, upload and commit one checkpoint; returns ``None`` once it is acknowledged.
 
@@ -122,6 +129,8 @@ class JobCheckpoints(Protocol):
 
         Where the store does not take it, all ranks learn so together. Without ``patience_s`` training goes on without
         this checkpoint; with it, the same one is tried again for so many seconds, and nothing is ever skipped.
+        ``finite``: as far as this rank knows, every loss so far and every parameter is a number; the newest checkpoint
+        of which all ranks say so is kept, whatever follows it.
 
         Raises:
             Superseded: a newer epoch has claimed the job; the caller must end.

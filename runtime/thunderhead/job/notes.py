@@ -24,6 +24,7 @@ class Note(StrEnum):
     WHY_SKIPPED = "why_skipped"  # what the store said of the newest one
     RESUMED = "resumed"  # what the resume made of edits: sentences
     LEFT_OUT = "left_out"  # logged values that found no room among those that are told
+    NON_FINITE_STEP = "non_finite_step"  # the first step whose loss, or after which a parameter, was no number
     PASSED_OVER = "passed_over"  # newer commits that were given up as this execution began: step, uri, why of each
 
 
@@ -56,6 +57,10 @@ class Notes:
         """So many logged values are not told."""
         if count != self._noted.get(Note.LEFT_OUT, 0):
             self._note({Note.LEFT_OUT: count})
+
+    def not_finite(self, step: int) -> None:
+        """The loss of a step, or a parameter after it, is no number; told once, of the first."""
+        self._note({Note.NON_FINITE_STEP: step})
 
     def restored(self, restored: Restored) -> None:
         """This execution goes on from a checkpoint."""

@@ -40,7 +40,7 @@ _START = "on_train_batch_start"
 class FitLoop(Progress):
     """Trains the attached module from the trainer's position on."""
 
-    _step: Callable[..., Any]
+    _step: AutomaticStep | ManualStep
 
     def run(self) -> None:
         """Train until done; returns at once when there is nothing to do."""
@@ -109,7 +109,8 @@ class FitLoop(Progress):
         data, results, metrics = self.data, t._train_results, t._metrics
         all_starts, starts_unrecorded = t._hooks[_START], t._hooks[UNRECORDED]
         ends = t._hooks["on_train_batch_end"]
-        transfer, schedulers, validation, step = t._transfer(), t._schedulers, t._validation, self._step
+        transfer, schedulers, validation = t._transfer(), t._schedulers, t._validation
+        step: Callable[..., Any] = self._step
         may_skip = is_overridden(_START, t.lightning_module)  # what callbacks return says nothing
         assert data is not None
         own = self._own_iteration()

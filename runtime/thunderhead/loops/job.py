@@ -20,6 +20,7 @@ from thunderhead.job.link import Ask, CheckpointPolicy, JobLink, Restored
 from thunderhead.job.notes import Notes
 from thunderhead.job.stop import NEVER
 from thunderhead.loops.control import Control
+from thunderhead.loops.finite import FiniteWatch
 from thunderhead.loops.position import Position
 from thunderhead.loops.telemetry import Telemetry
 from thunderhead.rng import capture_rng, restore_rng
@@ -87,6 +88,8 @@ class JobControl(Control):
         self._may_stop = not self._fitting
         self._notes = Notes(link.board)
         self._telemetry = Telemetry(trainer, link.board, self._notes)
+        self._finite = FiniteWatch(self._notes, speaks=trainer.is_global_zero)
+        self._fit_loop = trainer.fit_loop
 
     # --- at the ends ---------------------------------------------------------------------------------------------
 
@@ -106,6 +109,8 @@ class JobControl(Control):
             )
         self._saved_step = restored.step
         self._notes.restored(restored)
+        # Checkpoints of before there was such a member have none.
+        self._finite.resumed(restored.local.get("non_finite_step"))
         return restored
 
     def begin(self, position: Position) -> None:
@@ -156,6 +161,9 @@ class JobControl(Control):
             words[_TRAINING_NS] += took
         else:
             words[_REPEATED_NS] += took
+        loss = self._fit_loop._step.loss
+        if loss is not None and self._finite.first is None:
+            self._finite.aside.append((before + 1, loss))
         if now >= self._publish_ns:
             self._publish(now)
         if step != before and (step >= self._save_step or now >= self._save_at):
@@ -221,8 +229,14 @@ class JobControl(Control):
         phase = self._words[Word.PHASE]
         self.phase(Phase.CHECKPOINT)
         replicated, local = self._staged if self._staged is not None else self.state(position)
+        finite = self._finite.look_at_all(self._trainer.lightning_module, position.step)
         skipped = self._link.checkpoints.save(
-            replicated, local, step=position.step, position=replicated["position"], patience_s=patience_s
+            replicated,
+            {**local, "non_finite_step": self._finite.first},
+            step=position.step,
+            position=replicated["position"],
+            patience_s=patience_s,
+            finite=finite,
         )
         self._notes.saved(skipped)
         if skipped is None:
@@ -279,7 +293,9 @@ class JobControl(Control):
         self._publish_ns = now + _PUBLISH_EVERY_NS
         trainer = self._trainer
         samples = trainer.fit_loop.samples - self._first_samples
-        self._telemetry.publish(now, samples, wait=wait or trainer._train_results.host)
+        wait = wait or trainer._train_results.host
+        self._telemetry.publish(now, samples, wait=wait)
+        self._finite.look(wait=wait)
 
 
 def content_of(restored: Restored) -> dict[str, Any]:

@@ -23,6 +23,9 @@ class ManualStep(Step):
         else:
             with self._context():
                 output = self._function(*arguments)
+        if self._keeps_loss:
+            loss = output.get("loss") if isinstance(output, dict) else output
+            self.loss = loss.data if isinstance(loss, Tensor) else None
         if isinstance(output, dict):
             return output
         if isinstance(output, Tensor):

@@ -40,6 +40,9 @@ class Step:
         self._context = trainer.precision_plugin.forward_context if trainer.precision_plugin.has_context else None
         self._with_index = takes(module.training_step, "batch_idx", position=1)
         self._entries = trainer._train_results.tables["training_step"]
+        self._keeps_loss = trainer._in_job
+        # Of the newest batch, without the graph behind it, which would keep its memory.
+        self.loss: Tensor | None = None
 
 
 class AutomaticStep(Step):
@@ -123,6 +126,8 @@ class AutomaticStep(Step):
             loss: Tensor | None = output
         else:
             loss = self._loss_of(output)
+        if self._keeps_loss:
+            self.loss = None if loss is None else loss.data
         if self._first:
             if self._before_zero_grad:
                 self._hooks.call("on_before_zero_grad", self._optimizer)

@@ -116,7 +116,14 @@ class EpochCheckpoints:
         encode(local, LOCAL)
 
     def save(
-        self, replicated: Tree, local: Tree, *, step: int, position: Mapping[str, Any], patience_s: float = 0.0
+        self,
+        replicated: Tree,
+        local: Tree,
+        *,
+        step: int,
+        position: Mapping[str, Any],
+        patience_s: float = 0.0,
+        finite: bool = True,
     ) -> Skipped | None:
         """See :meth:`thunderhead.job.link.JobCheckpoints.save`."""
         assert self._opened is not None, "open() comes before save()"
@@ -127,10 +134,10 @@ class EpochCheckpoints:
             return None
         commit = Commit(self._settings.epoch, step)
         try:
-            part = Part(commit, position, self._stage(replicated, local))
+            part = Part(commit, position, self._stage(replicated, local), finite)
             skipped = self._saving.save(part, patience_s=patience_s)
             if skipped is None and self._settings.rank == 0:
-                self._collect(commit, self._opened)
+                self._collect(commit, self._opened, self._saving.finite)
         except Exception as error:
             self._peers.fail(error)
             raise
@@ -188,10 +195,11 @@ class EpochCheckpoints:
         if self._on_commit is not None:
             self._on_commit(acknowledged.step, acknowledged.uri, acknowledged.at)
 
-    def _collect(self, newest: Commit, opened: Opened) -> None:
+    def _collect(self, newest: Commit, opened: Opened, finite: Commit | None) -> None:
         """Retention. What cannot be deleted now is deleted after the next save, so it never ends the training."""
         try:
-            collect(self._log, opened.lineage, newest=newest, base=opened.base, keep=self._settings.keep)
+            precious = [commit for commit in (opened.base, finite) if commit is not None]
+            collect(self._log, opened.lineage, newest=newest, precious=precious, keep=self._settings.keep)
             if not self._collected:
                 abandon_uploads(self._log)
                 self._collected = True

@@ -10,7 +10,7 @@ from thunderhead.store.checksums import Checksums
 from thunderhead.store.documents import seal, unseal
 from thunderhead.store.epochs import Commit, Epoch, shard_of_key
 from thunderhead.store.lineage import Lineage
-from thunderhead.store.members import checksum, mapping, member, moment, sequence, text, whole
+from thunderhead.store.members import checksum, mapping, member, moment, sequence, text, truth, whole
 from thunderhead.store.objects import Corrupt
 
 FORMAT: Final = "thunderhead job checkpoint"
@@ -126,6 +126,7 @@ class Manifest:
         shards: every object of the checkpoint.
         environment: what else its continuation's bits depend on.
         at: Unix time of the commit by rank 0's clock, in seconds.
+        finite: every loss up to it and every parameter in it was a number, on every rank.
     """
 
     commit: Commit
@@ -136,6 +137,7 @@ class Manifest:
     shards: tuple[Shard, ...]
     environment: Environment
     at: float
+    finite: bool = True
 
     @property
     def size(self) -> int:
@@ -164,6 +166,7 @@ class Manifest:
                 "position": dict(self.position),
                 "lineage": self.lineage.to_json(),
                 "environment": asdict(self.environment),
+                "finite": self.finite,
                 "shards": [shard.to_json() for shard in self.shards],
             }
         )
@@ -200,6 +203,8 @@ class Manifest:
             shards=tuple(Shard.from_json(mapping(shard, "shards")) for shard in shards),
             environment=Environment.from_json(mapping(member(document, "environment"), "environment")),
             at=moment(member(document, "at"), "at"),
+            # Manifests of before there was such a member have none.
+            finite=truth(document.get("finite", True), "finite"),
         )
 
     def _check(self) -> None:
@@ -215,6 +220,8 @@ class Manifest:
         local = sorted(shard.rank for shard in self.shards if shard.content == LOCAL)
         if len(local) != self.world_size or local != list(range(self.world_size)):
             raise Corrupt(f"{len(local)} local shards for {self.world_size} ranks")
+        if not any(shard.content == REPLICATED and shard.rank == 0 for shard in self.shards):
+            raise Corrupt("rank 0's share of what all ranks hold alike is missing")
         if len({shard.key for shard in self.shards}) != len(self.shards):
             raise Corrupt("two shards have one key")
         if not self.lineage.segments or self.lineage.segments[0].epoch != self.commit.epoch:

@@ -45,6 +45,13 @@ def text(value: Any, name: str) -> str:
     return value
 
 
+def truth(value: Any, name: str) -> bool:
+    """True or false."""
+    if type(value) is not bool:
+        raise Corrupt(f"{name} is malformed: {_shown(value)}, expected true or false")
+    return value
+
+
 def mapping(value: Any, name: str) -> Mapping[str, Any]:
     """An object of JSON."""
     if type(value) is not dict:

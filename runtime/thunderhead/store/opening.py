@@ -17,7 +17,7 @@ from thunderhead.job.link import PassedOver
 from thunderhead.store.epochs import Commit
 from thunderhead.store.exchange import Peers
 from thunderhead.store.lineage import Lineage, Listing
-from thunderhead.store.log import EpochLog, list_job, read_lineage
+from thunderhead.store.log import EpochLog, list_job, read_lineage, read_manifest, suppress_damage
 from thunderhead.store.objects import Corrupt, NotFound, ObjectStore
 from thunderhead.store.reading import job_roots, split_manifest_uri
 from thunderhead.store.restore import Loaded, load
@@ -64,6 +64,8 @@ class Opened:
         base: the base, where it is a commit of this job; known to rank 0 alone.
         nonce: rank 0's.
         passed_over: newer commits that were given up, newest first; known to rank 0 alone.
+        finite: the newest commit of this job, up to the base, whose losses and parameters were numbers; known to rank 0
+            alone.
     """
 
     restoration: Restoration | None
@@ -71,6 +73,7 @@ class Opened:
     base: Commit | None
     nonce: str
     passed_over: tuple[PassedOver, ...] = ()
+    finite: Commit | None = None
 
 
 class Opening:
@@ -115,7 +118,7 @@ class Opening:
         for number, candidate in enumerate(candidates):
             restoration = self._propose(number, candidate)
             if restoration is not None:
-                return self._settle(number + 1, lineage, restoration)
+                return self._settle(number + 1, lineage, restoration, self._finite(restoration, candidates[number:]))
             # A newer epoch deletes what it does not keep: what we cannot read may be no damage at all.
             self._log.check_not_superseded()
         if candidates:
@@ -233,7 +236,19 @@ class Opening:
             return None, f"rank {self._peers.rank}: {error}"
         return Restoration(loaded, candidate, store.uri(candidate.key)), None
 
-    def _settle(self, number: int, lineage: Lineage, restoration: Restoration | None) -> Opened:
+    def _finite(self, restoration: Restoration, candidates: list[Candidate]) -> Commit | None:
+        """The newest of ``candidates`` whose losses and parameters were numbers: nearly always the restored one."""
+        if restoration.loaded.manifest.finite:
+            return restoration.loaded.manifest.commit if restoration.candidate.root is None else None
+        for candidate in candidates:
+            with suppress_damage(candidate.key):
+                if candidate.root is None and (manifest := read_manifest(self._log.store, candidate.key)).finite:
+                    return manifest.commit
+        return None
+
+    def _settle(
+        self, number: int, lineage: Lineage, restoration: Restoration | None, finite: Commit | None = None
+    ) -> Opened:
         """Write the base, then let everybody begin: no commit may exist before the base does."""
         before, base, uri = Lineage(), None, None
         if restoration is not None:
@@ -246,4 +261,4 @@ class Opening:
         continued = before.continued_by(self._log.epoch)
         self._log.write_base(continued, base=uri, at=self._clock())
         self._peers.announce(f"open/{number}", {"settled": True, "nonce": self._log.nonce})
-        return Opened(restoration, continued, base, self._log.nonce, tuple(self._passed_over))
+        return Opened(restoration, continued, base, self._log.nonce, tuple(self._passed_over), finite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -33,21 +34,19 @@ class Kept:
         return self.drops_manifest(commit) and not in_the_making
 
 
-def kept_of(listing: Listing, lineage: Lineage, *, newest: Commit, base: Commit | None, keep: int) -> Kept:
-    """Keep the newest ``keep`` commits that count, and the base.
+def kept_of(listing: Listing, lineage: Lineage, *, newest: Commit, precious: Iterable[Commit], keep: int) -> Kept:
+    """Keep the newest ``keep`` commits that count, and those that are precious whatever their age.
 
-    The base is the newest commit that was read back whole, so one checkpoint that is known to restore always stays.
+    One is the base: the newest commit that was read back whole, so one that is known to restore always stays. The
+    other is the newest from before a loss or a parameter was no number: what follows it may be worth nothing.
     Bases of older epochs need not stay: the lineage refers to them by name. Everything off the lineage goes: late
     commits of superseded epochs, commits found damaged, uploads without a manifest.
     """
     counting = lineage.counting(listing.commits)
-    kept = {*counting[:keep], newest}
-    if base is not None:
-        kept.add(base)
-    return Kept(frozenset(kept), newest.epoch, newest)
+    return Kept(frozenset({*counting[:keep], newest, *precious}), newest.epoch, newest)
 
 
-def collect(log: EpochLog, lineage: Lineage, *, newest: Commit, base: Commit | None, keep: int) -> int:
+def collect(log: EpochLog, lineage: Lineage, *, newest: Commit, precious: Collection[Commit], keep: int) -> int:
     """Delete what :func:`kept_of` does not keep; returns the number of objects deleted.
 
     Called after ``newest`` was acknowledged. Manifests go first, oldest first, so that no manifest ever lacks a
@@ -58,7 +57,7 @@ def collect(log: EpochLog, lineage: Lineage, *, newest: Commit, base: Commit | N
         Superseded: a newer epoch exists.
     """
     listing = list_job(log.store)
-    kept = kept_of(listing, lineage, newest=newest, base=base, keep=keep)
+    kept = kept_of(listing, lineage, newest=newest, precious=precious, keep=keep)
     manifests = [commit.key for commit in sorted(listing.commits) if kept.drops_manifest(commit)]
     shards = [info.key for info in log.store.scan(SHARDS) if _is_dropped(info.key, kept)]
     for key in [*manifests, *shards]:

@@ -57,6 +57,7 @@ class Part:
     commit: Commit
     position: Mapping[str, Any]
     staged: Staged
+    finite: bool = True
     uploaded: list[Shard] | None = None
 
 
@@ -72,6 +73,9 @@ class Saves:
         on_acknowledged: called on every rank, also for a commit that turns out to exist after all.
         clock: Unix time in seconds.
         sleep, monotonic: the pauses between tries, and the clock of the waiting.
+
+    Attributes:
+        finite: the newest commit whose losses and parameters are numbers; known to rank 0 alone.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Saves:
         self._refused_in_a_row = 0
         self._doubt: Manifest | None = None
         self._leftovers: list[str] = []
+        self.finite = opened.finite
 
     def save(self, part: Part, *, patience_s: float) -> Skipped | None:
         """Try until it is acknowledged (``None``), or skipped by all ranks.
@@ -169,6 +174,7 @@ class Saves:
             "shards": [shard.to_json() for shard in part.uploaded],
             "outline": part.staged.outline,
             "tensors": part.staged.num_tensors,
+            "finite": part.finite,
         }
 
     def _remove_leftovers(self) -> None:
@@ -221,6 +227,8 @@ class Saves:
             return replace(trouble_of(error), again=self._may_try_again(give_up), doubtful=True).to_json()
         self._doubt = None
         commit = manifest.commit
+        if manifest.finite:
+            self.finite = commit
         return {"step": commit.step, "uri": self._store.uri(commit.key), "at": manifest.at}
 
     def _may_try_again(self, give_up: float) -> bool:
@@ -242,6 +250,7 @@ class Saves:
             shards=tuple(Shard.from_json(shard) for report in reports for shard in report["shards"]),
             environment=this_environment(),
             at=self._clock(),
+            finite=all(report["finite"] for report in reports),
         )
 
 

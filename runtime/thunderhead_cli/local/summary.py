@@ -147,6 +147,9 @@ def _figures(status: TrainingJobStatus, places: Places, *, killed: bool) -> Tabl
         if entry.given_up is not None:
             table.add_row("given up", f"attempt {entry.attempt} {sentence(entry.given_up)}")
     skipped = status.progress.skipped_checkpoints if status.progress is not None else None
+    if status.progress is not None and status.progress.non_finite_step is not None:
+        step = status.progress.non_finite_step
+        table.add_row("not finite", f"since step {step}; the newest checkpoint from before is kept")
     if skipped is not None:
         table.add_row("skipped", f"{skipped.total} checkpoints that the store did not take in the last attempt")
     if status.progress is not None and status.progress.metrics:

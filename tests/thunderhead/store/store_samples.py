@@ -19,8 +19,8 @@ def manifest(commit: Commit | None = None, lineage: Lineage | None = None) -> Ma
         position={"epoch": 1},
         lineage=lineage or Lineage((Segment(commit.epoch), Segment(Epoch(0, 5), 80)), "s3://other/steps/1.json"),
         shards=tuple(
-            Shard(f"{folder}n-0000{rank}-local.safetensors", "local", rank, 20, Checksums(2**64 - 1, (0, 5), 16))
-            for rank in (0, 1)
+            Shard(f"{folder}n-0000{rank}-{content}.safetensors", content, rank, 20, Checksums(2**64 - 1, (0, 5), 16))
+            for rank, content in ((0, "replicated"), (0, "local"), (1, "local"))
         ),
         environment=Environment(torch="2", numpy="2", python="3", cpu="AVX2", threads=1),
         at=1.5,

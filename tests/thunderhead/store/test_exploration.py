@@ -151,9 +151,9 @@ def believe_every_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shards_before_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
-    def collect(log: EpochLog, line: lineage.Lineage, *, newest: Commit, base: Commit | None, keep: int) -> int:
+    def collect(log: EpochLog, line: lineage.Lineage, *, newest: Commit, precious: list[Commit], keep: int) -> int:
         listing = list_job(log.store)
-        kept = kept_of(listing, line, newest=newest, base=base, keep=keep)
+        kept = kept_of(listing, line, newest=newest, precious=precious, keep=keep)
         keys = [info.key for info in log.store.scan(SHARDS)]
         dropped = [key for key in keys if (commit := shard_of_key(key)) and kept.drops_shard_of(commit)]
         for key in [*dropped, *(commit.key for commit in listing.commits if kept.drops_manifest(commit))]:

@@ -98,6 +98,10 @@ NONSENSE: dict[str, Callable[[dict[str, Any]], None]] = {
     "a lineage in words": lambda document: document["lineage"].update(
         segments=[{"epoch": "000001-0000", "last_step": "z"}]
     ),
+    "no replicated shard": lambda document: document.update(
+        shards=[shard for shard in document["shards"] if shard["content"] == "local"]
+    ),
+    "finite in words": member(finite="yes"),
     "no threads": lambda document: document["environment"].update(threads=0),
 }
 

@@ -45,14 +45,12 @@ def lineage(text: str) -> Lineage:
 def test_kept(there: str, line: str, base: str, keep: int, kept: str) -> None:
     mine = lineage(line)
     newest = mine.counting(commits(there))[0]
-    found = kept_of(
-        Listing(commits=commits(there)), mine, newest=newest, base=next(iter(commits(base)), None), keep=keep
-    )
+    found = kept_of(Listing(commits=commits(there)), mine, newest=newest, precious=commits(base), keep=keep)
     assert {commit for commit in commits(there) if not found.drops_manifest(commit)} == commits(kept)
 
 
 def test_shards_in_the_making_stay() -> None:
-    kept = kept_of(Listing(commits=commits("2@20")), lineage("2"), newest=Commit(Epoch(2), 20), base=None, keep=1)
+    kept = kept_of(Listing(commits=commits("2@20")), lineage("2"), newest=Commit(Epoch(2), 20), precious=(), keep=1)
     dropped = {
         shard: kept.drops_shard_of(next(iter(commits(shard)))) for shard in ("1@99", "2@10", "2@20", "2@30", "3@1")
     }

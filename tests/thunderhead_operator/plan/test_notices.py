@@ -31,6 +31,17 @@ def test_a_gap_of_the_store_is_told_as_it_begins_and_when_it_is_over(
     assert [(n.reason, n.note, n.warning) for n in notices(status(*before), status(*after))] == told
 
 
+def test_a_loss_that_is_no_number_is_told_once() -> None:
+    def with_step(step: int | None) -> TrainingJobStatus:
+        return TrainingJobStatus(progress=Progress(updated_at="2026-01-01T00:00:00Z", non_finite_step=step))
+
+    (notice,) = notices(with_step(None), with_step(31))
+    assert (notice.reason, notice.warning) == ("NotFinite", True)
+    assert "the loss of step 31" in notice.note
+    assert notices(with_step(31), with_step(31)) == ()
+    assert [n.reason for n in notices(TrainingJobStatus(), with_step(31))] == ["NotFinite"]
+
+
 def test_another_attempt_does_not_end_the_gap_of_the_one_before() -> None:
     found = notices(status(2, 2), status(0, 0, attempt=2))
     assert [notice.reason for notice in found] == ["AttemptStarted"]

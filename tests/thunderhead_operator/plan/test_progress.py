@@ -145,6 +145,17 @@ def test_the_last_word_is_the_records() -> None:
     assert with_last_word(status, Span(), at(99), done=False) == status
 
 
+def test_a_step_that_was_no_number_is_the_records_too() -> None:
+    """The last answer may be older than it, and a record of an attempt that found none says nothing against it."""
+    status = TrainingJobStatus.model_validate(recovering())
+    done = with_last_word(status, Span(last_step=20, non_finite_step=19), at(99), done=True)
+    assert done.progress is not None
+    assert done.progress.non_finite_step == 19
+    again = with_last_word(done, Span(last_step=21), at(99), done=True)
+    assert again.progress is not None
+    assert again.progress.non_finite_step == 19
+
+
 def test_values_that_the_record_had_no_room_for_stay_as_last_heard() -> None:
     heard = {f"m{index}": 1.0 for index in range(32)}
     status = TrainingJobStatus.model_validate(recovering())

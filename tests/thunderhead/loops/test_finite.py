@@ -1,0 +1,164 @@
+"""A loss or a parameter that is no number: told once with its step, and every commit says whether it is from before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from trainer_job import MemoryLink, StopAt
+from trainer_models import QUIET, Net, in_order, shuffled
+
+import thunderhead as th
+from thunderhead import job
+from thunderhead.job.board import Board
+from thunderhead.job.errors import Stopped
+from thunderhead.job.link import CheckpointPolicy
+from thunderhead.job.notes import Notes
+from thunderhead.job.stop import boundary_tick
+from thunderhead.loops.finite import FiniteWatch, has_finite_parameters
+
+
+@pytest.fixture(autouse=True)
+def _detach() -> Iterator[None]:
+    yield
+    job.attach(None)
+
+
+class Breaking(Net):
+    """Its losses from ``at`` on are ``value``, for ``times`` steps; counted in optimizer steps done."""
+
+    def __init__(self, at: int, value: float, times: int = 10**9) -> None:
+        super().__init__()
+        self.at, self.value, self.times = at, value, times
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        return loss * self.value if self.at <= self.global_step < self.at + self.times else loss
+
+
+class Manual(Breaking):
+    """The same by hand; what it returns is no loss to anybody but the watch."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        return {"loss": loss}
+
+
+def fit(link: MemoryLink, net: Net, **arguments: Any) -> th.Trainer:
+    job.attach(link)
+    th.seed_everything(1, verbose=False)
+    trainer = th.Trainer(**{**QUIET, "max_epochs": 2, **arguments})
+    trainer.fit(net, shuffled(), in_order())
+    return trainer
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.name == "thunderhead.loops.finite"]
+
+
+@pytest.mark.parametrize("kind", [Breaking, Manual])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_is_told_once_with_its_step(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: type[Breaking], value: float
+) -> None:
+    link = MemoryLink(tmp_path, policy=CheckpointPolicy(every_steps=2))
+    fit(link, kind(4, value))
+    assert link.board.notes()["non_finite_step"] == 5
+    (message,) = said(caplog)
+    assert message.startswith("the loss of step 5 is ")
+    assert link.checkpoints.finite == {2: True, 4: True, 6: False, 8: False, 10: False}
+
+
+def test_one_bad_loss_counts_although_those_after_it_are_numbers(tmp_path: Path) -> None:
+    class Harmless(Breaking):
+        def optimizer_step(self, *args: Any, **options: Any) -> None:
+            super().optimizer_step(*args, **options)
+            with torch.no_grad():
+                for parameter in self.parameters():
+                    parameter.nan_to_num_()
+
+    link = MemoryLink(tmp_path, policy=CheckpointPolicy(every_steps=5))
+    fit(link, Harmless(2, math.nan, times=1))
+    assert link.board.notes()["non_finite_step"] == 3
+    assert link.checkpoints.finite == {5: False, 10: False}
+
+
+def test_a_window_of_several_batches_has_one_step(tmp_path: Path) -> None:
+    link = MemoryLink(tmp_path)
+    fit(link, Breaking(1, math.nan), accumulate_grad_batches=2)
+    assert link.board.notes()["non_finite_step"] == 2
+
+
+def test_a_parameter_that_is_no_number_is_found_at_the_next_save(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Spoilt(Net):
+        def on_train_batch_end(self, *_: Any) -> None:
+            if self.global_step == 5:
+                torch.nn.init.constant_(next(self.parameters()), math.nan)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return super().training_step(batch, batch_idx).nan_to_num(0.0)
+
+    link = MemoryLink(tmp_path, policy=CheckpointPolicy(every_steps=3))
+    fit(link, Spoilt())
+    assert link.checkpoints.finite == {3: True, 6: False, 9: False, 10: False}
+    assert [message.partition(". ")[0] for message in said(caplog)] == ["a parameter is no finite number after step 6"]
+
+
+def test_who_trains_well_is_told_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    link = MemoryLink(tmp_path, policy=CheckpointPolicy(every_steps=5))
+    fit(link, Net())
+    assert set(link.checkpoints.finite.values()) == {True}
+    assert "non_finite_step" not in link.board.notes()
+    assert said(caplog) == []
+
+
+def test_an_attempt_that_goes_on_knows_and_does_not_say_it_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    commits: dict[int, Any] = {}
+    with pytest.raises(Stopped):
+        fit(MemoryLink(tmp_path, commits, stop=StopAt(boundary_tick(6))), Breaking(4, math.nan))
+    assert len(said(caplog)) == 1
+    caplog.clear()
+    link = MemoryLink(tmp_path, commits)
+    fit(link, Breaking(4, math.nan))
+    assert link.board.notes()["non_finite_step"] == 5
+    assert said(caplog) == []
+
+
+def test_the_losses_of_a_whole_second_are_read_at_once(tmp_path: Path) -> None:
+    """From a device they come over while training goes on; one look never waits for what it sends for."""
+    watch = FiniteWatch(Notes(Board.create(tmp_path / "board")), speaks=False)
+    watch.aside += [(step, torch.tensor(float("nan") if step >= 700 else 1.0)) for step in range(1000)]
+    watch.look(wait=False)
+    assert (watch.first, watch.aside) == (None, [])
+    watch.aside.append((1000, torch.tensor([1.0, 2.0])))
+    watch.look(wait=False)
+    assert watch.first == 700
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64])
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1.0])
+def test_parameters_of_every_kind(dtype: torch.dtype, value: float) -> None:
+    module = torch.nn.ParameterList([torch.full((3,), 2.0, dtype=dtype), torch.tensor([1.0, value], dtype=dtype)])
+    module.append(torch.nn.Parameter(torch.ones(2, dtype=torch.int64), requires_grad=False))
+    assert has_finite_parameters(module) is (value == 1.0)
+
+
+def test_large_numbers_and_none_at_all_are_finite() -> None:
+    assert has_finite_parameters(torch.nn.ParameterList([torch.full((100,), 3e38)]))
+    assert has_finite_parameters(torch.nn.ReLU())
