@@ -156,7 +156,10 @@ class EarlyStopping(Callback):
                     " No validation runs in this fit: it needs a validation_step, validation data and "
                     "limit_val_batches other than 0; or watch a metric of training."
                 )
-            message = f"EarlyStopping watches {self.monitor!r}, which was not logged.{hint} There are {sorted(metrics)}"
+            message = (
+                f"EarlyStopping watches {self.monitor!r}, which was not logged.{hint} There are {sorted(metrics)}; "
+                "log it with self.log, or set monitor to one of these"
+            )
             if self.strict:
                 raise MetricNotLogged(message)
             warn(message, RuntimeWarning)

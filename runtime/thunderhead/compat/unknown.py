@@ -25,7 +25,8 @@ def refusing(package: str, known: Iterable[str]) -> Callable[[str], NoReturn]:
 
 def unknown_name(package: str, name: str, known: Iterable[str]) -> Exception:
     """What ``package.__getattr__(name)`` raises; called by that function itself."""
-    message = f"module {package!r} has no {name!r}{instead(package, name, known)}"
+    hint = instead(package, name, known)
+    message = f"module {package!r} has no {name!r}{f'; dir({package}) lists what it has' if hint == '.' else hint}"
     return audible(message, package, name, sys._getframe(2))
 
 

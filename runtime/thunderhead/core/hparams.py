@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from thunderhead.exceptions import MisconfigurationException
+from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.warning import warn
 
 
@@ -24,7 +24,11 @@ class AttributeDict(dict[str, Any]):
         try:
             return self[key]
         except KeyError as error:
-            raise AttributeError(f"no hyperparameter {key!r}; there are {sorted(map(str, self))}") from error
+            hint = did_you_mean(key, map(str, self))
+            raise AttributeError(
+                f"no hyperparameter {key!r}.{hint} There are {sorted(map(str, self))}; save_hyperparameters() keeps "
+                "the arguments of __init__"
+            ) from error
 
     def __setattr__(self, key: str, value: Any) -> None:
         self[key] = value

@@ -199,6 +199,7 @@ def test_defaults() -> None:
     ("monitor", "message"),
     [
         ("val_loss", r"'val_loss', which was not logged. No validation runs"),
+        ("val_loss", r"There are \[.*\]; log it with self.log, or set monitor to one of these"),
         ("tran_loss", r"Did you mean 'train_loss'"),
     ],
 )

@@ -132,7 +132,7 @@ def test_attributes_and_the_initial_copy() -> None:
     assert module.hparams_initial == {"width": 2, "rate": 0.5, "name": "net", "extra": [1]}
     module.hparams_initial.extra.append(3)
     assert module.hparams_initial.extra == [1]
-    with pytest.raises(AttributeError, match=r"no hyperparameter 'wdith'.*'width'"):
+    with pytest.raises(AttributeError, match=r"'wdith'. Did you mean 'width'\? There are .*save_hyperp"):
         _ = module.hparams.wdith
 
 
