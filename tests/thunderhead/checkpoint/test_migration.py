@@ -123,7 +123,10 @@ def test_callbacks_under_their_classes(tmp_path: Path) -> None:
         ModelCheckpoint(tmp_path, monitor="a", save_top_k=0),
     )
     made = trainer(early, saving, max_epochs=3, enable_checkpointing=None)
-    with pytest.warns(UserWarning, match="dirpath changed from 'elsewhere'"):
+    with (
+        pytest.warns(UserWarning, match="patience of 7 stands, not the 3 of now"),
+        pytest.warns(UserWarning, match="dirpath changed from 'elsewhere'"),
+    ):
         made.fit(Line(), numbers(1, 2, 3), ckpt_path=tmp_path / "a.ckpt")
     assert (early.wait_count, early.patience, early.best_score.item()) == (2, 7, 0.25)
     assert saving.best_model_path == "old.ckpt"
