@@ -23,7 +23,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -110,6 +110,8 @@ class ProcessLauncher:
                 self._join(_OWN_END_S)
                 raise
             finally:
+                for pipe in pipes:
+                    pipe.close()  # who still writes gives up and ends
                 self._end_all()
             return torch.load(outcome, map_location="cpu", weights_only=False)
 
@@ -152,16 +154,21 @@ class ProcessLauncher:
     def _wait(self, pipes: list[Connection]) -> None:
         """Until all have ended well."""
         running = dict(enumerate(self.processes))
+        unread = dict(enumerate(pipes))
         reports: dict[int, Report] = {}
         while running:
-            wait([process.sentinel for process in running.values()])
+            # Also before they end: what does not fit the pipe keeps a child from ending until it is read.
+            wait([*(process.sentinel for process in running.values()), *unread.values()])
             for rank, process in list(running.items()):
-                if process.exitcode is None:
-                    continue
-                running.pop(rank)
-                report = _received(pipes[rank])
-                if report is not None:
-                    reports[rank] = report
+                if process.exitcode is not None:
+                    running.pop(rank)
+                # Without waiting: processes of the child's own may hold its pipe open.
+                if rank in unread and (unread[rank].poll() or rank not in running):
+                    report = _received(unread.pop(rank))
+                    if report is not None:
+                        reports[rank] = report
+            if any(rank not in unread and rank not in reports for rank in running):
+                continue  # it let go of its pipe without a word, and is about to end: what others say comes of that
             ended = {rank: p.exitcode for rank, p in enumerate(self.processes) if rank not in running}
             error = self._failure(ended, reports)
             if error is not None:
@@ -272,7 +279,8 @@ def _child(
         report = Report(time.monotonic())
     except BaseException as error:  # noqa: BLE001 - raised by the parent
         report = Report(time.monotonic(), _sendable(error, place.rank), traceback.format_exc())
-    reports.send_bytes(pickle.dumps(report))
+    with suppress(OSError):  # nobody reads any more
+        reports.send_bytes(pickle.dumps(report))
     sys.stdout.flush()
     sys.stderr.flush()
     if report.error is not None:
@@ -303,7 +311,7 @@ def _sendable(error: BaseException, rank: int) -> BaseException:
 
 def _received(pipe: Connection) -> Report | None:
     try:
-        report: Report = pickle.loads(pipe.recv_bytes())
-    except EOFError:
+        report: Report | None = pickle.loads(pipe.recv_bytes()) if pipe.poll() else None
+    except (EOFError, OSError):  # it died, perhaps in the midst of it
         return None
     return report

@@ -183,6 +183,20 @@ def test_an_exception_that_cannot_be_sent_is_quoted() -> None:
         ProcessLauncher(Place(local_world_size=1), "fork").launch(_raise, None)
 
 
+def _raise_at_length(place: Place, lengths: list[int]) -> None:
+    raise LookupError("x" * lengths[place.local_rank])
+
+
+@pytest.mark.parametrize("lengths", [[70_000], [10, 3_000_000], [3_000_000, 3_000_000, 10]], ids=str)
+def test_an_error_may_be_longer_than_a_pipe_is(lengths: list[int]) -> None:
+    """As load_state_dict's of a large model is, which lists every key; a child cannot end before it is read."""
+    launcher = ProcessLauncher(Place(local_world_size=len(lengths)), "fork")
+    with pytest.raises(LookupError, match=r"^x+$") as raised:
+        launcher.launch(_raise_at_length, lengths)
+    assert len(str(raised.value)) in lengths
+    assert not any(process.is_alive() for process in launcher.processes)
+
+
 def test_what_cannot_be_pickled_is_said() -> None:
     trainer = th.Trainer(**QUIET, strategy="ddp_spawn", devices=2, max_epochs=1)
     net = Net()
