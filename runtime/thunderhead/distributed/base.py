@@ -15,6 +15,7 @@ from thunderhead.checkpoint.io import CheckpointIO, Path
 from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.environment import Place
 from thunderhead.distributed.leave import leave_group
+from thunderhead.distributed.operations import operation_of
 from thunderhead.precision import Precision
 
 if TYPE_CHECKING:
@@ -144,8 +145,19 @@ class Strategy:
         """What each rank has to say, in JSON, in order of rank."""
         return self.gather_objects(words)
 
-    def reduce(self, tensor: Any, group: Any = None, reduce_op: str = "mean") -> Any:
-        """Mean, sum, min or max of ``tensor`` over all ranks."""
+    def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
+        """``tensor``, or every tensor in it, over all ranks.
+
+        Args:
+            tensor: alone or in a collection.
+            group: of ranks, where not over all.
+            reduce_op: mean, sum, min, max or product in any case, band, bor, bxor of integers, or one of
+                ``torch.distributed.ReduceOp``.
+
+        Raises:
+            MisconfigurationException: there is no such operation.
+        """
+        operation_of(reduce_op)
         return tensor
 
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:

@@ -29,6 +29,7 @@ from thunderhead.distributed.ddp_options import check_hook, check_options, check
 from thunderhead.distributed.launch import ScriptLauncher
 from thunderhead.distributed.leave import keep_group_out_of_defaults
 from thunderhead.distributed.messages import ObjectSeal, broadcast_bytes, gather_bytes
+from thunderhead.distributed.operations import operation_of
 from thunderhead.precision import Precision
 from thunderhead.rng import seed_process
 
@@ -237,16 +238,20 @@ class DDPStrategy(Strategy):
             self._sealed = store, ObjectSeal(store)
         return self._sealed[1]
 
-    def reduce(self, tensor: Any, group: Any = None, reduce_op: str = "mean") -> Any:
+    def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
+        operation = operation_of(reduce_op)
         if self._alone:
             return tensor
 
         def over_ranks(value: Any) -> Any:
             result = value.clone().to(self.root_device)
-            if reduce_op in ("mean", "avg") and not result.is_floating_point():
+            if operation is not None:
+                dist.all_reduce(result, op=operation, group=group)
+                return result
+            if not result.is_floating_point():
                 result = result.to(torch.float32)
-            dist.all_reduce(result, op=_OPERATIONS.get(reduce_op, dist.ReduceOp.SUM), group=group)
-            return result / dist.get_world_size(group) if reduce_op in ("mean", "avg") else result
+            dist.all_reduce(result, op=dist.ReduceOp.SUM, group=group)
+            return result / dist.get_world_size(group)
 
         return map_tensors(tensor, over_ranks)
 
@@ -348,12 +353,3 @@ class DDPStrategy(Strategy):
 
 def _itself(hook: Callable[..., Any]) -> Callable[..., Any]:
     return hook
-
-
-_OPERATIONS = {
-    "sum": dist.ReduceOp.SUM,
-    "mean": dist.ReduceOp.SUM,
-    "avg": dist.ReduceOp.SUM,
-    "min": dist.ReduceOp.MIN,
-    "max": dist.ReduceOp.MAX,
-}

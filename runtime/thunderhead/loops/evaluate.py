@@ -106,6 +106,8 @@ class EvaluationLoop:
         # With fewer samples than ranks, one without any still takes part in what the others reduce.
         if t.strategy.all_of(sum(wanted) == 0):
             return []
+        if self.results is not None:
+            self.results.together = t.strategy.all_of(min(wanted) > 0)
         outer = (t._sink.results, t._stage, t.state.stage)
         t._sink.results, t._stage = self.results, "sanity" if sanity else self.kind
         if not sanity:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from thunderhead.results.entry import Entry, Mean, MetricEntry, as_number
+from thunderhead.results.entry import MetricEntry, as_number
 from thunderhead.results.host_copy import HostCopy
+from thunderhead.results.over_ranks import reduce_over_ranks
 from thunderhead.results.store import Results, Views
 
 if TYPE_CHECKING:
@@ -90,12 +90,12 @@ class Metrics:
     def settle(self, results: Results) -> None:
         """A fixed point: reduce over ranks what is to be, in one collective per kind. Every rank comes here alike."""
         results.fold()
-        entries = list(results.entries())
-        for entry in entries:
+        if self._trainer.world_size > 1:
+            reduce_over_ranks(results, self._trainer)
+            return
+        for entry in results.entries():
             if isinstance(entry, MetricEntry) and entry.fresh and entry.spec.on_epoch:
                 entry.synced = entry.compute()
-        if self._trainer.world_size > 1:
-            reduce_over_ranks(entries, self._trainer)
 
     def publish_epoch(self, results: Results) -> Views:
         """Fix the epoch's values: settle, and remember them."""
@@ -179,57 +179,6 @@ class Metrics:
             n: torch.tensor(value, dtype=getattr(torch, dtype)) for n, (value, dtype) in state["callback"].items()
         }
         self._kept = Views(log=log, callback=callback, bar=dict(state["bar"]))
-
-
-def reduce_over_ranks(entries: list[Entry], trainer: Trainer) -> None:
-    """Reduce all entries that want it over all ranks, at most one collective per kind however many there are.
-
-    Values with a ``sync_dist_group`` of their own are reduced over that, with a collective per group.
-
-    A rank that logged nothing (it had no batch) takes part with neutral values, once the ranks have told each other
-    what they logged; they only do so when they find that they differ.
-    """
-    strategy = trainer.strategy
-    wanted = {_key(entry): entry for entry in entries if entry.fresh and entry.spec.sync_dist and entry.spec.on_epoch}
-    names = sorted((key, type(entry).__name__) for key, entry in wanted.items() if not isinstance(entry, MetricEntry))
-    mine = torch.tensor([len(names), hash_names(names)], dtype=torch.int64, device=strategy.root_device)
-    lowest = strategy.reduce(mine, reduce_op="min")
-    highest = strategy.reduce(mine, reduce_op="max")
-    if not torch.equal(lowest, highest):
-        names = sorted({tuple(name) for found in strategy.gather_words(names) for name in found})
-    if not names:
-        return
-    for kind, operation in (("Mean", "sum"), ("Sum", "sum"), ("Min", "min"), ("Max", "max")):
-        found = [wanted.get(key) for key, name in names if name == kind]
-        # Nearly always one, of all ranks: that of values for which no sync_dist_group was named.
-        for group in dict.fromkeys(map(_group_of, found)):
-            members = [entry for entry in found if _group_of(entry) is group]
-            _reduce_kind(members, kind, operation, strategy, group)
-
-
-def _group_of(entry: Entry | None) -> Any:
-    return None if entry is None else entry.spec.group
-
-
-def _reduce_kind(entries: list[Entry | None], kind: str, operation: str, strategy: Any, group: Any) -> None:
-    neutral = {"Mean": 0.0, "Sum": 0.0, "Min": math.inf, "Max": -math.inf}[kind]
-    pairs = [entry.state() if entry is not None else (neutral, 0.0) for entry in entries]
-    packed = torch.tensor(pairs, dtype=torch.float64, device=strategy.root_device)
-    totals = strategy.reduce(packed, group=group, reduce_op=operation).tolist()
-    for entry, (total, weight) in zip(entries, totals, strict=True):
-        if isinstance(entry, Mean):
-            entry.synced = total / weight if weight else math.nan
-        elif entry is not None:
-            entry.synced = total
-
-
-def hash_names(names: list[tuple[str, str]]) -> int:
-    """A number that differs when the names do, the same in every process."""
-    return zlib.crc32(repr(names).encode())
-
-
-def _key(entry: Entry) -> str:
-    return f"{entry.hook}.{entry.name}.{entry.spec.dataloader_idx}"
 
 
 def _plain(value: Tensor) -> tuple[float, str]:

@@ -88,6 +88,13 @@ class Sink:
     def _synced_step(self, entry: Entry, value: Any) -> Any:
         """The step value over all ranks: one collective per call, as the user asked for with ``sync_dist``."""
         strategy = self._trainer.strategy
+        assert self.results is not None
+        if not self.results.together:
+            warn_once(
+                f"self.log({entry.name!r}, on_step=True, sync_dist=True): there are fewer batches than ranks, so its "
+                "step values stay this rank's own; those of the epoch are reduced over all"
+            )
+            return value
         tensor = value.clone() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
         reduced = strategy.reduce(
             tensor.to(strategy.root_device), group=entry.spec.group, reduce_op=entry.spec.reduction

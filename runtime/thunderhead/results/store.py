@@ -39,6 +39,7 @@ class Results:
         host: values live on the CPU, so reading one waits for nothing.
         batch: the batch being worked on, to infer how many samples stand behind a value.
         in_batches: batches are being worked on, so reads see step values; else reduced ones.
+        together: all ranks work on equally many batches, so that step values can be reduced over them.
         kept_at: number of batches at which step values were last remembered.
         tables: entries for the current loader, by hook and name; hooks that cannot log are missing.
         dataloader_idx: which of several evaluation loaders is being read; ``None`` with a single one.
@@ -51,6 +52,7 @@ class Results:
         self.batch_size: int | None = None
         self.dataloader_idx: int | None = None
         self.in_batches = False
+        self.together = True
         self.kept_at = -1
         self._entries: list[Entry] = []
         self._uncollected = 0
@@ -95,6 +97,16 @@ class Results:
     def _add(self, table: dict[str, Entry], entry: Entry) -> Entry:
         table[entry.name] = entry
         self._entries.append(entry)
+        return entry
+
+    def adopt(self, hook: str, name: str, spec: LogSpec, metric: Any = None) -> Entry:
+        """The entry for what only other ranks logged, without a value of this one's."""
+        if spec.dataloader_idx not in self._loaders:
+            self._loaders[spec.dataloader_idx] = {hook: {} for hook in RULES}
+        table = self._loaders[spec.dataloader_idx][hook]
+        entry = table.get(name) or self._add(table, make_entry(hook, name, spec, metric))
+        # What rank 0 alone logs, it alone shows.
+        entry.last, entry.fresh = None, not spec.rank_zero_only
         return entry
 
     def _in_other_loader(self, hook: str, name: str) -> Entry | None:
@@ -150,7 +162,7 @@ class Results:
 
     def step_tensors(self) -> tuple[list[str], list[Any]]:
         """Labels and newest step values, as they are, of every entry that goes to loggers."""
-        found = [e for e in self._entries if e.fresh and e.spec.on_step and e.spec.logger]
+        found = [e for e in self._entries if e.fresh and e.spec.on_step and e.spec.logger and e.last is not None]
         here = [entry for entry in found if entry.spec.dataloader_idx == self.dataloader_idx]
         return [entry.label(True) for entry in here], [entry.last for entry in here]
 
@@ -161,6 +173,7 @@ class Results:
             entry.label(True): as_number(entry.last)
             for entry in self.entries()
             if entry.fresh and entry.spec.on_step and entry.spec.logger and entry.spec.dataloader_idx == index
+            if entry.last is not None
         }
 
     def collect(self) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
+import torchmetrics
 from torch.utils.data import DataLoader, TensorDataset
 from trainer_models import QUIET, Net, regression
 from trainer_ranks import run_ranks
 
 import thunderhead as th
+from thunderhead.distributed.environment import Place
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.strategies import DDPStrategy, SingleDeviceStrategy
 
 
 class Reducing(th.LightningModule):
@@ -53,10 +59,161 @@ def test_metrics_do_not_depend_on_the_number_of_ranks(tmp_path: Path, fn: str) -
 
 
 def test_fewer_samples_than_ranks(tmp_path: Path) -> None:
-    """A rank without a sample takes part in the reductions all the same."""
+    """A rank without a sample takes part in the reductions all the same, and knows what came of them."""
     alone = run_ranks(_evaluate, 1, tmp_path, "validate", [2], 4)[0]
     for found in run_ranks(_evaluate, 3, tmp_path, "validate", [2], 4):
-        assert found == [pytest.approx(alone[0])] or found == [{}]
+        assert found == [pytest.approx(alone[0])]
+
+
+class Measuring(th.LightningModule):
+    """Metric objects, one of them of all that it saw, and numbers of every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.metrics = torch.nn.ModuleDict(
+            {"mean": torchmetrics.MeanMetric(), "max": torchmetrics.MaxMetric(), "cat": Median()}
+        )
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return self.weight * batch[0].sum()
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        (numbers,) = batch
+        for name in ("mean", "max", "cat") if dataloader_idx == 0 else ("cat", "max"):
+            self.metrics[name].update(numbers)
+            self.log(name, self.metrics[name], on_step=False, on_epoch=True)
+        self.log("each", numbers.sum(), on_step=True, on_epoch=True, sync_dist=True, reduce_fx="sum")
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+class Median(torchmetrics.Metric):
+    """Keeps everything: a list that is empty where there was nothing."""
+
+    seen: list[torch.Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("seen", default=[], dist_reduce_fx="cat")
+
+    def update(self, numbers: torch.Tensor) -> None:
+        self.seen.append(numbers.float())
+
+    def compute(self) -> torch.Tensor:
+        return torchmetrics.utilities.dim_zero_cat(self.seen).median()
+
+
+SIZES = [[1], [2], [2, 1], [1, 7]]
+OPERATIONS: dict[Any, float] = {
+    **dict.fromkeys(("max", "MAX", "Max", dist.ReduceOp.MAX), 3.0),
+    **dict.fromkeys(("min", "MIN", dist.ReduceOp.MIN), 1.0),
+    **dict.fromkeys(("sum", "SUM", dist.ReduceOp.SUM, "product", dist.ReduceOp.PRODUCT), 6.0),
+    **dict.fromkeys(("mean", "avg", "AVG", dist.ReduceOp.AVG), 2.0),
+}
+
+
+def _counted(size: int) -> DataLoader[Any]:
+    return DataLoader(TensorDataset(torch.arange(1.0, size + 1)), batch_size=1)
+
+
+def _measured(sizes: list[int]) -> list[dict[str, float]]:
+    found: list[dict[str, float]] = th.Trainer(**QUIET).validate(
+        Measuring(), [_counted(size) for size in sizes], verbose=False
+    )
+    return found
+
+
+@pytest.fixture(scope="module")
+def of_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What three ranks found, all in one run: it takes long to start them."""
+    return run_ranks(_uneven, 3, tmp_path_factory.mktemp("ranks"))
+
+
+def _uneven(rank: int) -> dict[str, Any]:
+    warnings.filterwarnings("ignore", "self.log.'each', on_step=True")
+    return {
+        "measured": [_measured(sizes) for sizes in SIZES],
+        "first": _only_first(rank),
+        "stopped": _stopped(),
+        "grouped": _grouped(rank),
+        "operations": _operations(rank),
+    }
+
+
+def test_metric_objects_with_fewer_samples_than_ranks(of_ranks: list[dict[str, Any]]) -> None:
+    alone = [_measured(sizes) for sizes in SIZES]
+    for found in of_ranks:
+        assert found["measured"] == [[pytest.approx(metrics) for metrics in loaders] for loaders in alone]
+
+
+def test_what_only_rank_0_shows_is_computed_by_all(of_ranks: list[dict[str, Any]]) -> None:
+    assert [found["first"] for found in of_ranks] == [{"mean": 2.5}, {}, {}]
+
+
+def _only_first(rank: int) -> dict[str, float]:
+    class Only(Measuring):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+            self.metrics["mean"].update(batch[0])
+            if rank == 0:
+                self.log("mean", self.metrics["mean"], rank_zero_only=True)
+
+    return dict(th.Trainer(**QUIET).validate(Only(), _counted(4), verbose=False)[0])
+
+
+def test_ranks_stop_together_by_what_one_of_them_saw(of_ranks: list[dict[str, Any]]) -> None:
+    """One validation sample: all ranks watch what came of it, and end after the same epoch."""
+    assert [found["stopped"] for found in of_ranks] == [2, 2, 2]
+
+
+def _stopped() -> int:
+    class Watched(Measuring):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+            self.metrics["mean"].update(batch[0])
+            self.log("mean", self.metrics["mean"])
+
+    stopping = th.callbacks.EarlyStopping("mean", patience=1)
+    trainer = th.Trainer(**QUIET, max_epochs=5, callbacks=[stopping], num_sanity_val_steps=0)
+    trainer.fit(Watched(), _counted(6), _counted(1))
+    return trainer.current_epoch
+
+
+def test_a_group_must_log_together(of_ranks: list[dict[str, Any]]) -> None:
+    for found in of_ranks:
+        assert "sync_dist_group=...) in on_validation_epoch_end" in found["grouped"]
+        assert "was called on ranks of its group, but not on 1; log it on all of [0, 1]" in found["grouped"]
+
+
+def _grouped(rank: int) -> str:
+    pair = dist.new_group([0, 1])
+
+    class Grouped(Measuring):
+        def on_validation_epoch_end(self) -> None:
+            if rank == 0:
+                self.log("half", 1.0, sync_dist=True, sync_dist_group=pair)
+
+    with pytest.raises(MisconfigurationException) as caught:
+        th.Trainer(**QUIET).validate(Grouped(), _counted(6), verbose=False)
+    return str(caught.value)
+
+
+def test_operations_by_any_of_their_names(of_ranks: list[dict[str, Any]]) -> None:
+    for found in of_ranks:
+        assert found["operations"] == list(OPERATIONS.values())
+
+
+def _operations(rank: int) -> list[float]:
+    strategy = DDPStrategy()
+    strategy.bind(torch.device("cpu"), Place(rank, 3, rank, 3, 0))
+    return [strategy.reduce(torch.tensor(rank + 1.0), reduce_op=name).item() for name in OPERATIONS]
+
+
+@pytest.mark.parametrize("asked", ["maximum", "maxx", "", None, max, 3, dist.ReduceOp.PREMUL_SUM])
+@pytest.mark.parametrize("strategy", [DDPStrategy, SingleDeviceStrategy])
+def test_an_operation_that_does_not_exist_is_no_sum(asked: Any, strategy: Any) -> None:
+    with pytest.raises(MisconfigurationException, match=r"does not exist.* There are mean, avg, sum, min"):
+        strategy().reduce(torch.ones(1), reduce_op=asked)
 
 
 def test_what_is_reduced_over_ranks_at_an_epochs_end_is_there_in_the_sanity_check(tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""Reducing over ranks what was logged: one collective per kind, however many values, and those of metric objects.
+
+Ranks may have logged different names: one that had no batch has logged nothing. They compare what they have, two small
+numbers, and only where they differ do they tell each other. Each then takes what it lacks as its own, neutral in the
+reduction: a collective never waits for a rank that does not know of it, and whoever watches a value sees it everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+import zlib
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+
+from thunderhead.exceptions import MisconfigurationException
+from thunderhead.results.entry import Entry, LogSpec, Mean, MetricEntry
+from thunderhead.results.store import Results
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+_SPEC = tuple(field.name for field in fields(LogSpec) if field.name != "group")
+# What a rank tells of an entry: its name, how it was logged, and the ranks of its sync_dist_group where it has one.
+Told = tuple[str, str, str, dict[str, Any], list[int] | None]
+
+
+def reduce_over_ranks(results: Results, trainer: Trainer) -> None:
+    """Reduce every fresh value that is to be; all ranks come here alike.
+
+    Values with a ``sync_dist_group`` of their own are reduced over that, with a collective per group.
+
+    Raises:
+        MisconfigurationException: not all ranks of a group logged its value.
+    """
+    mine = _wanted(results)
+    if not _all_alike(mine, trainer):
+        mine |= _adopted(results, mine, trainer)
+    # In one order everywhere, whatever was logged first.
+    entries = [mine[key] for key in sorted(mine)]
+    for entry in entries:
+        if isinstance(entry, MetricEntry):
+            entry.synced = _computed(entry)
+    for kind, operation in (("Mean", "sum"), ("Sum", "sum"), ("Min", "min"), ("Max", "max")):
+        found = [entry for entry in entries if type(entry).__name__ == kind]
+        # Nearly always one, of all ranks: that of values for which no sync_dist_group was named.
+        for group in dict.fromkeys(entry.spec.group for entry in found):
+            _reduce_kind([entry for entry in found if entry.spec.group is group], operation, trainer.strategy, group)
+
+
+def _wanted(results: Results) -> dict[tuple[str, str], Entry]:
+    return {
+        (_key(entry.hook, entry.name, entry.spec.dataloader_idx), type(entry).__name__): entry
+        for entry in results.entries()
+        if entry.fresh and entry.spec.on_epoch and (entry.spec.sync_dist or isinstance(entry, MetricEntry))
+    }
+
+
+def _all_alike(mine: dict[tuple[str, str], Entry], trainer: Trainer) -> bool:
+    strategy = trainer.strategy
+    counted = torch.tensor([len(mine), hash_names(sorted(mine))], dtype=torch.int64, device=strategy.root_device)
+    lowest = strategy.reduce(counted, reduce_op="min")
+    highest = strategy.reduce(counted, reduce_op="max")
+    return torch.equal(lowest, highest)
+
+
+def _adopted(results: Results, mine: dict[tuple[str, str], Entry], trainer: Trainer) -> dict[tuple[str, str], Entry]:
+    """What other ranks logged and this one did not, as far as it takes part in its reduction."""
+    told: list[list[Told]] = trainer.strategy.gather_words([_tell(entry) for entry in mine.values()])
+    _check_groups(told)
+    found: dict[tuple[str, str], Entry] = {}
+    for hook, name, kind, words, members in (one for of_rank in told for one in of_rank):
+        spec = LogSpec(**words, group=None)
+        key = (_key(hook, name, spec.dataloader_idx), kind)
+        if key in mine or key in found or members is not None:
+            continue
+        metric = None if kind != "MetricEntry" else _metric_of(trainer, name, spec)
+        found[key] = results.adopt(hook, name, spec, metric)
+    return found
+
+
+def _tell(entry: Entry) -> Told:
+    group = entry.spec.group
+    members = None if group is None else dist.get_process_group_ranks(group)
+    return entry.hook, entry.name, type(entry).__name__, {name: getattr(entry.spec, name) for name in _SPEC}, members
+
+
+def _check_groups(told: list[list[Told]]) -> None:
+    logged = [{(hook, name) for hook, name, *_ in of_rank} for of_rank in told]
+    for hook, name, _, _, members in (one for of_rank in told for one in of_rank):
+        lacking = [rank for rank in members or () if (hook, name) not in logged[rank]]
+        if lacking:
+            raise MisconfigurationException(
+                f"self.log({name!r}, sync_dist_group=...) in {hook} was called on ranks of its group, but not on "
+                f"{', '.join(map(str, lacking))}; log it on all of {members}, or leave sync_dist_group out"
+            )
+
+
+def _metric_of(trainer: Trainer, name: str, spec: LogSpec) -> Any:
+    assert spec.metric_attribute is not None
+    try:
+        return trainer.lightning_module.get_submodule(spec.metric_attribute)
+    except AttributeError as error:
+        raise MisconfigurationException(
+            f"self.log({name!r}, metric_attribute={spec.metric_attribute!r}): this rank had no batch and must take "
+            f"part in the metric's reduction, but {type(trainer.lightning_module).__name__} has no such attribute; "
+            "pass the name that the metric has there"
+        ) from error
+
+
+def _computed(entry: MetricEntry) -> float | None:
+    with warnings.catch_warnings():
+        # Torchmetrics' word on a metric without data, which this rank may well have, while others have some.
+        warnings.filterwarnings("ignore", message=r"The ``compute`` method of metric", category=UserWarning)
+        return entry.compute()
+
+
+def _reduce_kind(entries: list[Entry], operation: str, strategy: Any, group: Any) -> None:
+    pairs = [entry.state() for entry in entries]
+    packed = torch.tensor(pairs, dtype=torch.float64, device=strategy.root_device)
+    totals = strategy.reduce(packed, group=group, reduce_op=operation).tolist()
+    for entry, (total, weight) in zip(entries, totals, strict=True):
+        if isinstance(entry, Mean):
+            entry.synced = total / weight if weight else math.nan
+        else:
+            entry.synced = total
+
+
+def hash_names(names: list[tuple[str, str]]) -> int:
+    """A number that differs when the names do, the same in every process."""
+    return zlib.crc32(repr(names).encode())
+
+
+def _key(hook: str, name: str, dataloader_idx: int | None) -> str:
+    return f"{hook}.{name}.{dataloader_idx}"
