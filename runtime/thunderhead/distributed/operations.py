@@ -32,10 +32,11 @@ def operation_of(asked: Any) -> Any:
         name = asked.lower()
         if name in _OPERATIONS:
             return _OPERATIONS[name]
-    elif asked == dist.ReduceOp.AVG:
-        return None
-    elif any(asked == operation for operation in _OPERATIONS.values() if operation is not None):
-        return asked
+    elif isinstance(asked, (dist.ReduceOp, dist.ReduceOp.RedOpType)):  # which are equal to numbers
+        if asked == dist.ReduceOp.AVG:
+            return None
+        if any(asked == operation for operation in _OPERATIONS.values() if operation is not None):
+            return asked
     raise MisconfigurationException(
         f"reduce_op={asked!r} does not exist.{did_you_mean(str(asked).lower(), _OPERATIONS)} There are "
         f"{', '.join(_OPERATIONS)}, in any case, or the same of torch.distributed.ReduceOp"

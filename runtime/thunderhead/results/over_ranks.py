@@ -39,6 +39,9 @@ def reduce_over_ranks(results: Results, trainer: Trainer) -> None:
     mine = _wanted(results)
     if not _all_alike(mine, trainer):
         mine |= _adopted(results, mine, trainer)
+        for entry in mine.values():
+            if isinstance(entry, MetricEntry):
+                entry.computed = None
     # In one order everywhere, whatever was logged first.
     entries = [mine[key] for key in sorted(mine)]
     for entry in entries:
@@ -61,7 +64,9 @@ def _wanted(results: Results) -> dict[tuple[str, str], Entry]:
 
 def _all_alike(mine: dict[tuple[str, str], Entry], trainer: Trainer) -> bool:
     strategy = trainer.strategy
-    counted = torch.tensor([len(mine), hash_names(sorted(mine))], dtype=torch.int64, device=strategy.root_device)
+    # What one rank has computed and another must compute is a collective of the one alone, too.
+    names = [(*key, str(isinstance(entry, MetricEntry) and entry.computed is None)) for key, entry in mine.items()]
+    counted = torch.tensor([len(mine), hash_names(sorted(names))], dtype=torch.int64, device=strategy.root_device)
     lowest = strategy.reduce(counted, reduce_op="min")
     highest = strategy.reduce(counted, reduce_op="max")
     return torch.equal(lowest, highest)
@@ -112,6 +117,10 @@ def _metric_of(trainer: Trainer, name: str, spec: LogSpec) -> Any:
 
 
 def _computed(entry: MetricEntry) -> float | None:
+    if entry.computed is None:
+        for metric in entry.metric.modules():
+            if hasattr(metric, "_computed"):
+                metric._computed = None  # kept since the last update, which was not the same one on every rank
     with warnings.catch_warnings():
         # Torchmetrics' word on a metric without data, which this rank may well have, while others have some.
         warnings.filterwarnings("ignore", message=r"The ``compute`` method of metric", category=UserWarning)
@@ -129,7 +138,7 @@ def _reduce_kind(entries: list[Entry], operation: str, strategy: Any, group: Any
             entry.synced = total
 
 
-def hash_names(names: list[tuple[str, str]]) -> int:
+def hash_names(names: list[tuple[str, ...]]) -> int:
     """A number that differs when the names do, the same in every process."""
     return zlib.crc32(repr(names).encode())
 

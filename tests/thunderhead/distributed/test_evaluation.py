@@ -128,7 +128,7 @@ def _measured(sizes: list[int]) -> list[dict[str, float]]:
 @pytest.fixture(scope="module")
 def of_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What three ranks found, all in one run: it takes long to start them."""
-    return run_ranks(_uneven, 3, tmp_path_factory.mktemp("ranks"))
+    return run_ranks(_uneven, 3, tmp_path_factory.mktemp("ranks"), timeout_s=250)
 
 
 def _uneven(rank: int) -> dict[str, Any]:
@@ -142,6 +142,7 @@ def _uneven(rank: int) -> dict[str, Any]:
     }
 
 
+@pytest.mark.timeout(300)  # it starts the ranks
 def test_metric_objects_with_fewer_samples_than_ranks(of_ranks: list[dict[str, Any]]) -> None:
     alone = [_measured(sizes) for sizes in SIZES]
     for found in of_ranks:
