@@ -117,7 +117,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         self.last_model_path = ""
         self.current_score: Tensor | None = None
         self._last_global_step_saved = 0
-        self._last_checkpoint_saved = ""
+        self._last_checkpoint_saved, self._kept_step = "", -1
         self._last_time_checked = 0.0
         self._deferred = False
         if not every_n_train_steps and self._train_time_interval is None:
@@ -243,7 +243,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         best = self._plan_best(trainer, candidates) if wanted and not missing else None
         saved = best is not None or now.saved_step == now.step
         last = None
-        if self.save_last and (saved or self.save_last == "link" or moment is Moment.BATCH):
+        if self.save_last and (saved or moment is Moment.BATCH):
             last = self._last_path(candidates, taken=best.path if best else "")
         return Plan(decision, best, last, self._missing(candidates) if wanted and missing else "")
 
@@ -310,20 +310,21 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
             else:
                 trainer.save_checkpoint(path, self.save_weights_only)
         self._last_global_step_saved = trainer.global_step
-        self._last_checkpoint_saved = path
+        self._last_checkpoint_saved, self._kept_step = path, trainer.global_step
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.after_save_checkpoint(proxy(self))
 
     def _save_last(self, trainer: Trainer, path: str, write: Callable[[str], None] | None = None) -> None:
         previous, self.last_model_path = self.last_model_path, path
-        if self._links(path) and self._last_checkpoint_saved:
+        # A link names the newest state, so only what was kept of this very step.
+        if self._links(path) and self._kept_step == trainer.global_step:
             with self._directory(trainer).naming():
                 trainer.strategy.link_checkpoint(self._last_checkpoint_saved, path)
         else:
-            newest = self._last_checkpoint_saved
+            newest, kept = self._last_checkpoint_saved, self._kept_step
             self._save(trainer, path, write)
-            self._last_checkpoint_saved = newest or path
+            self._last_checkpoint_saved, self._kept_step = newest or path, kept
         if previous and self._may_remove(trainer, previous, path) and trainer.is_global_zero:
             trainer.strategy.remove_checkpoint(previous)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 
 _END: Final = object()
+_NOTHING: Final = object()
 MODES: Final = ("min_size", "max_size_cycle", "max_size", "sequential")
 
 
@@ -142,6 +143,7 @@ class Joint:
         self._feeds = feeds
         self._limits = limits
         self._mode = combined.mode
+        self._sources = combined.flattened
         self._rebuild: Callable[[list[Any]], Any] = combined.rebuild
         self.taken = [0] * len(feeds)
         self._exhausted = [False] * len(feeds)
@@ -169,6 +171,9 @@ class Joint:
                 if part is _END:
                     return
                 parts.append(part)
+            if any(part is _NOTHING for part in parts):
+                self._refuse_empty(parts)
+                return
             if self._mode == "max_size" and all(self._exhausted):
                 return
             yield self._rebuild(parts)
@@ -187,9 +192,19 @@ class Joint:
             return None
         self.taken[index] = 0
         iterators[index] = self._feeds[index].begin(epoch)
-        part = next(iterators[index], _END)
+        part = next(iterators[index], _NOTHING)
         self.taken[index] = 1
         return part
+
+    def _refuse_empty(self, parts: list[Any]) -> None:
+        if all(part is _NOTHING or exhausted for part, exhausted in zip(parts, self._exhausted, strict=True)):
+            return
+        index = next(index for index, part in enumerate(parts) if part is _NOTHING)
+        raise MisconfigurationException(
+            f"CombinedLoader(mode='max_size_cycle'): loader {index} ({type(self._sources[index]).__name__}) is at its "
+            "end and gives no batch when it is read again, so it cannot go on beside the longer ones; leave it out if "
+            "it is empty, pass something that can be read several times instead of an iterator, or use mode='max_size'"
+        )
 
     def take_up_after(self, used: int) -> list[int]:
         """Go on at the next ``begin`` as after ``used`` batches; how many of its running pass each feed has given."""

@@ -16,7 +16,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+)
 from torch.utils.data.distributed import DistributedSampler
 
 from thunderhead.data.sampling import Batches, Seeded, SeededBatches, Shard, peek_seed, replacement_for
@@ -235,9 +242,19 @@ def _copy_with(loader: DataLoader[Any], **changes: Any) -> DataLoader[Any]:
 
 
 def in_order(loader: DataLoader[Any]) -> DataLoader[Any]:
-    """A copy of ``loader`` that reads its dataset in order."""
-    sampler = SequentialSampler(loader.dataset)  # type: ignore[arg-type]  # map-style, so it has a length
-    if loader.batch_sampler is None:
+    """A copy of ``loader`` whose shuffling is switched off; itself where it is not torch's own."""
+    batches = loader.batch_sampler
+    if batches is not None and type(batches) is not BatchSampler:
+        return loader
+    sampler: Any = loader.sampler if batches is None else batches.sampler
+    if isinstance(sampler, RandomSampler):
+        sampler = SequentialSampler(loader.dataset)  # type: ignore[arg-type]  # map-style, so it has a length
+    elif type(sampler) is SubsetRandomSampler:
+        sampler = list(sampler.indices)
+    else:
+        return loader
+    if batches is None:
         return _copy_with(loader, sampler=sampler)
-    batches = BatchSampler(sampler, loader.batch_size or 1, loader.drop_last)
-    return _copy_with(loader, sampler=sampler, batch_sampler=batches)
+    return _copy_with(
+        loader, sampler=sampler, batch_sampler=BatchSampler(sampler, batches.batch_size, batches.drop_last)
+    )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sampler, SequentialSampler
 
 from thunderhead.data.combined import CombinedLoader, Joint
 from thunderhead.data.loaders import Feed, in_order, needs_shard
@@ -308,20 +308,36 @@ def request_loaders(given: Any, owner: Any, hook: str) -> Any:
 
 
 def without_shuffling(loaders: Any, say: Callable[[str], None]) -> Any:
-    """The loader, or each of a collection, reading its data in order, for ``overfit_batches``."""
+    """The loader, or each of a collection, reading its data in order, for ``overfit_batches``.
+
+    Only torch's own shuffling can be taken away: what another sampler gives, the dataset alone may understand.
+    """
     combined = loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders)
-    shuffled = [isinstance(loader, DataLoader) and _is_shuffled(loader) for loader in combined.flattened]
+    shuffled = [isinstance(loader, DataLoader) and _has_order_of_its_own(loader) for loader in combined.flattened]
+    ordered = [in_order(loader) if own else loader for loader, own in zip(combined.flattened, shuffled, strict=True)]
+    if any(loader is not before for loader, before in zip(ordered, combined.flattened, strict=True)):
+        say("overfit_batches reads the data in order: shuffling is switched off")
+    for loader, own in zip(ordered, shuffled, strict=True):
+        if own and _has_order_of_its_own(loader):
+            kind = type(_innermost_sampler(loader)).__name__
+            say(f"overfit_batches keeps the order of {kind}: should it differ by epoch, so do the batches")
     if not any(shuffled):
         return loaders
-    say("overfit_batches reads the data in order: shuffling is switched off")
-    pairs = zip(combined.flattened, shuffled, strict=True)
-    ordered = combined.replaced([in_order(loader) if is_shuffled else loader for loader, is_shuffled in pairs])
-    return ordered if isinstance(loaders, CombinedLoader) else ordered.iterables
+    made = combined.replaced(ordered)
+    return made if isinstance(loaders, CombinedLoader) else made.iterables
+
+
+def _has_order_of_its_own(loader: DataLoader[Any]) -> bool:
+    return not isinstance(loader.dataset, IterableDataset) and _is_shuffled(loader)
 
 
 def _is_shuffled(loader: DataLoader[Any]) -> bool:
-    inner = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    inner = _innermost_sampler(loader)
     return isinstance(inner, RandomSampler) or (isinstance(inner, Sampler) and type(inner) is not SequentialSampler)
+
+
+def _innermost_sampler(loader: DataLoader[Any]) -> Any:
+    return getattr(loader.batch_sampler, "sampler", loader.sampler)
 
 
 def warn_if_shuffled(loaders: Any, stage: str) -> None:

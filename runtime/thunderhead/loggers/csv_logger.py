@@ -13,6 +13,7 @@ from thunderhead.checkpoint.places import is_url, local, place_of
 from thunderhead.checkpoint.writable import Destination
 from thunderhead.loggers.logger import Logger, given_version, next_version, plain_hyperparameters, rank_zero_only
 from thunderhead.trainer.arguments import directory, text, whole_number
+from thunderhead.warning import warn
 
 
 class CSVLogger(Logger):
@@ -112,6 +113,11 @@ class CSVLogger(Logger):
         if self._experiment is not None:
             self.save()
 
+    @rank_zero_only
+    def _train_from(self, step: int | None) -> None:
+        with self._destination().naming():
+            self.experiment.train_from(step)
+
     def _destination(self) -> Destination:
         return self._files_below(self.root_dir)
 
@@ -119,7 +125,8 @@ class CSVLogger(Logger):
 class CSVWriter:
     """Appends records to a CSV file whose columns may grow.
 
-    Objects at a URL cannot grow, so there the whole file is written again each time.
+    Objects at a URL cannot grow, so there the whole file is written again each time. A file that is there already is
+    gone on with, unless training begins anew.
 
     Args:
         log_dir: directory or URL of the files.
@@ -139,12 +146,29 @@ class CSVWriter:
         self._columns: list[str] = []
         self._written: list[dict[str, Any]] | None = [] if is_url(log_dir) else None
         self._written_hparams: str | None = None
-        place = place_of(log_dir)
+        self._place = place_of(log_dir)
         if self._written is None:
             os.makedirs(local(log_dir), exist_ok=True)
         self.metrics_file_path = os.path.join(log_dir, self.NAME_METRICS_FILE)
-        if place.exists(self.metrics_file_path):
-            place.remove(self.metrics_file_path)
+        self._found = self._place.exists(self.metrics_file_path)
+
+    def train_from(self, step: int | None) -> None:
+        """Keep of the records that were found those from before ``step``, where training goes on; None for none.
+
+        A run that was interrupted may have got further than where it is taken up again. Records without an epoch have
+        an x of their own and stay.
+        """
+        if not self._found:
+            return
+        if step is None:
+            warn(f"{self.metrics_file_path} holds metrics of an earlier run, which this one replaces")
+            self._found = False
+            self._place.remove(self.metrics_file_path)
+            return
+        records = self._take_up()
+        kept = [record for record in records if not _of_run(record) or int(record["step"]) < step]
+        if len(kept) < len(records):
+            self._rewrite(kept)
 
     def log_hparams(self, params: dict[str, Any]) -> None:
         """Keep hyperparameters."""
@@ -160,14 +184,15 @@ class CSVWriter:
             self._save_hparams()
         if not self.metrics:
             return
+        if self._found:
+            self._take_up()
         new = sorted({name for record in self.metrics for name in record} - set(self._columns))
         had = bool(self._columns)
         self._columns = sorted([*self._columns, *new])
         if self._written is not None:
-            self._written += self.metrics
-            self._write_all(self._written)
+            self._rewrite([*self._written, *self.metrics])
         elif new:
-            self._write_all([*(self._read() if had else []), *self.metrics])
+            self._rewrite([*(self._read() if had else []), *self.metrics])
         else:
             with open(local(self.metrics_file_path), "a", newline="") as stream:
                 csv.DictWriter(stream, self._columns).writerows(self.metrics)
@@ -180,15 +205,31 @@ class CSVWriter:
             place_of(path).write(path, lambda stream: stream.write(text.encode()))
             self._written_hparams = text
 
-    def _read(self) -> list[dict[str, Any]]:
-        with open(local(self.metrics_file_path), newline="") as stream:
-            return list(csv.DictReader(stream))
+    def _take_up(self) -> list[dict[str, Any]]:
+        """The records that were found; from here on they are ours."""
+        self._found = False
+        records = self._read()
+        self._columns = sorted({name for record in records for name in record})
+        if self._written is not None:
+            self._written = records
+        return records
 
-    def _write_all(self, records: list[dict[str, Any]]) -> None:
+    def _read(self) -> list[dict[str, Any]]:
+        with self._place.read(self.metrics_file_path) as stream:
+            text = stream.read().decode()
+        # What a crash cut short is no record.
+        return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
+
+    def _rewrite(self, records: list[dict[str, Any]]) -> None:
+        if self._written is not None:
+            self._written = records
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self._columns)
         writer.writeheader()
         writer.writerows(records)
-        place_of(self.metrics_file_path).write(
-            self.metrics_file_path, lambda stream: stream.write(text.getvalue().encode())
-        )
+        self._place.write(self.metrics_file_path, lambda stream: stream.write(text.getvalue().encode()))
+
+
+def _of_run(record: dict[str, Any]) -> bool:
+    """Whether its x is the run's: such a record has an epoch, whatever prefix that has."""
+    return any(value for name, value in record.items() if name == "epoch" or name.endswith("-epoch"))

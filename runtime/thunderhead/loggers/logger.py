@@ -82,6 +82,9 @@ class Logger(ABC):
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:  # noqa: B027 - optional for implementers
         """A checkpoint was saved."""
 
+    def _train_from(self, step: int | None) -> None:  # noqa: B027 - optional for implementers
+        """Training goes on at this x, or begins anew: what to do with records of before that lie in the same place."""
+
     def _destination(self) -> Destination | None:
         """Where it will write files, if it does; a run asks before it begins."""
         return None

@@ -145,7 +145,7 @@ class FitLoop(Progress):
                 if self._took_too_much(own):
                     break
             if schedulers.any:
-                schedulers.after_batch(steps=steps, last=self.is_last_batch)
+                schedulers.after_batch(steps=p.step != before, last=self.is_last_batch)
             if ends:
                 self._end_batch(steps, outputs, batch, index)
             results.batch = None
@@ -157,7 +157,7 @@ class FitLoop(Progress):
             if validation.possible and self._validation_due():
                 p.next = Next.VALIDATE
             elif steps:
-                if schedulers.any:
+                if schedulers.any and at_boundary:
                     schedulers.step("step", plateau=True)
                 p.log_step += 1
             if control is not None:
@@ -172,7 +172,7 @@ class FitLoop(Progress):
 
     def _skip_the_rest(self) -> None:
         self._skip_epoch = self.is_last_batch = True
-        self._trainer._schedulers.after_batch(steps=True, last=True)
+        self._trainer._schedulers.after_batch(steps=False, last=True)
 
     def _ends_before_step(self, control: Control) -> bool:
         """Whether what all ranks know by now ends the epoch before its next step."""
@@ -196,7 +196,8 @@ class FitLoop(Progress):
         p.next = Next.BATCH
         # What waited for it: plateau schedulers, and the loggers' x axis.
         if steps:
-            t._schedulers.step("step", plateau=True)
+            if boundary:
+                t._schedulers.step("step", plateau=True)
             p.log_step += 1
 
     def _validate_at_the_end(self) -> None:

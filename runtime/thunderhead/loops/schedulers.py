@@ -28,7 +28,7 @@ class Schedulers:
         self.steps = 0
 
     def after_batch(self, *, steps: bool, last: bool) -> None:
-        """Step those that watch nothing: per optimizer step, and per epoch on the last batch."""
+        """Step those that watch nothing: where the optimizer stepped, and per epoch on the last batch."""
         if steps:
             self.step("step", plateau=False)
         if last:

@@ -37,6 +37,7 @@ from thunderhead.job import attached
 from thunderhead.job.board import Phase
 from thunderhead.job.errors import Stopped, Superseded
 from thunderhead.job.link import Restored
+from thunderhead.loggers.logger import Logger
 from thunderhead.loops.control import control_of_ranks, sigterm_stops
 from thunderhead.loops.evaluate import check_evaluation_loop
 from thunderhead.loops.job import JobControl, content_of, restore_local
@@ -169,6 +170,10 @@ def _fit(trainer: Trainer, loaded: dict[str, Any] | None, restored: Restored | N
     _log_hyperparameters(trainer)
     if loaded is not None:
         resume_training(trainer, loaded, trainer._resumed_from if restored is None else None)
+    going_on = loaded is not None or trainer._position.batches > 0
+    for logger in trainer.loggers:
+        if isinstance(logger, Logger):
+            logger._train_from(trainer._position.log_step if going_on else None)
     if restored is not None:
         restore_local(trainer, restored)
     torch.set_grad_enabled(True)

@@ -156,6 +156,35 @@ def test_a_link_to_the_newest(tmp_path: Path) -> None:
     assert callback.last_model_path == str(last)
 
 
+@pytest.mark.parametrize("save_last", [True, "link"])
+@pytest.mark.parametrize("save_top_k", [-1, 0, 1, 2])
+@pytest.mark.parametrize("scores", [[5, 4, 3, 2, 1], [1, 2, 3, 4, 5], [2, 5, 1, 4, 3]], ids=str)
+def test_the_last_file_is_the_newest_state_whatever_is_kept(
+    tmp_path: Path, save_last: Any, save_top_k: int, scores: list[int]
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Ranked(Scored):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.log("rank", float(scores[self.global_step]))
+            return self.layer(batch[0]).square().mean()
+
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            if self.global_step:
+                seen.append((self.global_step, torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"]))
+
+    saving = ModelCheckpoint(
+        tmp_path, "{step}", monitor="rank", save_top_k=save_top_k, save_last=save_last, every_n_train_steps=1
+    )
+    options = {**QUIET, "enable_checkpointing": None, "max_steps": 5, "limit_val_batches": 0}
+    th.Trainer(**options, callbacks=[saving]).fit(Ranked())
+    assert seen == [(step, step) for step in range(1, 5)]
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 5
+    # A link wherever the state was kept under a name of its own.
+    newest = (tmp_path / "step=5.ckpt").exists()
+    assert (tmp_path / "last.ckpt").is_symlink() is (save_last == "link" and newest)
+
+
 def test_the_last_file_is_the_state_at_the_end_of_what_was_saved(tmp_path: Path) -> None:
     fit(tmp_path, {"save_last": True, "monitor": "score"}, max_epochs=5)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 15

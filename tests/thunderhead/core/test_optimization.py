@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from torch.optim import SGD
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 from trainer_line import Line, fit, numbers, trainer
+from trainer_models import QUIET
 
 import thunderhead as th
 from thunderhead.exceptions import MisconfigurationException
@@ -144,6 +146,48 @@ def test_refused(case: str) -> None:
 def test_warned_of(configure: Callable[[Line], Any], message: str) -> None:
     with pytest.warns(RuntimeWarning, match=message):
         fit(Line(configure), 1)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("skipped", ["the rest of the epoch", "a batch"])
+@pytest.mark.parametrize("plateau", [False, True])
+def test_schedulers_step_with_the_optimizer_and_not_without(plateau: bool, skipped: str, accumulate: int) -> None:
+    """Two epochs of five batches; the fourth of each is none, or ends it."""
+
+    class Skipping(Line):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.log("loss", 1.0)
+            return super().training_step(batch, batch_idx)
+
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> Any:
+            return -1 if skipped == "the rest of the epoch" and batch_idx == 3 else None
+
+        def train_dataloader(self) -> Any:
+            return Holed() if skipped == "a batch" else numbers(1, 2, 3, 4, 5)
+
+        def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+            counted.append(self.global_step)
+
+    class Holed:
+        def __iter__(self) -> Any:
+            return (None if index == 3 else batch for index, batch in enumerate(numbers(1, 2, 3, 4, 5)))
+
+        def __len__(self) -> int:
+            return 5
+
+    counted: list[int] = []
+
+    def configure(module: Line) -> Any:
+        optimizer = sgd(module)
+        scheduler = ReduceLROnPlateau(optimizer) if plateau else halving(optimizer)
+        config = {"scheduler": scheduler, "interval": "step", "monitor": "loss", "reduce_on_plateau": plateau}
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the training loader gave None")
+        fitting = th.Trainer(**QUIET, max_epochs=2, accumulate_grad_batches=accumulate)
+        fitting.fit(Skipping(configure))
+    assert counted == list(range(1, fitting.global_step + 1))
 
 
 class Rates(th.Callback):

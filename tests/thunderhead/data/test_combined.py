@@ -29,6 +29,18 @@ def test_modes(mode: str, expected: list[Any]) -> None:
     assert len(loader) == len(expected)
 
 
+@pytest.mark.parametrize("loaders", [[[], [1, 2, 3]], [[1, 2, 3], []], {"a": [1], "b": iter([2, 3]), "c": iter([4])}])
+def test_what_gives_nothing_cannot_be_repeated(loaders: Any) -> None:
+    """An end in silence would be an epoch without the data of the others."""
+    with pytest.raises(th.MisconfigurationException, match=r"loader \d \(list\) .* use mode='max_size'|list_iterator"):
+        batches(CombinedLoader(loaders, "max_size_cycle"))
+
+
+def test_where_nobody_gives_anything_there_is_nothing() -> None:
+    assert [batches(CombinedLoader([Items(), Items()], mode)) for mode in MODES] == [[], [], [], []]
+    assert batches(CombinedLoader([[], [1, 2]], "max_size")) == [[None, 1], [None, 2]]
+
+
 class Items:
     """A loader of these batches."""
 

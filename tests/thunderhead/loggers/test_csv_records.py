@@ -118,12 +118,13 @@ def test_hyperparameters(tmp_path: Path, form: Any) -> None:
     }
 
 
-def test_a_new_run_in_the_same_version_starts_over(tmp_path: Path) -> None:
+def test_whoever_writes_to_a_version_again_goes_on_with_it(tmp_path: Path) -> None:
+    """Only a run that trains from the beginning replaces it."""
     for value in (1.0, 2.0):
         logger = CSVLogger(tmp_path, version=0)
         logger.log_metrics({"a": value}, step=0)
         logger.save()
-    assert records(logger) == [{"a": "2.0", "step": "0"}]
+    assert records(logger) == [{"a": "1.0", "step": "0"}, {"a": "2.0", "step": "0"}]
 
 
 def test_only_rank_zero_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

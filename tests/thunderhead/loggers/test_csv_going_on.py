@@ -1,0 +1,78 @@
+"""A CSV file that is there already: gone on with by whoever does not begin anew."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trainer_models import QUIET, Net, in_order, shuffled
+
+import thunderhead as th
+from thunderhead.loggers import CSVLogger
+
+METRICS = Path("runs", "one", "metrics.csv")
+
+
+def rows(directory: Path) -> list[dict[str, str]]:
+    with open(directory / METRICS, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def trainer(directory: Path, *callbacks: th.Callback, prefix: str = "", **arguments: Any) -> th.Trainer:
+    """As a new process would: the same version, given by name."""
+    th.seed_everything(3, verbose=False)
+    logger = CSVLogger(directory, "runs", "one", prefix=prefix, flush_logs_every_n_steps=2)
+    return th.Trainer(**{**QUIET, "logger": logger, "log_every_n_steps": 1, **arguments}, callbacks=list(callbacks))
+
+
+class Saves(th.Callback):
+    """Writes a file before a step."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path, self.step = path, step
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize("prefix", ["", "of"])
+@pytest.mark.parametrize("step", [1, 5, 7, 10])
+def test_a_resumed_run_has_the_records_of_one_that_was_not_interrupted(tmp_path: Path, step: int, prefix: str) -> None:
+    """Also where the lost run got further than the file that it left."""
+    file, whole, cut = tmp_path / "a.ckpt", tmp_path / "whole", tmp_path / "cut"
+    trainer(whole, prefix=prefix, max_epochs=4).fit(Net(), shuffled(), in_order())
+    trainer(cut, Saves(file, step), prefix=prefix, max_epochs=3).fit(Net(), shuffled(), in_order())
+    assert len(rows(cut)) < len(rows(whole))
+    trainer(cut, prefix=prefix, max_epochs=4).fit(Net(), shuffled(), in_order(), ckpt_path=file)
+    assert rows(cut) == rows(whole)
+
+
+def test_an_evaluation_leaves_the_records_of_training(tmp_path: Path) -> None:
+    fitted = trainer(tmp_path, max_epochs=1)
+    fitted.fit(Net(), shuffled(), in_order())
+    before = rows(tmp_path)
+    trainer(tmp_path).validate(Net(), in_order(), verbose=False)
+    after = rows(tmp_path)
+    assert after[: len(before)] == before
+    assert [bool(row["val_loss"]) for row in after[len(before) :]] == [True]
+
+
+def test_a_run_from_the_beginning_replaces_them_with_a_word(tmp_path: Path) -> None:
+    trainer(tmp_path, max_epochs=2).fit(Net(), shuffled(), in_order())
+    again = trainer(tmp_path, max_epochs=1)
+    with pytest.warns(UserWarning, match="metrics.csv holds metrics of an earlier run, which this one replaces"):
+        again.fit(Net(), shuffled(), in_order())
+    assert {row["epoch"] for row in rows(tmp_path)} == {"0"}
+
+
+def test_what_a_crash_cut_short_is_no_record(tmp_path: Path) -> None:
+    trainer(tmp_path, max_epochs=1).fit(Net(), shuffled(), in_order())
+    whole = rows(tmp_path)
+    text = (tmp_path / METRICS).read_text()
+    (tmp_path / METRICS).write_text(text[:-4])
+    trainer(tmp_path).validate(Net(), in_order(), verbose=False)
+    assert rows(tmp_path)[: len(whole) - 1] == whole[:-1]
+    assert len(rows(tmp_path)) == len(whole)
