@@ -11,6 +11,7 @@ from thunderhead_operator.plan.blocked import Block, block_of
 from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.given_up import sentence
 from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.pods import PodView
 from thunderhead_operator.plan.step import Step
 from thunderhead_operator.plan.verdict import is_done
 from thunderhead_operator.plan.waiting import waiting_for
@@ -46,7 +47,7 @@ def surfaced(ctx: Context, step: Step) -> TrainingJobStatus:
             "conditions": conditions,
             "phase": phase,
             "reason": _reason(conditions, status, phase),
-            "nodes": _nodes(ctx, step),
+            "nodes": _nodes(ctx, step, running),
             "finished_at": stamp(ctx.now) if over else status.finished_at,
         }
     )
@@ -166,11 +167,16 @@ def _code_changed(ctx: Context) -> Verdicts:
     return [(ConditionType.CODE_CHANGED, True, Reason.CODE_EDITED, edited)]
 
 
-def _nodes(ctx: Context, step: Step) -> Nodes:
-    """Pods that train, and those that have done all they had to."""
+def _nodes(ctx: Context, step: Step, running: bool) -> Nodes:
+    """Pods that train, and those that have done all they had to. Ranks may have met before a probe has asked."""
     total, same = step.status.nodes.total, step.status.attempt == ctx.status.attempt
     alive = same and step.failure is None
-    ready = sum((pod.ready and not pod.stopped) or is_done(pod) for pod in ctx.current.values()) if alive else 0
+
+    def counts(pod: PodView) -> bool:
+        trains = pod.ready or (running and pod.running_since is not None)
+        return is_done(pod) or (trains and not pod.stopped)
+
+    ready = sum(counts(pod) for pod in ctx.current.values()) if alive else 0
     ready = total if step.complete else ready
     return Nodes(ready=ready, total=total, summary=f"{ready}/{total}")
 

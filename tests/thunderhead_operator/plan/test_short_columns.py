@@ -49,6 +49,11 @@ ROWS: list[tuple[str, TrainingJobStatus, tuple[str, str | None, str]]] = [
         after(running_status(), 5, pod(0), pod(1), sample=Sample(reply(first_step=0, step=3), at(5))),
         ("Running", None, "2/2"),
     ),
+    (
+        "met before a probe has asked",
+        after(running_status(), 5, pod(0, ready=False), pod(1, ready=False), sample=Sample(reply(), at(5))),
+        ("Running", None, "2/2"),
+    ),
     ("ends", after(running_status(), 5, pod(0), passes=1), ("Restarting", "PodDeleted", "1/2")),
 ]
 
