@@ -15,6 +15,7 @@ from thunderhead.store.epochs import Commit
 from thunderhead.store.exchange import Exchange, Peers
 from thunderhead.store.log import EpochLog
 from thunderhead.store.manifest import LOCAL, REPLICATED
+from thunderhead.store.members import as_moment
 from thunderhead.store.objects import ObjectStore, Unavailable
 from thunderhead.store.opening import Opened, Opening, OpenStore, Restoration
 from thunderhead.store.patient import PatientStore
@@ -65,7 +66,7 @@ class EpochCheckpoints:
         self._settings = settings
         self._on_commit = on_commit
         self._asked = asked
-        self._clock = clock
+        self._clock = lambda: as_moment(clock())
         self._sleep = sleep
         self._monotonic = monotonic
         self._store = self._patient(store)
@@ -79,7 +80,7 @@ class EpochCheckpoints:
             resume=settings.resume,
             known=settings.known,
             open_store=lambda uri: self._patient(open_store(uri)),
-            clock=clock,
+            clock=self._clock,
         )
         self._watch = StoreWatch(self._log.probe, on_back)
         self._buffers = StagingBuffers()

@@ -38,6 +38,11 @@ def moment(value: Any, name: str) -> float:
     return float(value)
 
 
+def as_moment(unix_s: float) -> float:
+    """What a clock says, as something that can be written and read back: it may be set to anything."""
+    return min(max(unix_s, _MOMENTS[0]), _MOMENTS[1]) if math.isfinite(unix_s) else 0.0
+
+
 def text(value: Any, name: str) -> str:
     """A string."""
     if type(value) is not str:

@@ -12,9 +12,12 @@ import pytest
 from store_world import Oracle, Process
 
 from thunderhead.store.documents import unseal
-from thunderhead.store.epochs import STEPS, Commit
+from thunderhead.store.epochs import STEPS, Commit, Epoch
+from thunderhead.store.exchange import LocalExchange
+from thunderhead.store.job_checkpoints import EpochCheckpoints
 from thunderhead.store.memory import MemoryStore
 from thunderhead.store.objects import Corrupt
+from thunderhead.store.settings import CheckpointSettings
 from thunderhead.store.shards import read_shard
 from thunderhead.store.verify import _as_json, _as_text, verify
 
@@ -132,6 +135,27 @@ def test_depth_is_damage(saved: tuple[Objects, Oracle], deep: bytes) -> None:
     assert found is not None
     assert found.step == 2
     assert not verify(MemoryStore(objects)).verified
+
+
+@pytest.mark.parametrize("unix_s", [-1e12, 1e18, float("nan"), float("inf"), float("-inf"), -1.0, 1.8e9])
+def test_a_clock_may_be_set_to_anything(unix_s: float) -> None:
+    objects: Objects = {}
+    for epoch, step in ((1, 5), (2, None)):
+        checkpoints = EpochCheckpoints(
+            MemoryStore(objects),
+            CheckpointSettings(epoch=Epoch(epoch)),
+            LocalExchange(),
+            open_store=lambda uri: MemoryStore({}),
+            clock=lambda: unix_s,
+        )
+        restored = checkpoints.open()
+        if step is not None:
+            checkpoints.save({"v": 1}, {}, step=step, position={})
+    assert restored is not None
+    assert restored.step == 5
+    report = verify(MemoryStore(objects))
+    assert report.verified
+    assert "verified" in _as_text("memory:", [report])
 
 
 @pytest.mark.parametrize("plain", [b"[1,2]", b'"x"}', b"{]", b"null", b"1e999999"])
