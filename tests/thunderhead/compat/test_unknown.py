@@ -17,8 +17,8 @@ NAMES = [
     ("thunderhead", "Fabric", ": write a LightningModule and let the Trainer run it, with manual optimisation for a "
      "loop of your own"),
     ("thunderhead", "ModelCheckpoint", "; it is thunderhead.callbacks.ModelCheckpoint"),
-    ("thunderhead", "zzz", "."),
-    ("thunderhead", "_private", "."),
+    ("thunderhead", "zzz", "; dir(thunderhead) lists what it has"),
+    ("thunderhead", "_private", "; dir(thunderhead) lists what it has"),
     ("thunderhead.callbacks", "EarlyStoping", ". Did you mean 'EarlyStopping'?"),
     ("thunderhead.callbacks", "DeviceStatsMonitor", ": it is not there yet"),
     ("thunderhead.callbacks", "LightningModule", "; it is thunderhead.LightningModule"),
