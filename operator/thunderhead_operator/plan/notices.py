@@ -73,7 +73,7 @@ def _not_finite(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator
     step = after.progress.non_finite_step if after.progress else None
     if step is not None and (before.progress is None or before.progress.non_finite_step is None):
         said = f"the loss of step {step}, or a parameter after it, is no finite number; training goes on, and"
-        yield Notice("NotFinite", f"{said} the newest checkpoint from before is kept", warning=True)
+        yield Notice("NotFinite", f"{said} the newest checkpoint from before, if there is one, is kept", warning=True)
 
 
 def _in_a_row(status: TrainingJobStatus) -> int:

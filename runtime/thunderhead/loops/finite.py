@@ -86,7 +86,7 @@ class FiniteWatch:
         self.aside.clear()
         self._notes.not_finite(step)
         if self._speaks:
-            logger.warning("%s. Training goes on; the newest checkpoint from before is kept, however many follow", what)
+            logger.warning("%s. Training goes on; the newest checkpoint from before, if there is one, is kept", what)
 
 
 def has_finite_parameters(module: torch.nn.Module) -> bool:

@@ -149,7 +149,7 @@ def _figures(status: TrainingJobStatus, places: Places, *, killed: bool) -> Tabl
     skipped = status.progress.skipped_checkpoints if status.progress is not None else None
     if status.progress is not None and status.progress.non_finite_step is not None:
         step = status.progress.non_finite_step
-        table.add_row("not finite", f"since step {step}; the newest checkpoint from before is kept")
+        table.add_row("not finite", f"since step {step}; the newest checkpoint from before, if there is one, is kept")
     if skipped is not None:
         table.add_row("skipped", f"{skipped.total} checkpoints that the store did not take in the last attempt")
     if status.progress is not None and status.progress.metrics:
