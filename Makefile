@@ -4,8 +4,9 @@ SHELL := /bin/bash
 BIN := .venv/bin
 REPORTS := build/reports
 TEST_WORKERS ?= 2
+SEEDS ?= 0 500
 
-.PHONY: help setup setup-runtime demo test lint bench bench-trainer bench-parity
+.PHONY: help setup setup-runtime demo test search-resume lint bench bench-trainer bench-parity
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +23,9 @@ demo: setup-runtime ## train the digits without a cluster, lose a pod half way, 
 test: setup ## everything that needs no cluster
 	@mkdir -p $(REPORTS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder --junitxml=$(REPORTS)/test.xml
+
+search-resume: setup ## files written in random hooks of random runs, and who goes on from them (SEEDS="0 500")
+	OMP_NUM_THREADS=1 PYTHONPATH=tests/thunderhead $(BIN)/python -m resume_search $(SEEDS)
 
 lint: setup ## ruff, mypy --strict, import contracts, generated files
 	$(BIN)/ruff check .

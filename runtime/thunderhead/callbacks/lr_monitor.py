@@ -86,6 +86,8 @@ class LearningRateMonitor(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Log what follows steps, in the steps in which the trainer logs."""
         step, every = trainer._position.log_step, trainer.log_every_n_steps
+        if self._logged_at < 0 and batch_idx % trainer.accumulate_grad_batches:
+            self._logged_at = step  # by the run that this one goes on from, as the window began
         # Every batch of an accumulation window begins at the same step, which is logged once.
         if not every or step == self._logged_at or ((step + 1) % every and not trainer.should_stop):
             return

@@ -19,7 +19,6 @@ User hooks add what they like. Nothing in it needs pickle but what users put the
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from torch.optim import Optimizer
@@ -30,7 +29,6 @@ from thunderhead.checkpoint.loops import data_of, loops_of, position_of, schedul
 from thunderhead.checkpoint.reconcile import reconcile
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loops.position import Position
-from thunderhead.rng import restore_rng
 from thunderhead.warning import warn
 
 if TYPE_CHECKING:
@@ -52,6 +50,8 @@ RESERVED: Final = (
     OWN_KEY,
 )
 
+_OF_TRAINING: Final = ("epoch", "global_step", "loops", "optimizer_states", "lr_schedulers", OWN_KEY)
+
 
 def dump(trainer: Trainer, position: Position, *, weights_only: bool = False, for_job: bool = False) -> dict[str, Any]:
     """Everything to write, with live tensors; user hooks have had their say.
@@ -64,12 +64,14 @@ def dump(trainer: Trainer, position: Position, *, weights_only: bool = False, fo
             state of loaders and of running values is made once per save.
     """
     module, datamodule = trainer.lightning_module, trainer.datamodule
+    # What was to be logged before this moment is not left to who goes on from it.
+    trainer._metrics.send_late()
     content: dict[str, Any] = {
         "epoch": trainer.current_epoch,
         "global_step": trainer.global_step,
         "pytorch-lightning_version": FORMAT_VERSION,
         "state_dict": module.state_dict(),
-        "loops": loops_of(trainer),
+        "loops": loops_of(trainer, position),
     }
     if not weights_only:
         content["callbacks"] = _callback_states(trainer)
@@ -79,8 +81,12 @@ def dump(trainer: Trainer, position: Position, *, weights_only: bool = False, fo
         if precision:
             content[_key_of(trainer.precision_plugin)] = precision
         if not for_job:
-            own = {"position": position.state_dict(), "settings": trainer._made}
+            counters = counters_of(trainer, position)
+            own = {"position": position.state_dict(), "settings": trainer._made, "counters": counters}
             content[OWN_KEY] = {**own, **shares.share_of(trainer, position)}
+    waiting = trainer._left.file
+    if waiting is not None and not weights_only:
+        content.update({key: waiting[key] for key in _OF_TRAINING if key in waiting})
     if not for_job:
         _add_hyperparameters(content, module, "")
         _add_hyperparameters(content, datamodule, "datamodule_")
@@ -133,20 +139,41 @@ def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
             "on from it; "
             "load it with load_from_checkpoint"
         )
-    own = content.get(OWN_KEY)
+    own, position = content.get(OWN_KEY), position_in(content)
     _restore_optimization(trainer, content, (own or {}).get("settings"))
     trainer._schedulers.steps = scheduler_steps_of(content)
+    if own is None:
+        return position
+    if own.get("results"):
+        trainer._train_results.load_state_dict(own["results"], logged_metrics_of(trainer.lightning_module))
+    if "metrics" in own:
+        trainer._metrics.load_state_dict(own["metrics"])
+    if "counters" in own:
+        restore_counters(trainer, own["counters"])
+    trainer._left.leave(own)
+    return position
+
+
+def position_in(content: dict[str, Any]) -> Position:
+    """Where the run stood that wrote a file, ours or Lightning's."""
+    own = content.get(OWN_KEY)
+    own = content.get(OWN_KEY)
     if own is None:
         return position_of(content)
     position = Position()
     position.load_state_dict(own["position"])
-    if own.get("results"):
-        trainer._train_results.load_state_dict(own["results"], logged_metrics_of(trainer.lightning_module))
-    if "random" in own:
-        trainer._metrics.load_state_dict(own["metrics"])
-        trainer._resume_validation_data = own["validation_data"]
-        trainer._resumed_rng = partial(restore_rng, own["random"])
     return position
+
+
+def counters_of(trainer: Trainer, position: Position) -> dict[str, Any]:
+    """Counters of a run, alike on all ranks, that are no part of its position."""
+    return {"validated": trainer._validation.seen_at(position), "loaded": trainer._loaded_in.state_dict()}
+
+
+def restore_counters(trainer: Trainer, counters: dict[str, Any]) -> None:
+    """Take ``counters_of`` back."""
+    trainer._validation.seen = list(counters["validated"])
+    trainer._loaded_in.resume(counters["loaded"])
 
 
 def _restore_optimization(trainer: Trainer, content: dict[str, Any], before: settings.Made | None) -> None:

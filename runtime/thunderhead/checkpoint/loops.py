@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
 
 
-def loops_of(trainer: Trainer) -> dict[str, Any]:
-    """``loops`` as Lightning writes it in the running moment: what has begun, what is done, what its hooks are at."""
+def loops_of(trainer: Trainer, position: Position) -> dict[str, Any]:
+    """``loops`` as Lightning writes it at ``position``: what has begun, what is done, what its hooks are at."""
     loop, live = trainer.fit_loop, trainer._position
-    epoch_ends = loop.moment == "epoch end"
+    epoch_ends = position.next is Next.EPOCH_END
     inside = live.next is not Next.EPOCH or epoch_ends
     begun = live.epoch + int(inside)
     epoch = _each(_tracker(begun, live.epoch + int(epoch_ends), live.epoch))
-    open_batch = int(loop.moment == "batch end")
+    open_batch = int(position.next is Next.BATCH_END and position.stepped)
     done = live.batch if inside else loop.batches_before
     batches = {
         "total": _tracker(live.batches, live.batches, live.batches - open_batch),

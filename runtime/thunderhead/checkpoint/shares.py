@@ -5,15 +5,19 @@
 =====================  ================================================================================================
 ``data``               where this rank's training loaders stand
 ``results``            what the epoch's reduced values are made of
-``validation_data``    which validation loaders have started their processes
 ``metrics``            the newest value of every name
+``counters``           the x axis of validation, and in which epochs loaders were asked for; alike on all ranks
+``validation_data``    which validation loaders have started their processes
 ``random``             state of every generator
+``hand``               the batch in hand, where its step or hooks at its end are still to come
+``gradients``          of an accumulation window that is open
 ``callbacks``          of the other ranks: state by ``state_key`` that is plain data or single numbers
 ``buffers``            of the other ranks: those of the module that ranks do not share
 =====================  ================================================================================================
 
-The last three of the first five only inside an epoch: between two, a file goes on with the random state of the process
-that reads it, as Lightning's do. A file without ``others`` was written by rank 0 alone, which asked nobody.
+Those from ``validation_data`` to ``gradients`` only inside an epoch: between two, a file goes on with the random state
+of the process that reads it, as Lightning's do. A file without ``others`` was written by rank 0 alone, which asked
+nobody.
 """
 
 from __future__ import annotations
@@ -24,8 +28,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from torch import Tensor
 
+from thunderhead.checkpoint.hand import gradients_of, hand_of, mean_gradients
 from thunderhead.checkpoint.staging import detached
-from thunderhead.loops.position import Next, Position
+from thunderhead.loops.position import BETWEEN_EPOCHS, Next, Position
 from thunderhead.results.merging import apart, merged
 from thunderhead.rng import capture_rng
 from thunderhead.warning import say
@@ -35,23 +40,33 @@ if TYPE_CHECKING:
 
 # Ranks that stop together come within a batch of each other; whoever sent SIGTERM sends SIGKILL half a minute later.
 _LONGEST_WAIT_S: Final = 10.0
-_APART: Final = ("random", "metrics", "validation_data")
+_APART: Final = ("random", "validation_data", "hand", "gradients")
 
 
 def share_of(trainer: Trainer, position: Position) -> dict[str, Any]:
     """What of this rank goes into its file at ``position``; see the module's table."""
+    hand = hand_of(trainer, position)
+    reads = hand is not None and position.next in (Next.BATCH, Next.BATCH_START)
     share: dict[str, Any] = {
         "world_size": trainer.world_size,
-        "data": trainer._training_data_state(position),
-        "results": trainer._train_results.state_dict() if position.batch > 0 else [],
+        "data": trainer._training_data_state(position, in_hand=reads),
+        "results": trainer._train_results.state_dict() if position.next is not Next.EPOCH else [],
+        "metrics": trainer._metrics.state_dict(),
     }
-    if position.next is not Next.EPOCH:
+    if position.next not in BETWEEN_EPOCHS:
         share["validation_data"] = trainer._validation_data_state()
-        share["metrics"] = trainer._metrics.state_dict()
-        # A validation that was interrupted is run again, from where it began.
-        began_with = trainer._validation.began_with if position.next is Next.VALIDATE else None
-        share["random"] = began_with if began_with is not None else capture_rng()
+        share["random"] = _random_state(trainer, position)
+        share["hand"] = hand
+        share["gradients"] = gradients_of(trainer, position)
     return share
+
+
+def _random_state(trainer: Trainer, position: Position) -> dict[str, Any]:
+    if trainer._left.random is not None:
+        return trainer._left.random  # of the run being resumed, which has not come to it
+    # A validation that was interrupted is run again, from where it began.
+    began_with = trainer._validation.began_with if position.next is Next.VALIDATE else None
+    return began_with if began_with is not None else capture_rng()
 
 
 def gather(
@@ -115,12 +130,15 @@ def of_this_rank(
     # Given to one rank, so that they count once in what is reduced over ranks.
     whole = merged(parts, metrics)
     common["results"] = whole if rank == 0 else apart(whole, metrics)
+    gradients = [share["gradients"] for share in (own, *(others or ())) if share.get("gradients")]
+    if gradients:
+        common["gradients"] = mean_gradients(gradients)
     say(_told(own, trainer.world_size))
     return content, common
 
 
 def _told(own: dict[str, Any], world_size: int) -> str:
-    saved, inside = own.get("world_size", 1), own["position"]["next"] != Next.EPOCH
+    saved, inside = own.get("world_size", 1), own["position"]["next"] not in BETWEEN_EPOCHS
     if saved == world_size:
         what = "the checkpoint holds the state of rank 0 alone, which asked nobody when it was written"
     else:

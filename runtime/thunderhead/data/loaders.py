@@ -50,6 +50,7 @@ class Feed:
         self._record: dict[str, Any] | None = None
         self._resume: dict[str, Any] | None = None
         self._begun = False
+        self._unread: Iterator[Any] | None = None
         self._used: tuple[int, dict[str, Any] | None] | None = None
         self.stateful = callable(getattr(loader, "state_dict", None)) and callable(
             getattr(loader, "load_state_dict", None)
@@ -71,6 +72,11 @@ class Feed:
     def __len__(self) -> int:
         return len(self.shown)
 
+    @property
+    def ordered(self) -> bool:
+        """Whether it is read from an order of samples that is known."""
+        return self._batches is not None
+
     def begin(self, epoch: int, *, later: bool = False) -> Iterator[Any]:
         """Start (or take up) the iteration of ``epoch``; random numbers are drawn as torch draws them.
 
@@ -79,6 +85,7 @@ class Feed:
             later: the order of samples is drawn by ``draw``, once the loaders beside this one have begun.
         """
         self._set_epoch(epoch)
+        self._leave_resumed()
         resume, self._resume = self._resume, None
         if resume is not None and resume["record"] is not None:
             self.iterator = self._take_up(resume, epoch)
@@ -97,9 +104,7 @@ class Feed:
 
     def _iterate_after(self, used: int, state: dict[str, Any] | None, epoch: int) -> Iterator[Any]:
         if self.stateful and state is not None:
-            self.source.load_state_dict(state)
-            iterator: Iterator[Any] = iter(self.source)
-            return iterator
+            return self._from_state(state)
         kind = type(self.source).__name__
         if self._order_is_known():
             say(
@@ -118,6 +123,22 @@ class Feed:
         iterator = self._iterate(epoch)
         self._drop(iterator, used)
         return iterator
+
+    def _from_state(self, state: dict[str, Any]) -> Iterator[Any]:
+        self.source.load_state_dict(state)
+        self._unread = iter(self.source)
+        return self._reading(self._unread)
+
+    def _reading(self, iterator: Iterator[Any]) -> Iterator[Any]:
+        self._unread = None
+        yield from iterator
+
+    def _leave_resumed(self) -> None:
+        """An epoch that was resumed after its last batch: a loader may take its state up only once it is read."""
+        unread, self._unread = self._unread, None
+        if unread is not None:
+            with isolate_rng():
+                next(unread, None)
 
     def _order_is_known(self) -> bool:
         """Whether the epoch's order follows from its number alone: read in order, cut by rank, or by ``set_epoch``."""
@@ -161,8 +182,7 @@ class Feed:
         with isolate_rng():
             self._set_generator_states(resume["record"])
             if self.stateful:
-                self.source.load_state_dict(resume["state"])
-                return iter(self.source)
+                return iter(self.source) if resume["state"] is None else self._from_state(resume["state"])
             if self._batches is not None:
                 if not resume["record"]["fresh"]:
                     self._start_workers(epoch)
@@ -193,7 +213,8 @@ class Feed:
         """Where this loader stands after ``taken`` batches of the epoch; ``running`` is False between epochs."""
         if not running:
             return {"record": None, "taken": 0, "begun": self._begun, "state": None}
-        state = self.source.state_dict() if self.stateful else None
+        # A loader may begin only once it is read; until then its state is that of the epoch before.
+        state = self.source.state_dict() if self.stateful and taken else None
         return {"record": self._record, "taken": taken, "begun": True, "state": state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -47,6 +47,7 @@ class TrainingData:
         self._ahead: list[Any] = []
         self._ended = False
         self._resumed_ahead: list[Any] | None = None
+        self._resumed: dict[str, Any] | None = None
         self._strategy: Strategy | None = None
 
     @property
@@ -79,6 +80,7 @@ class TrainingData:
 
     def begin(self, epoch: int) -> Iterator[Any]:
         """Iterate over the batches of ``epoch`` that are left."""
+        self._resumed = None
         iterator = self.feeds[0].begin(epoch) if self._single else self._joint.begin(epoch)
         if not self._looks_ahead:
             return iterator
@@ -122,13 +124,15 @@ class TrainingData:
 
     def state_dict(self, taken: int, *, running: bool) -> dict[str, Any]:
         """Where every loader stands after ``taken`` batches, with a batch that was read ahead."""
+        if self._resumed is not None:
+            return self._resumed  # nothing was read since
         ahead = list(self._ahead) if running and self._looks_ahead else None
         place = {"shapes": self._shapes, "samples": self.samples(taken), "ended": running and self.is_last(taken)}
         if self._single:
             feeds = [self.feeds[0].state_dict(taken + len(ahead or ()), running=running)]
             return {"feeds": feeds, "ahead": ahead, "joint": None, **place}
         feeds = [feed.state_dict(n, running=running) for feed, n in zip(self.feeds, self._joint.taken, strict=True)]
-        return {"feeds": feeds, "ahead": ahead, "joint": self._joint.state_dict(), **place}
+        return {"feeds": feeds, "ahead": ahead, "joint": self._joint.state_dict() if running else None, **place}
 
     def elsewhere(self, state: dict[str, Any]) -> str | None:
         """What makes the place in ``state`` mean something else here: other loaders; None where it means the same.
@@ -147,6 +151,7 @@ class TrainingData:
         Raises:
             MisconfigurationException: there are now more or fewer loaders.
         """
+        self._resumed = state
         if "used" in state:
             self._take_up_after(state["used"], state["states"])
             return
@@ -157,8 +162,14 @@ class TrainingData:
         for feed, saved in zip(self.feeds, state["feeds"], strict=True):
             feed.load_state_dict(saved)
         self._resumed_ahead = state["ahead"]
-        if state["joint"] is not None:
+        # Files of before hold that of the epoch that was over, too.
+        if state["joint"] is not None and any(feed["record"] is not None for feed in state["feeds"]):
             self._joint.load_state_dict(state["joint"])
+
+    @property
+    def rereadable(self) -> bool:
+        """Whether the newest batch can be read again from the same order, without reading those before it."""
+        return self._single and self.feeds[0].ordered and not self._looks_ahead
 
     def stateful(self) -> list[dict[str, Any]]:
         """The state of every loader that has one, as Lightning keeps it."""

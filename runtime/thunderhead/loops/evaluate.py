@@ -23,6 +23,7 @@ import torch
 
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loops.own_iteration import DataloaderIter
+from thunderhead.loops.position import Next, Position
 from thunderhead.loops.signature import check_dataloader_idx, refuse_removed, takes, wants_iterator
 from thunderhead.results.store import Results
 from thunderhead.rng import capture_rng
@@ -45,6 +46,8 @@ class EvaluationLoop:
         batches: batches of the newest run.
         batches_in_epoch: batches of all runs of the running training epoch.
         began_with: random state before the run within fit that goes on, or that an exception ended.
+        seen: step values sent to the loggers by loader, their x axis.
+        over: the newest run is over but for the module's way back into training.
     """
 
     def __init__(self, trainer: Trainer, kind: str) -> None:
@@ -56,7 +59,9 @@ class EvaluationLoop:
         self.has_run = False
         self.batches = self.batches_in_epoch = 0
         self.began_with: dict[str, Any] | None = None
-        self._seen: list[int] = []
+        self.seen: list[int] = []
+        self._seen_before: list[int] = []
+        self.over = False
         self._ended_at = time.monotonic()
         self.predictions: list[list[Any]] = []
         self.keep_predictions = False
@@ -94,9 +99,39 @@ class EvaluationLoop:
         """
         sanity = sanity_batches is not None
         self.began_with = capture_rng() if self._trainer._fn == "fit" and not sanity else None
+        self._seen_before, self.over = list(self.seen), False
         found = self._evaluate(sanity_batches)
         self.began_with = None
         return found
+
+    def seen_at(self, position: Position) -> list[int]:
+        """The x axis at ``position``, where a validation may have to be run again."""
+        return list(self.seen) if self.began_with is None or position.next is not Next.VALIDATE else self._seen_before
+
+    def run_rest(self, due: tuple[str, ...]) -> None:
+        """The end of a run whose file was written in ``on_<kind>_end``, when ``due`` had not been called yet."""
+        t, hooks, module = self._trainer, self._trainer._hooks, self._trainer.lightning_module
+        self.has_run = self.over = True
+        rest = hooks[f"on_{self.kind}_end"].only(due)
+        modes = {child: child.training for child in module.modules()}
+        outer = (t._sink.results, t._stage, t.state.stage)
+        t._sink.results, t._stage, t.state.stage = self.results, self.kind, _STAGES[self.kind]
+        try:
+            with self._grad_context():
+                if rest:
+                    module.eval()
+                    hooks.run(rest, f"on_{self.kind}_end")
+                self._back_to_training(modes)
+        finally:
+            t._sink.results, t._stage, t.state.stage = outer
+        self._ended_at = time.monotonic()
+
+    def _back_to_training(self, modes: dict[Any, bool]) -> None:
+        hook = f"on_{self.kind}_model_train"
+        if is_overridden(hook, self._trainer.lightning_module):
+            self._trainer._hooks.call_module(hook)
+        else:
+            _put_back(modes)
 
     def _evaluate(self, sanity_batches: float | None) -> list[dict[str, float]]:
         t = self._trainer
@@ -140,10 +175,8 @@ class EvaluationLoop:
             # Whatever is run next begins with the module as this one found it; its own hook is for runs that end well.
             _put_back(modes)
             raise
-        if is_overridden(f"on_{kind}_model_train", module):
-            hooks.call_module(f"on_{kind}_model_train")
-        else:
-            _put_back(modes)
+        self.over = True
+        self._back_to_training(modes)
         self._ended_at = time.monotonic()
         return found
 
@@ -234,12 +267,12 @@ class EvaluationLoop:
         if t._stage == "sanity":
             return
         self.has_run = True
-        while len(self._seen) <= index:
-            self._seen.append(0)
+        while len(self.seen) <= index:
+            self.seen.append(0)
         values = results.step_values()
         if values:
-            t._metrics.send(values, self._seen[index], of_run=False)
-        self._seen[index] += 1
+            t._metrics.send(values, self.seen[index], of_run=False)
+        self.seen[index] += 1
 
     def _step_function(self) -> Callable[..., Any]:
         t, module = self._trainer, self._trainer.lightning_module

@@ -9,7 +9,7 @@
             on_train_batch_start           -1 skips the rest of the epoch
             the step                       see loops.step
             schedulers: step interval; on the last batch also epoch interval
-            on_train_batch_end
+            on_train_batch_end             callbacks, the module, then callbacks that save
             step metrics to the loggers, if due
             job checkpoint, if due
             validation, if due
@@ -18,6 +18,8 @@
         plateau schedulers: epoch interval
         epoch metrics to the loggers
     on_train_end
+
+A run that goes on from a file first carries out what its ``Position`` says was still to come; see ``loops.after``.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from thunderhead.loops.after import After
 from thunderhead.loops.manual import ManualStep
 from thunderhead.loops.position import Next
-from thunderhead.loops.progress import Progress
 from thunderhead.loops.step import AutomaticStep
-from thunderhead.trainer.hook_table import UNRECORDED, is_overridden
+from thunderhead.trainer.hook_table import MONITORS, UNRECORDED, is_overridden
 
 if TYPE_CHECKING:
     from thunderhead.loops.control import Control
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 _START = "on_train_batch_start"
 
 
-class FitLoop(Progress):
+class FitLoop(After):
     """Trains the attached module from the trainer's position on."""
 
     _step: AutomaticStep | ManualStep
@@ -76,29 +78,30 @@ class FitLoop(Progress):
 
     def _epoch(self) -> None:
         t, p, hooks = self._trainer, self._trainer._position, self._trainer._hooks
+        hooks.resolve()
+        if p.next is Next.EPOCH_END:
+            self._rest_of_epoch()
+            return
         t._reload_training_data_if_due()
         assert self.data is not None
-        hooks.resolve()
-        resumed, t._resumed_rng = t._resumed_rng, None
-        if resumed is not None and p.next is Next.EPOCH:
-            resumed()
-            resumed = None
+        if p.next is Next.EPOCH:
+            self._put_random_state_back()
         cut, self.cut = self.cut, ""
         self._iterator = iter(()) if cut else self.data.begin(p.epoch)
         self._skip_epoch = bool(cut)
-        self.is_last_batch = p.next is not Next.EPOCH and (bool(cut) or self.data.is_last(p.batch))
+        self.is_last_batch = bool(cut) or p.last or (self._takes_up(p) and self.data.is_last(p.batch))
+        self._begun = True
         if t._control is not None:
             t._control.epoch(p)
         self._count_from_here()
+        t._train_results.in_batches = p.batch > 0
         if p.next is Next.EPOCH:
             hooks.call("on_train_epoch_start")
             p.next = Next.BATCH
-        if resumed is not None:
+        else:
             # Everything that a resume did may have drawn random numbers; from here on they are those of the lost run.
-            resumed()
-        t._train_results.in_batches = p.batch > 0
-        if p.next is Next.VALIDATE:
-            self._validate(steps=True, boundary=True)
+            self._put_random_state_back()
+            self._rest()
         if cut == "cut":
             t._schedulers.after_batch(steps=False, last=True)
         self._batches()
@@ -116,6 +119,7 @@ class FitLoop(Progress):
         own = self._own_iteration()
         if own is not None:
             self._iterator, step, transfer = own.handed(), own.guarded(step), None
+        transfer, left_starts = self._with_batch_in_hand(transfer)
         at_boundary = results.in_batches = True
         while not self._epoch_done():
             if at_boundary and control is not None and self._ends_before_step(control):
@@ -133,6 +137,8 @@ class FitLoop(Progress):
             results.batch, results.batch_size = batch, None
             recorded = (p.log_step + 1) % metrics.every_n_steps == 0 or t.should_stop
             starts = all_starts if recorded else starts_unrecorded
+            if left_starts is not None:
+                starts, left_starts = left_starts, None
             if starts and batch is not None and t._hooks.run(starts, _START, batch, index) == -1 and may_skip:
                 self._skip_the_rest()
                 break
@@ -147,7 +153,7 @@ class FitLoop(Progress):
             if schedulers.any:
                 schedulers.after_batch(steps=p.step != before, last=self.is_last_batch)
             if ends:
-                self._end_batch(steps, outputs, batch, index)
+                t._hooks.call("on_train_batch_end", outputs, batch, index)
             results.batch = None
             if not results.host:
                 results.collect()
@@ -165,11 +171,6 @@ class FitLoop(Progress):
             if p.next is Next.VALIDATE:
                 self._validate(steps=steps, boundary=at_boundary)
 
-    def _end_batch(self, steps: bool, outputs: Any, batch: Any, index: int) -> None:
-        self.moment = "batch end" if steps else ""
-        self._trainer._hooks.call("on_train_batch_end", outputs, batch, index)
-        self.moment = ""
-
     def _skip_the_rest(self) -> None:
         self._skip_epoch = self.is_last_batch = True
         self._trainer._schedulers.after_batch(steps=False, last=True)
@@ -182,49 +183,8 @@ class FitLoop(Progress):
         self._validate_at_the_end()
         return True
 
-    def _validate(self, *, steps: bool, boundary: bool) -> None:
-        t, p, control = self._trainer, self._trainer._position, self._trainer._control
-        if control is not None:
-            control.before_validation(p, boundary=boundary)
-        self._validated = p.batches
-        t._metrics.keep_steps(t._train_results, p.batches)
-        if steps:
-            t._hooks.call_module("on_validation_model_zero_grad")
-        t._validation.run()
-        if control is not None:
-            control.after_validation()
-        p.next = Next.BATCH
-        # What waited for it: plateau schedulers, and the loggers' x axis.
-        if steps:
-            if boundary:
-                t._schedulers.step("step", plateau=True)
-            p.log_step += 1
-
-    def _validate_at_the_end(self) -> None:
-        """Ranks that end early find that out after their batch; a single process, before the validation it brings."""
-        if self._owes_validation():
-            p = self._trainer._position
-            p.log_step -= 1
-            self._validate(steps=False, boundary=True)
-            p.log_step += 1
-
     def _end_epoch(self) -> None:
-        t, p, hooks = self._trainer, self._trainer._position, self._trainer._hooks
-        results = t._train_results
-        all_done = self.is_last_batch or self._skip_epoch
-        self.moment = "epoch end"
-        t._metrics.leave_batches(results, p.batches)
-        t._metrics.settle(results)
-        hooks.call("on_train_epoch_end")
-        t._metrics.settle(results)
-        hooks.call_monitors()
-        t._metrics.publish_epoch(results)
-        if all_done:
-            t._schedulers.step("epoch", plateau=True)
-        t._metrics.log_epoch(results, step=p.log_step - 1)
-        self.moment = ""
-        self.batches_before = p.batch
-        p.samples = self.samples
-        p.epoch += 1
-        p.batch = 0
-        p.next = Next.EPOCH
+        p, hooks = self._trainer._position, self._trainer._hooks
+        samples = self.samples
+        self._call_epoch_end(hooks["on_train_epoch_end"], hooks[MONITORS])
+        p.samples = samples

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
-from thunderhead.checkpoint.content import OWN_KEY, dump, logged_metrics_of
+from thunderhead.checkpoint.content import OWN_KEY, counters_of, dump, logged_metrics_of, restore_counters
 from thunderhead.checkpoint.layout import refuse_unfillable
 from thunderhead.checkpoint.staging import detached
 from thunderhead.job.board import Phase, Word
@@ -23,7 +23,7 @@ from thunderhead.loops.control import Control
 from thunderhead.loops.finite import FiniteWatch
 from thunderhead.loops.position import Position
 from thunderhead.loops.telemetry import Telemetry
-from thunderhead.rng import capture_rng, restore_rng
+from thunderhead.rng import capture_rng
 from thunderhead.warning import warn
 
 if TYPE_CHECKING:
@@ -269,6 +269,7 @@ class JobControl(Control):
             "results": trainer._train_results.state_dict(),
             "metrics": trainer._metrics.state_dict(),
             "buffers": buffers,
+            "counters": counters_of(trainer, position),
             "threads": torch.get_num_threads(),
             "content": {key: value for key, value in content.items() if key != "loops"},
         }
@@ -322,5 +323,6 @@ def restore_local(trainer: Trainer, restored: Restored) -> None:
         torch.set_num_threads(local["threads"])
     trainer._train_results.load_state_dict(local["results"], logged_metrics_of(trainer.lightning_module))
     trainer._metrics.load_state_dict(local["metrics"])
-    trainer._resume_validation_data = local["validation_data"]
-    trainer._resumed_rng = lambda: restore_rng(local["rng"])
+    if "counters" in local:
+        restore_counters(trainer, local["counters"])
+    trainer._left.leave({"validation_data": local["validation_data"], "random": local["rng"]})

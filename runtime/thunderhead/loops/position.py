@@ -1,19 +1,32 @@
-"""Where a run stands: one small record, saved and restored as it is."""
+"""Where a run stands: one small record, saved and restored as it is.
+
+A hook may write a file in the midst of what it is a part of. ``next`` then names what was running, and ``due`` whose
+functions of that hook were still to come; the run that goes on from the file carries out these, and all that follows.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 
 class Next(StrEnum):
     """What comes next at a position."""
 
     EPOCH = "epoch"  # the epoch's start: order of samples not drawn yet, start hooks not called
+    EPOCH_START = "epoch start"  # the rest of on_train_epoch_start
     BATCH = "batch"  # a training batch, or the epoch's end where none is left
+    BATCH_START = "batch start"  # the rest of on_train_batch_start, for the batch in hand; then its step
+    BATCH_END = "batch end"  # the rest of on_train_batch_end; then what follows a batch
     VALIDATE = "validate"  # validation, due after the batch just trained
+    VALIDATION_END = "validation end"  # the rest of on_validation_end; then what waited for validation
+    EPOCH_END = "epoch end"  # the rest of on_train_epoch_end; then what follows an epoch
     NOTHING = "nothing"  # training is complete
+
+
+# Between two epochs: no loader is being read.
+BETWEEN_EPOCHS: Final = (Next.EPOCH, Next.EPOCH_END, Next.NOTHING)
 
 
 @dataclass(slots=True)
@@ -28,6 +41,9 @@ class Position:
         log_step: batches after which an optimizer stepped, however many optimizers there are; the loggers' x axis.
         samples: samples this rank trained on in completed epochs.
         next: what comes next.
+        due: whose functions of the hook that was running are still to come; written in files only, as the next two.
+        stepped: whether the newest batch ended its accumulation window.
+        last: whether it was the epoch's last.
     """
 
     epoch: int = 0
@@ -37,12 +53,25 @@ class Position:
     log_step: int = 0
     samples: int = 0
     next: Next = Next.EPOCH
+    due: tuple[str, ...] = ()
+    stepped: bool = True
+    last: bool = False
+
+    @property
+    def epochs_trained(self) -> int:
+        """Epochs all of whose batches are done, also where hooks at the end of the newest are left."""
+        return self.epoch + (self.next is Next.EPOCH_END)
 
     def state_dict(self) -> dict[str, Any]:
         """The record as plain data."""
-        return {**asdict(self), "next": str(self.next)}
+        return {**asdict(self), "next": str(self.next), "due": list(self.due)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the record back."""
+        """Take the record back; those of before know less."""
+        read = {"next": Next, "due": tuple}
         for name, value in state.items():
-            setattr(self, name, Next(value) if name == "next" else value)
+            setattr(self, name, read.get(name, _as_it_is)(value))
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from thunderhead.checkpoint.reconcile import tell
 from thunderhead.job.link import Ask
@@ -13,12 +13,21 @@ from thunderhead.loops.control import SIGTERMException
 from thunderhead.loops.own_iteration import DataloaderIter
 from thunderhead.loops.position import Next, Position
 from thunderhead.loops.signature import wants_iterator
-from thunderhead.trainer.hook_table import is_overridden
+from thunderhead.trainer.hook_table import Slot, is_overridden
 from thunderhead.warning import say, say_once, warn_once
 
 if TYPE_CHECKING:
     from thunderhead.data.source import TrainingData
     from thunderhead.trainer.trainer import Trainer
+
+
+# What the loop is at while these hooks run.
+_MOMENTS: Final = {
+    "on_train_epoch_start": Next.EPOCH_START,
+    "on_train_batch_start": Next.BATCH_START,
+    "on_train_batch_end": Next.BATCH_END,
+    "on_validation_end": Next.VALIDATION_END,
+}
 
 
 class Progress:
@@ -31,6 +40,7 @@ class Progress:
         steps_before: optimizer steps done before the running epoch.
         schedules_before: scheduler steps done before it.
         cut: why the resumed epoch is not trained on: "cut" as its place is none in the data of now, or "ended".
+        epoch_ends: the epoch's last batch is done, and what follows it is not.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -41,7 +51,8 @@ class Progress:
         self.batches_before = self.steps_before = self.schedules_before = 0
         self._skip_epoch = False
         self.cut = ""
-        self.moment = ""
+        self.epoch_ends = self._begun = False
+        self._monitors_to_come = Slot()
         self._validated = -1
 
     @property
@@ -68,7 +79,7 @@ class Progress:
 
     @property
     def accumulating(self) -> bool:
-        """Inside a window of batches whose gradients are added up: no checkpoint holds those."""
+        """Inside a window of batches whose gradients are added up: no job checkpoint holds those."""
         t = self._trainer
         return t._position.batch % t.accumulate_grad_batches != 0 and not self.is_last_batch
 
@@ -76,29 +87,50 @@ class Progress:
     def samples(self) -> int:
         """Samples this rank has trained on in the whole run; those of loaders that do not tell are missing."""
         p = self._trainer._position
-        return p.samples + (0 if self.data is None else self.data.samples(p.batch))
+        counted = self.data is None or p.next is Next.EPOCH_END
+        return p.samples + (0 if counted or self.data is None else self.data.samples(p.batch))
 
     def position_for_file(self) -> Position:
-        """Where a run goes on that resumes from a file written in this very moment.
+        """Where a run goes on that resumes from a file written in this very moment: what is done, and what is not.
 
-        A hook may save before the loop has recorded what is done: the validation that just ended, the epoch that does.
+        A hook may save before all of its functions were called, and before the loop has done what follows them.
         """
-        p = self._trainer._position
-        if self.moment == "epoch end":
-            return replace(p, epoch=p.epoch + 1, batch=0, samples=self.samples, next=Next.EPOCH)
-        if p.next is Next.VALIDATE:
-            return replace(p, next=Next.BATCH, log_step=p.log_step + 1)
-        if self.moment == "batch end":
-            due = self.validation_follows
-            return replace(p, next=Next.VALIDATE if due else Next.BATCH, log_step=p.log_step + (0 if due else 1))
-        return replace(p)
+        t, p = self._trainer, self._trainer._position
+        if t._fn != "fit" or not self._begun:
+            return replace(p)
+        hook, due = t._hooks.left()
+        if self.epoch_ends:
+            due = (*due, *self._monitors_to_come.names()) if hook == "on_train_epoch_end" else ()
+            return replace(p, next=Next.EPOCH_END, due=due, samples=self.samples, last=self.is_last_batch)
+        ended = self.is_last_batch or p.batch % t.accumulate_grad_batches == 0
+        now = replace(p, stepped=ended, last=self.is_last_batch)
+        if hook in _MOMENTS:
+            now.next, now.due = _MOMENTS[hook], due
+        elif p.next is Next.VALIDATE and t._validation.over:
+            now.next = Next.VALIDATION_END
+        elif t._sink.hook == "lr_scheduler_step" and self.batch_in_hand is not None:
+            now.next, now.due = Next.BATCH_END, t._hooks["on_train_batch_end"].names()
+        before = now.next in (Next.EPOCH, Next.EPOCH_START, Next.BATCH_START)
+        if before or (now.next is Next.BATCH and self.batch_in_hand is not None):
+            now.last = False
+        return now
+
+    @property
+    def batch_in_hand(self) -> Any:
+        """The batch whose step has begun, and whose hooks at its end are not all done; None where there is none."""
+        t = self._trainer
+        return t._train_results.batch if t._position.next is Next.BATCH else None
 
     def begin_fit(self) -> None:
         """Another fit begins, with loaders anew, so no epoch is begun half way; see ``trainer.following``."""
-        p = self.position_for_file()
-        self._trainer._position = p if p.next is Next.EPOCH else replace(p, batch=0, next=Next.EPOCH)
+        p = self._trainer._position
+        samples = self.samples if self.epoch_ends else p.samples
+        epoch = p.epoch + 1 if self.epoch_ends else p.epochs_trained
+        if p.next is not Next.EPOCH:
+            p = Position(epoch, batches=p.batches, step=p.step, log_step=p.log_step, samples=samples)
+        self._trainer._position = p
         self.data = None
-        self.moment = ""
+        self.epoch_ends = self._begun = False
         self.is_last_batch = self._skip_epoch = False
         self._validated = -1
 
@@ -108,8 +140,9 @@ class Progress:
         A validation that did not come to its end is run again.
         """
         p = self._trainer._position
+        found = self.position_for_file()
         interrupted = p.next is Next.VALIDATE and self._trainer._validation.began_with is not None
-        return replace(p) if interrupted else self.position_for_file()
+        return replace(found, next=Next.VALIDATE, due=()) if interrupted else found
 
     def _nothing_to_train(self) -> bool:
         t = self._trainer
@@ -117,9 +150,9 @@ class Progress:
             return True
         if self.data is None:
             self.data = t._load_training_data()
-        if t._resume_training_data is not None:
-            self._take_up(self.data, t._resume_training_data)
-            t._resume_training_data = None
+        state = t._left.take("data")
+        if state is not None:
+            self._take_up(self.data, state)
         if self.data.num_batches == 0:
             say("Trainer.fit stopped: no training batches")
         return self.data.num_batches == 0
@@ -185,6 +218,10 @@ class Progress:
             say(f"Trainer.fit stopped: max_epochs={t.max_epochs} reached")
             return True
         return p.next is Next.NOTHING or (self.stops and self.can_stop_early)
+
+    def _over_after_this_epoch(self) -> bool:
+        t, p = self._trainer, self._trainer._position
+        return 0 <= t.max_steps <= p.step or (t.max_epochs not in (None, -1) and p.epoch + 1 >= t.max_epochs)
 
     def _unfinished(self) -> bool:
         # A job that was stopped in its last epoch still owes that epoch's end; a file resumed from owes nothing.

@@ -39,6 +39,14 @@ class Metrics:
         self._late = None
         self.every_n_steps = 1 if trainer.fast_dev_run else trainer.log_every_n_steps or math.inf
 
+    def kept(self) -> Views:
+        """A copy of what is remembered."""
+        return Views(dict(self._kept.log), dict(self._kept.callback), dict(self._kept.bar))
+
+    def forget_since(self, before: Views) -> None:
+        """Remember only what was kept then."""
+        self._kept = before
+
     @property
     def callback(self) -> dict[str, Tensor]:
         """What callbacks see now."""

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from thunderhead.data.reloading import LoadedIn
 from thunderhead.job import attached
+from thunderhead.loops.left import Left
 from thunderhead.trainer.hook_table import is_overridden
 
 if TYPE_CHECKING:
@@ -30,8 +32,9 @@ def follow(trainer: Trainer) -> None:
     trainer.should_stop = False
     trainer._control, trainer._in_job = None, attached() is not None
     trainer._sigterm = trainer.received_sigterm = False
-    trainer._resumed_rng = trainer._resume_validation_data = trainer._resume_training_data = None
+    trainer._left, trainer._hooks.running, trainer._unstepped = Left(), None, False
     if trainer._fn == "fit":
+        trainer._loaded_in = LoadedIn(trainer.reload_dataloaders_every_n_epochs)
         trainer.fit_loop.begin_fit()
         trainer._validation.begin_fit(possible=_can_validate(trainer))
 

@@ -13,6 +13,7 @@ from thunderhead.checkpoint import settings
 from thunderhead.core.module import LightningModule
 from thunderhead.core.optimization import parse_configuration
 from thunderhead.core.optimizer import LightningOptimizer
+from thunderhead.data.reloading import LoadedIn
 from thunderhead.data.source import (
     EvaluationData,
     Placement,
@@ -26,7 +27,8 @@ from thunderhead.job.link import Ask
 from thunderhead.layer_sync import LayerSync
 from thunderhead.loops.control import Control
 from thunderhead.loops.evaluate import EvaluationLoop
-from thunderhead.loops.position import Next, Position
+from thunderhead.loops.left import Left
+from thunderhead.loops.position import BETWEEN_EPOCHS, Position
 from thunderhead.loops.schedulers import Schedulers
 from thunderhead.loops.signature import refuse_removed
 from thunderhead.precision import Precision
@@ -51,9 +53,8 @@ class TrainerInternals(TrainerProperties):
     _control: Control | None
     _in_job: bool
     _sigterm: bool
-    _resume_training_data: dict[str, Any] | None
-    _resume_validation_data: list[dict[str, Any]] | None
-    _resumed_rng: Callable[[], None] | None
+    _left: Left
+    _loaded_in: LoadedIn
     _schedulers: Schedulers
     _made: dict[str, Any]
     _sink: Sink
@@ -99,20 +100,27 @@ class TrainerInternals(TrainerProperties):
         """The datamodule where it has this hook, else the module."""
         return self.datamodule if is_overridden(hook, self.datamodule) else self.lightning_module
 
+    def _request(self, stage: str, epoch: int) -> Any:
+        """The loaders of ``stage`` as its hook makes them in ``epoch``, which it may ask the trainer for."""
+        hook, running = f"{stage}_dataloader", self._position.epoch
+        self._position.epoch = epoch
+        try:
+            with self._hooks.inside(hook):
+                return request_loaders(self._given_loaders.get(stage), self._loader_owner(hook), hook)
+        finally:
+            self._position.epoch = running
+
     def _load_training_data(self) -> TrainingData:
-        hook = "train_dataloader"
-        with self._hooks.inside(hook):
-            loaders = request_loaders(self._given_loaders.get("train"), self._loader_owner(hook), hook)
+        loaders = self._request("train", self._loaded_in.next_load("train", self.current_epoch))
         if self.overfit_batches:
             loaders = without_shuffling(loaders, warn)
-        self.strategy.barrier(hook)
+        self.strategy.barrier("train_dataloader")
         data = TrainingData(loaders, self.limit_train_batches, self._placement())
         owners = (self.lightning_module, self.datamodule)
         allow_empty = any(getattr(owner, _ALLOW_EMPTY, False) for owner in owners)
         data.agree(self.strategy, allow_empty=allow_empty)
         if data.num_batches == 0 and self.limit_train_batches != 0:
             warn("the training loader is empty, so nothing is trained; check its dataset, drop_last and batch_size")
-        self._training_data_epoch = self.current_epoch
         self._set_validation_interval(data)
         self._warn_of_rare_records(data)
         return data
@@ -164,8 +172,7 @@ class TrainerInternals(TrainerProperties):
         return whole and self.check_val_every_n_epoch == 1 and self._val_check_seconds is None
 
     def _reload_training_data_if_due(self) -> None:
-        every = self.reload_dataloaders_every_n_epochs
-        if every and self.current_epoch - self._training_data_epoch >= every:
+        if self._loaded_in.is_stale("train", self.current_epoch):
             self.fit_loop.data = self._load_training_data()
 
     def _load_evaluation_data_if_due(self) -> None:
@@ -176,33 +183,35 @@ class TrainerInternals(TrainerProperties):
         self._validation.restart_clock()
 
     def _load_evaluation_data(self, loop: EvaluationLoop) -> EvaluationData:
-        every = self.reload_dataloaders_every_n_epochs
-        stale = loop is self._validation and every and self.current_epoch - self._validation_data_epoch >= every
+        stale = loop is self._validation and self._loaded_in.is_stale("val", self.current_epoch)
         if loop.data is not None and not stale:
             return loop.data
         stage = {"validation": "val"}.get(loop.kind, loop.kind)
-        hook = f"{stage}_dataloader"
-        with self._hooks.inside(hook):
-            loaders = request_loaders(self._given_loaders.get(stage), self._loader_owner(hook), hook)
-        if self.overfit_batches and loop is self._validation:
+        fitting = loop is self._validation
+        epoch = self._loaded_in.next_load("val", self.current_epoch) if fitting else self.current_epoch
+        loaders = self._request(stage, epoch)
+        if self.overfit_batches and fitting:
             loaders = without_shuffling(loaders, warn)
         warn_if_shuffled(loaders, stage)
-        self.strategy.barrier(hook)
+        self.strategy.barrier(f"{stage}_dataloader")
         name = f"limit_{stage}_batches"
         loop.data = EvaluationData(loaders, getattr(self, name), name, self._placement(predicting=stage == "predict"))
-        if loop is self._validation:
-            self._validation_data_epoch = self.current_epoch
-            if self._resume_validation_data is not None:
-                loop.data.load_state_dict(self._resume_validation_data)
-                self._resume_validation_data = None
+        state = self._left.take("validation_data") if fitting else None
+        if state is not None:
+            loop.data.load_state_dict(state)
         return loop.data
 
-    def _training_data_state(self, position: Position) -> dict[str, Any] | None:
+    def _training_data_state(self, position: Position, *, in_hand: bool = False) -> dict[str, Any] | None:
+        """Where the training loaders stand, after a batch that is in hand as well."""
+        if self._left.data is not None:
+            return self._left.data
         data = self.fit_loop.data
-        return None if data is None else data.state_dict(position.batch, running=position.next is not Next.EPOCH)
+        running = position.next not in BETWEEN_EPOCHS
+        return None if data is None else data.state_dict(position.batch + in_hand, running=running)
 
     def _validation_data_state(self) -> list[dict[str, Any]] | None:
-        return None if self._validation.data is None else self._validation.data.state_dict()
+        data = self._validation.data
+        return self._left.validation_data if data is None else data.state_dict()
 
     def _transfer(self) -> Callable[[Any, int], Any] | None:
         """What brings a batch to the device, ``None`` where nothing has to be done."""
@@ -246,6 +255,7 @@ class TrainerInternals(TrainerProperties):
 
     def _count_manual_step(self) -> None:
         self._position.step += 1
+        self._unstepped = False
 
     def _before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Between backward and the optimizer: hooks, then clipping (automatic optimisation only)."""
@@ -260,6 +270,7 @@ class TrainerInternals(TrainerProperties):
     def _manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         hooks = self._hooks
         self.strategy.before_manual_backward(loss)
+        self._unstepped = True
         hooks.call("on_before_backward", loss)
         before = self._sink.hook
         self._sink.enter("backward")
@@ -341,8 +352,7 @@ class TrainerInternals(TrainerProperties):
     sync_batchnorm: bool
     _layer_sync: LayerSync | None
     _clips: bool
-    _training_data_epoch: int = 0
-    _validation_data_epoch: int = 0
+    _unstepped: bool = False
 
 
 def _count_nothing() -> None:

@@ -41,7 +41,7 @@ from thunderhead.loggers.logger import Logger
 from thunderhead.loops.control import control_of_ranks, sigterm_stops
 from thunderhead.loops.evaluate import check_evaluation_loop
 from thunderhead.loops.job import JobControl, content_of, restore_local
-from thunderhead.loops.position import Next
+from thunderhead.loops.position import BETWEEN_EPOCHS, Next
 from thunderhead.rng import isolate_rng
 from thunderhead.trainer.assembly import attach_module_callbacks
 from thunderhead.trainer.destinations import check_destinations
@@ -50,7 +50,7 @@ from thunderhead.trainer.following import follow, has_loader
 from thunderhead.trainer.hook_names import warn_of_uncalled
 from thunderhead.trainer.hook_table import is_overridden
 from thunderhead.trainer.launched import run_in_children
-from thunderhead.trainer.resuming import load_file, resume_training
+from thunderhead.trainer.resuming import load_file, put_gradients_back, resume_training, standing_at
 from thunderhead.trainer.state import RunningStage, TrainerFn, TrainerStatus
 from thunderhead.warning import say, warn, warn_once
 
@@ -144,6 +144,7 @@ def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -
         content.restore_modules(trainer, loaded)
         if restored is not None:
             lay_out_module(module, loaded["state_dict"])
+        trainer._left.file = loaded if fn == "fit" and restored is None else None
     trainer._metrics.begin_run()
     trainer._train_results.reset()
     trainer._move_module(module)
@@ -151,7 +152,8 @@ def _run(trainer: Trainer, fn: str, ckpt_path: Any, weights_only: bool | None) -
     if fn == "fit":
         _fit(trainer, loaded, restored)
     else:
-        result = _evaluate(trainer, fn)
+        with standing_at(trainer, loaded):
+            result = _evaluate(trainer, fn)
     _finish(trainer, fn, "success", TrainerStatus.FINISHED)
     return result
 
@@ -178,12 +180,13 @@ def _fit(trainer: Trainer, loaded: dict[str, Any] | None, restored: Restored | N
         restore_local(trainer, restored)
     torch.set_grad_enabled(True)
     module.zero_grad()
+    put_gradients_back(trainer)
     if trainer._control is None:
         trainer._control = control_of_ranks(trainer)
     control = trainer._control
     try:
         with torch.autograd.set_detect_anomaly(trainer.detect_anomaly), sigterm_stops(trainer):
-            _sanity_check(trainer, resumed_inside=restored is not None or trainer._position.next is not Next.EPOCH)
+            _sanity_check(trainer, resumed_inside=restored is not None or trainer._position.next not in BETWEEN_EPOCHS)
             trainer.fit_loop.run()
         if control is not None:
             control.finish(content.copy_position(trainer._position, next=Next.NOTHING))
@@ -340,11 +343,12 @@ def _sanity_check(trainer: Trainer, *, resumed_inside: bool) -> None:
     if not trainer._validation.possible or not trainer.num_sanity_val_steps or resumed_inside:
         return
     with isolate_rng():
+        before = trainer._metrics.kept()
         trainer.state.stage = RunningStage.SANITY_CHECKING
         trainer._hooks.call("on_sanity_check_start")
         trainer._validation.run(sanity_batches=trainer.num_sanity_val_steps)
         trainer._hooks.call("on_sanity_check_end")
-        trainer._metrics.begin_run()
+        trainer._metrics.forget_since(before)
         trainer._validation.forget()
         trainer.state.stage = RunningStage.TRAINING
 

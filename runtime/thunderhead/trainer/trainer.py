@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from thunderhead.accelerators import Accelerator
 from thunderhead.core.datamodule import LightningDataModule
 from thunderhead.core.module import LightningModule
+from thunderhead.data.reloading import LoadedIn
 from thunderhead.data.transfer import map_tensors
 from thunderhead.distributed.process_launch import ProcessLauncher
 from thunderhead.distributed.strategy import Strategy
@@ -20,6 +21,7 @@ from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loops.control import Control
 from thunderhead.loops.evaluate import EvaluationLoop
 from thunderhead.loops.fit import FitLoop
+from thunderhead.loops.left import Left
 from thunderhead.loops.position import Position
 from thunderhead.loops.schedulers import Schedulers
 from thunderhead.precision import Precision
@@ -176,9 +178,8 @@ class Trainer(Configuration, TrainerInternals):
         self._control: Control | None = None
         self._in_job = False
         self._sigterm = False
-        self._resumed_rng: Callable[[], None] | None = None
-        self._resume_validation_data: list[dict[str, Any]] | None = None
-        self._resume_training_data: dict[str, Any] | None = None
+        self._left = Left()
+        self._loaded_in = LoadedIn(0)
         self._made: dict[str, Any] = {}
         self._sink = Sink(self)
         self._hooks = HookTable(self)

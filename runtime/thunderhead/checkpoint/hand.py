@@ -1,0 +1,73 @@
+"""What a run holds in the midst of a batch: the batch itself, and gradients that no optimizer step has used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from thunderhead.checkpoint.staging import detached
+from thunderhead.loops.position import Next, Position
+from thunderhead.warning import warn_once
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+
+def hand_of(trainer: Trainer, position: Position) -> dict[str, Any] | None:
+    """The batch that whoever goes on at ``position`` needs: to train on it, or for hooks at its end that are left.
+
+    Reading it again would draw random numbers again, and some loaders cannot. None where nobody needs it.
+    """
+    if trainer._left.hand is not None:
+        return trainer._left.hand
+    batch = trainer.fit_loop.batch_in_hand
+    if batch is None:
+        return None
+    outputs, index = None, position.batch
+    if position.next is Next.BATCH_END:
+        if not position.due:
+            return None
+        index -= 1
+        running = trainer._hooks.running
+        if running is not None and running[0] == "on_train_batch_end":
+            outputs, batch, index = running[3]
+    elif trainer.interrupted and trainer.fit_loop.data is not None and trainer.fit_loop.data.rereadable:
+        return None
+    found = {"batch": batch, "outputs": outputs, "index": index}
+    if _is_plain(found):
+        kept: dict[str, Any] = detached(found)
+        return kept
+    warn_once(
+        f"a file is written while a batch of type {type(batch).__name__} is in hand, which is no list, tuple or dict "
+        "of tensors and plain data, so the file does not hold it: hooks at its end that are still to come are not "
+        "called by who goes on from it, and if its step is still to come, some loaders leave it out"
+    )
+    return None
+
+
+def gradients_of(trainer: Trainer, position: Position) -> dict[str, Tensor] | None:
+    """Gradients of an accumulation window that is open at ``position``, by parameter."""
+    if trainer._left.gradients is not None:
+        return trainer._left.gradients
+    module = trainer.lightning_module
+    inside = position.batch % trainer.accumulate_grad_batches != 0 and not position.last
+    opened = inside if module.automatic_optimization else trainer._unstepped
+    if trainer._fn != "fit" or not opened:
+        return None
+    return {name: each.grad.detach() for name, each in module.named_parameters() if each.grad is not None}
+
+
+def mean_gradients(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What all ranks of another number of ranks take for their own: it reduces to what those of before would have."""
+    names = {name: None for part in parts for name in part}
+    return {name: torch.stack([part[name] for part in parts if name in part]).sum(0) / len(parts) for name in names}
+
+
+def _is_plain(data: Any) -> bool:
+    if type(data) in (list, tuple):
+        return all(map(_is_plain, data))
+    if type(data) is dict:
+        return all(map(_is_plain, data)) and all(map(_is_plain, data.values()))
+    return type(data) in (Tensor, type(None), bool, int, float, str, bytes)
