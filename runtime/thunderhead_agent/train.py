@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thunderhead import job as trainer_job
@@ -40,6 +41,7 @@ def train(plan: WorkerPlan, board: Board) -> Outcome:
         module = _module(job.spec)
         datamodule = _datamodule(job.spec)
         trainer = th.Trainer(**trainer_arguments(job.spec.get("trainer") or {}, plan))
+        go_on_in_files(trainer.loggers, plan.results_dir)
         command = job.spec.get("command") or "fit"
         with noted(trainer, plan.run_dir):
             getattr(trainer, command)(module, datamodule=datamodule)
@@ -67,6 +69,22 @@ def trainer_arguments(spec: Spec, plan: WorkerPlan) -> dict[str, Any]:
         "devices": plan.local_world_size,
         "num_nodes": plan.nodes,
     }
+
+
+def go_on_in_files(loggers: Iterable[Any], results_dir: Path) -> None:
+    """Let every attempt write where the one before did, in a directory that is this run's alone.
+
+    Loggers with a version of their own, or with a place elsewhere, which other jobs may share, are left as they are.
+    """
+    from thunderhead.loggers import CSVLogger, TensorBoardLogger
+
+    taken = set()
+    for logger in loggers:
+        if isinstance(logger, (CSVLogger, TensorBoardLogger)) and logger._version is None:
+            root = os.path.abspath(logger.root_dir)
+            if Path(root).is_relative_to(results_dir) and (type(logger), root) not in taken:
+                taken.add((type(logger), root))
+                logger._version = 0
 
 
 def _prepare_imports(plan: WorkerPlan) -> None:

@@ -11,8 +11,9 @@ import pytest
 from agent_attempts import Attempt, Start, newest_bits
 
 from thunderhead.job.errors import InvalidConfiguration
+from thunderhead.loggers import CSVLogger, TensorBoardLogger
 from thunderhead_agent.plan import WorkerPlan
-from thunderhead_agent.train import trainer_arguments
+from thunderhead_agent.train import go_on_in_files, trainer_arguments
 from thunderhead_api.treaty import ExitCode, Outcome
 
 pytestmark = pytest.mark.timeout(600)
@@ -204,3 +205,22 @@ def test_a_job_that_can_never_run_ends_with_the_reason(job: Any, changes: dict[s
     assert record.culprit is not None
     assert said in (record.culprit.message or "")
     assert record.checkpoint is None
+
+
+def test_attempts_go_on_in_the_files_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not in those of a place that other jobs may write to as well."""
+    results, shared = tmp_path / "results", tmp_path / "volume"
+    results.mkdir()
+    monkeypatch.chdir(results)
+    for taken in (results, results / "relative", shared):
+        (taken / "lightning_logs/version_0").mkdir(parents=True)
+    loggers = [
+        CSVLogger(results),
+        TensorBoardLogger(results),
+        CSVLogger("relative"),
+        CSVLogger(results, name="own", version="mine"),
+        CSVLogger(shared),
+        CSVLogger(results),
+    ]
+    go_on_in_files([*loggers, object()], results)
+    assert [logger.version for logger in loggers] == [0, 0, 0, "mine", 1, 1]
