@@ -243,7 +243,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         best = self._plan_best(trainer, candidates) if wanted and not missing else None
         saved = best is not None or now.saved_step == now.step
         last = None
-        if self.save_last and (saved or moment is Moment.BATCH):
+        if self.save_last and (saved or self.save_last == "link" or moment is Moment.BATCH):
             last = self._last_path(candidates, taken=best.path if best else "")
         return Plan(decision, best, last, self._missing(candidates) if wanted and missing else "")
 
