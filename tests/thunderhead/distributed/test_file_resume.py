@@ -79,8 +79,8 @@ class Watcher(th.Callback):
     def _save(self, trainer: Any, moment: int) -> None:
         if moment in self.save_after:
             trainer.save_checkpoint(self.folder / f"{moment}.ckpt")
-            # The batch that is ending is logged after its hooks: by the run that wrote the file, not by who goes on.
-            self.at[moment] = (len(self.losses), len(self.records) + (moment > 0))
+            # The batch that is ending is logged after its hooks: by who goes on, too.
+            self.at[moment] = (len(self.losses), len(self.records))
 
 
 class Stream(IterableDataset[Any]):
