@@ -10,7 +10,7 @@ from thunderhead_agent.reading import Reading
 from thunderhead_api.messages import TimeSpent
 from thunderhead_api.time_spent import time_spent
 
-_STARTING: Final = (Phase.STARTING, Phase.RENDEZVOUS, Phase.RESTORING)
+_STARTING: Final = (Phase.STARTING, Phase.RENDEZVOUS, Phase.BUILDING, Phase.RESTORING)
 _EVALUATING: Final = (Phase.VALIDATE, Phase.TEST, Phase.PREDICT)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from thunderhead.job.board import Phase
 from thunderhead_agent.reading import Reading
 from thunderhead_agent.spending import Spending
@@ -34,3 +36,28 @@ def test_test_and_prediction_are_what_such_a_job_does(make_reading: Callable[...
         spending.look(None, 2.0)
         spent = spending.look(make_reading(phase=phase, training_s=0.0, checkpoint_s=0.0), 12.0)
         assert spent == time_spent(starting=2, validation=10)
+
+
+KIND_OF = {
+    Phase.STARTING: "starting",
+    Phase.RENDEZVOUS: "starting",
+    Phase.BUILDING: "starting",
+    Phase.RESTORING: "starting",  # but for what the worker itself has counted as reading a checkpoint
+    Phase.TRAIN: "other",  # but for what the worker itself has counted as steps and stalls
+    Phase.CHECKPOINT: "other",
+    Phase.VALIDATE: "validation",
+    Phase.TEST: "validation",
+    Phase.PREDICT: "validation",
+    Phase.STOPPING: "other",
+    Phase.DONE: "other",
+}
+
+
+def test_every_phase_has_its_kind() -> None:
+    assert KIND_OF.keys() == set(Phase), "a new phase: is its time lost? Say so here and in what adds it up"
+
+
+@pytest.mark.parametrize("phase", KIND_OF, ids=lambda phase: phase.name)
+def test_time_in_a_phase_of_which_the_worker_counts_nothing(phase: Phase, make_reading: Callable[..., Reading]) -> None:
+    nothing = {"training_s": 0.0, "checkpoint_s": 0.0, "repeated_s": 0.0, "restoring_s": 0.0}
+    assert Spending().look(make_reading(phase=phase, **nothing), 7.0) == time_spent(**{KIND_OF[phase]: 7})
