@@ -15,7 +15,7 @@
 ``buffers``            of the other ranks: those of the module that ranks do not share
 =====================  ================================================================================================
 
-Those from ``validation_data`` to ``gradients`` only inside an epoch: between two, a file goes on with the random state
+Those from ``validation_data`` to ``hand`` only inside an epoch: between two, a file goes on with the random state
 of the process that reads it, as Lightning's do. A file without ``others`` was written by rank 0 alone, which asked
 nobody.
 """
@@ -57,7 +57,8 @@ def share_of(trainer: Trainer, position: Position) -> dict[str, Any]:
         share["validation_data"] = trainer._validation_data_state()
         share["random"] = _random_state(trainer, position)
         share["hand"] = hand
-        share["gradients"] = gradients_of(trainer, position)
+    # Those that a module adds up by hand outlast an epoch.
+    share["gradients"] = gradients_of(trainer, position)
     return share
 
 
