@@ -13,6 +13,8 @@ from typing import Final
 JOB_NAME_MAX: Final = 40
 _UID_PART: Final = 8
 JOB_NAME_PATTERN: Final = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+KEY_SECRET_PATTERN: Final = r"-[0-9]+-[0-9a-f]{8}-key$"
+"""Ends the name of every attempt's key, of whichever job."""
 _JOB_NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 

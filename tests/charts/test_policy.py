@@ -14,12 +14,13 @@ import kubernetes_validate
 import pytest
 
 from e2e.cluster.build import build
+from thunderhead_api.names import key_secret_name
 from thunderhead_api.schema import crd
 from thunderhead_operator.plan.policy import Deny, Policy, parse_policy, violations
 
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
-APPARMOR = "container.apparmor.security.beta.kubernetes.io"
+KEY = key_secret_name("other-1", "01234567-89ab-cdef-0123-456789abcdef", 12)
 
 
 def pod(**spec: Any) -> Manifest:
@@ -30,21 +31,25 @@ def trainer(**fields: Any) -> Manifest:
     return pod(containers=[{"name": "trainer", **fields}])
 
 
-def restricted(**context: Any) -> list[Manifest]:
-    """The same security context in the trainer, in a sidecar and in an init container."""
-    sidecar = {"name": "proxy", "image": "proxy:1", "securityContext": context}
+def in_any(**fields: Any) -> list[Manifest]:
+    """The same fields in the trainer, in a sidecar and in an init container."""
+    sidecar = {"name": "proxy", "image": "proxy:1", **fields}
     return [
-        trainer(securityContext=context),
+        trainer(**fields),
         pod(containers=[{"name": "trainer"}, sidecar]),
         pod(initContainers=[{**sidecar, "restartPolicy": "Always"}]),
     ]
+
+
+def restricted(**context: Any) -> list[Manifest]:
+    return in_any(securityContext=context)
 
 
 def volume(**source: Any) -> Manifest:
     return pod(volumes=[{"name": "v", **source}])
 
 
-def token(kind: str, **fields: Any) -> Manifest:
+def projected(kind: str, **fields: Any) -> Manifest:
     return volume(projected={"sources": [{kind: fields}]})
 
 
@@ -87,8 +92,23 @@ DENIED: dict[Deny, list[Manifest]] = {
         pod(serviceAccountName="cluster-admin"),
         pod(automountServiceAccountToken=True),
         pod(serviceAccountName="default", automountServiceAccountToken=True),
-        token("serviceAccountToken", path="token"),
-        token("podCertificate", signerName="a/b", keyType="ED25519"),
+        projected("serviceAccountToken", path="token"),
+        projected("podCertificate", signerName="a/b", keyType="ED25519"),
+    ],
+    Deny.ATTEMPT_KEYS: [
+        volume(secret={"secretName": KEY}),
+        volume(azureFile={"secretName": KEY, "shareName": "a"}),
+        volume(csi={"driver": "a.b", "nodePublishSecretRef": {"name": KEY}}),
+        volume(cephfs={"monitors": ["a"], "secretRef": {"name": KEY}}),
+        volume(cinder={"volumeID": "a", "secretRef": {"name": KEY}}),
+        volume(iscsi={"targetPortal": "a", "iqn": "a", "lun": 0, "secretRef": {"name": KEY}}),
+        volume(rbd={"monitors": ["a"], "image": "a", "secretRef": {"name": KEY}}),
+        volume(scaleIO={"gateway": "a", "system": "a", "secretRef": {"name": KEY}}),
+        volume(storageos={"volumeName": "a", "secretRef": {"name": KEY}}),
+        projected("secret", name=KEY),
+        pod(imagePullSecrets=[{"name": "registry"}, {"name": KEY}]),
+        *in_any(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": KEY, "key": "key"}}}]),
+        *in_any(envFrom=[{"secretRef": {"name": KEY}}]),
     ],
     Deny.RESERVED_ENV: [
         trainer(env=[{"name": "THUNDERHEAD_UID", "value": "another"}]),
@@ -109,6 +129,9 @@ ALLOWED: list[Manifest] = [
     pod(serviceAccountName=""),
     volume(persistentVolumeClaim={"claimName": "data"}),
     volume(emptyDir={}),
+    *(volume(secret={"secretName": name}) for name in ("data", "a-1-01234567-key-b", "a-key", "a-b-01234567-key")),
+    *in_any(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "ssh-key", "key": "key"}}}]),
+    pod(imagePullSecrets=[{"name": "registry"}]),
     volume(projected={"sources": [{"configMap": {"name": "a"}}]}),
     *restricted(privileged=False, allowPrivilegeEscalation=False, runAsUser=1000, runAsNonRoot=True),
     *restricted(

@@ -52,10 +52,40 @@
     object.spec.podTemplate.spec.automountServiceAccountToken) &&
     variables.volumes.all(v, !has(v.projected) || !has(v.projected.sources) ||
     v.projected.sources.all(s, !has(s.serviceAccountToken) && !has(s.podCertificate))))
+- rule: attemptKeys
+  why: no pod reads the key by which the nodes of an attempt know each other
+  holds: >-
+    {{- $volumes := list "v.secret.secretName" "v.azureFile.secretName" "v.csi.nodePublishSecretRef.name" }}
+    {{- range $kind := list "cephfs" "cinder" "flexVolume" "iscsi" "rbd" "scaleIO" "storageos" }}
+    {{- $volumes = append $volumes (printf "v.%s.secretRef.name" $kind) }}
+    {{- end }}
+    {{- range $path := $volumes }}
+    variables.volumes.all(v, {{ include "thunderhead.noKey" $path }}) &&
+    {{- end }}
+    variables.volumes.all(v, !has(v.projected) || !has(v.projected.sources) ||
+    v.projected.sources.all(s, {{ include "thunderhead.noKey" "s.secret.name" }})) &&
+    {{ include "thunderhead.every" (printf "!has(c.env) || c.env.all(e, %s)" (include "thunderhead.noKey" "e.valueFrom.secretKeyRef.name")) }} &&
+    {{ include "thunderhead.every" (printf "!has(c.envFrom) || c.envFrom.all(f, %s)" (include "thunderhead.noKey" "f.secretRef.name")) }} &&
+    (!has(object.spec.podTemplate.spec) || !has(object.spec.podTemplate.spec.imagePullSecrets) ||
+    object.spec.podTemplate.spec.imagePullSecrets.all(i, {{ include "thunderhead.noKey" "i.name" }}))
 - rule: reservedEnv
   why: THUNDERHEAD_* is what the operator tells the agent
   holds: >-
     {{ include "thunderhead.every" "(!has(c.env) || c.env.all(e, !e.name.startsWith('THUNDERHEAD_') || e.name == 'THUNDERHEAD_COMPAT')) && (!has(c.envFrom) || c.envFrom.all(f, !has(f.prefix) || f.prefix == '' || !('THUNDERHEAD_'.startsWith(f.prefix) || f.prefix.startsWith('THUNDERHEAD_'))))" }}
+{{- end -}}
+
+{{/* That the name at a path is not that of an attempt's key. */}}
+{{- define "thunderhead.noKey" -}}
+!({{ include "thunderhead.there" . }}{{ . }}.matches('-[0-9]+-[0-9a-f]{8}-key$'))
+{{- end -}}
+
+{{/* That each part of a path like v.csi.driver is there; ends with &&. */}}
+{{- define "thunderhead.there" -}}
+{{- $path := "" -}}
+{{- range $index, $part := splitList "." . -}}
+{{- $path = ternary $part (printf "%s.%s" $path $part) (eq $index 0) -}}
+{{- if $index }}has({{ $path }}) && {{ end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* That something holds of every container c, init containers and sidecars alike. */}}

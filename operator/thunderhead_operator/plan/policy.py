@@ -6,11 +6,13 @@ The chart renders the same rules as a ValidatingAdmissionPolicy; a test holds th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from thunderhead_api.names import KEY_SECRET_PATTERN
 from thunderhead_operator.plan.objects import Obj, items, section
 
 USERS_VARIABLES: Final = ("THUNDERHEAD_COMPAT",)
@@ -19,6 +21,16 @@ _PREFIX: Final = "THUNDERHEAD_"
 _HOST_NAMESPACES: Final = ("hostNetwork", "hostPID", "hostIPC")
 _HOST_VOLUMES: Final = ("hostPath", "flexVolume", "gitRepo")
 _IDENTITIES: Final = ("serviceAccountToken", "podCertificate")
+_KEY: Final = re.compile(KEY_SECRET_PATTERN)
+_SECRETS_OF_VOLUMES: Final = (
+    ("secret", "secretName"),
+    ("azureFile", "secretName"),
+    ("csi", "nodePublishSecretRef", "name"),
+    *(
+        (kind, "secretRef", "name")
+        for kind in ("cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos")
+    ),
+)
 _APPARMOR: Final = "container.apparmor.security.beta.kubernetes.io/"
 
 
@@ -33,6 +45,7 @@ class Deny(StrEnum):
     PRIVILEGE_ESCALATION = "privilegeEscalation"
     UNCONFINED = "unconfined"
     SERVICE_ACCOUNT = "serviceAccount"
+    ATTEMPT_KEYS = "attemptKeys"
     RESERVED_ENV = "reservedEnv"
 
 
@@ -45,6 +58,7 @@ WHY: Final[Mapping[Deny, str]] = {
     Deny.PRIVILEGE_ESCALATION: "no container gains privileges",
     Deny.UNCONFINED: "no container takes off seccomp, AppArmor, the masks of /proc, or sets sysctls",
     Deny.SERVICE_ACCOUNT: "a pod has the service account default without a token, or one that the site lists",
+    Deny.ATTEMPT_KEYS: "no pod reads the key by which the nodes of an attempt know each other",
     Deny.RESERVED_ENV: f"{_PREFIX}* is what the operator tells the agent",
 }
 
@@ -183,6 +197,28 @@ def _identity(template: Obj, listed: frozenset[str]) -> Found:
                     yield f"spec.volumes[{volume.get('name')}].projected.sources.{kind}", source[kind]
 
 
+def _attempt_keys(template: Obj) -> Found:
+    yield from ((path, name) for path, name in _secrets(template) if _KEY.search(str(name)))
+
+
+def _secrets(template: Obj) -> Found:
+    """Every Secret that is named."""
+    for index, entry in enumerate(items(template, "spec", "imagePullSecrets")):
+        yield f"spec.imagePullSecrets[{index}].name", entry.get("name")
+    for volume in items(template, "spec", "volumes"):
+        path = f"spec.volumes[{volume.get('name')}]"
+        for fields in _SECRETS_OF_VOLUMES:
+            yield f"{path}.{'.'.join(fields)}", section(volume, *fields[:-1]).get(fields[-1])
+        for source in items(volume, "projected", "sources"):
+            yield f"{path}.projected.sources.secret.name", section(source, "secret").get("name")
+    for path, container in _containers(template):
+        for variable in items(container, "env"):
+            reference = section(variable, "valueFrom", "secretKeyRef")
+            yield f"{path}.env[{variable.get('name')}].valueFrom.secretKeyRef.name", reference.get("name")
+        for source in items(container, "envFrom"):
+            yield f"{path}.envFrom.secretRef.name", section(source, "secretRef").get("name")
+
+
 def _reserved(template: Obj) -> Found:
     """``envFrom`` without a prefix may hold any name; what the operator sets itself wins over it."""
     for path, container in _containers(template):
@@ -204,6 +240,7 @@ _RULES: Final[Mapping[Deny, Callable[[Obj], Found]]] = {
     Deny.ROOT_USER: _root,
     Deny.PRIVILEGE_ESCALATION: _escalation,
     Deny.UNCONFINED: _unconfined,
+    Deny.ATTEMPT_KEYS: _attempt_keys,
     Deny.RESERVED_ENV: _reserved,
 }
 
