@@ -12,6 +12,7 @@ from thunderhead_api.treaty import Annotation, Label
 from thunderhead_operator.plan.code_sight import CodeSight
 from thunderhead_operator.plan.job import Context, Stage
 from thunderhead_operator.plan.objects import Obj, int_label, name_of, owner_uid, section
+from thunderhead_operator.plan.same_failure import ON_PURPOSE
 
 
 def code_sources(ctx: Context) -> tuple[str, ...]:
@@ -22,9 +23,7 @@ def code_sources(ctx: Context) -> tuple[str, ...]:
     frozen = _newest_copy(ctx)
     if frozen is None:
         return (user,)
-    if _said(frozen, Annotation.SPEC_HASH) == ctx.status.spec_hash and (
-        _said(frozen, Annotation.RESTART) == (ctx.status.restart or "")
-    ):
+    if _is_for(ctx, frozen):
         return name_of(frozen), user
     return (user, name_of(frozen)) if _said(frozen, Annotation.CODE_FROM) == user else (user,)
 
@@ -73,6 +72,25 @@ def is_kept(ctx: Context, config_map: Obj) -> bool:
     if code_copy(ctx) is not None or _user_name(ctx) is None:
         return False
     return name_of(config_map) == _copy_name(ctx, config_map)
+
+
+def _is_for(ctx: Context, copy: Obj) -> bool:
+    """Whether the copy was made for the spec, and the restart on request, of the attempt to come."""
+    if _said(copy, Annotation.RESTART) != (ctx.status.restart or ""):
+        return False
+    made_for = _said(copy, Annotation.SPEC_HASH)
+    return made_for == ctx.status.spec_hash if made_for else _was_for(ctx, int_label(copy, Label.ATTEMPT))
+
+
+def _was_for(ctx: Context, attempt: int) -> bool:
+    """The same of a copy without annotations, as operators of before made them: by the entry of its attempt, and where
+    that is as old, by whether the user ended what has run since."""
+    since = [entry for entry in ctx.status.ledger if entry.attempt >= attempt]
+    if not since or since[0].attempt != attempt:
+        return False
+    if since[0].spec_hash is not None:
+        return since[0].spec_hash == ctx.status.spec_hash
+    return all(entry.cause not in ON_PURPOSE for entry in since)
 
 
 def _newest_copy(ctx: Context) -> Obj | None:

@@ -10,7 +10,7 @@ from op_world import NAMESPACE
 
 from thunderhead_api.code_hash import code_hash
 from thunderhead_api.names import code_config_map_name
-from thunderhead_api.treaty import Annotation, Label
+from thunderhead_api.treaty import Annotation, Cause, Label
 from thunderhead_operator.plan.actions import DeleteChild
 from thunderhead_operator.plan.active import active
 from thunderhead_operator.plan.code import code_sources, sight
@@ -55,7 +55,6 @@ COPY = copy_of(2)["metadata"]["name"]
         ([copy_of(2)], "now", ("mine", COPY)),
         ([copy_of(2, restart="now")], "now", (COPY, "mine")),
         ([copy_of(2, restart="then")], "now", ("mine", COPY)),
-        ([{"metadata": {**copy_of(2)["metadata"], "annotations": {}}}], None, ("mine",)),
         ([{"metadata": {**copy_of(2)["metadata"], "ownerReferences": []}}], None, ("mine",)),
     ],
     ids=[
@@ -68,7 +67,6 @@ COPY = copy_of(2)["metadata"]["name"]
         "restart on request",
         "recovery after a restart on request",
         "a second restart on request",
-        "a copy of an older version",
         "somebody else's ConfigMap",
     ],
 )
@@ -76,6 +74,48 @@ def test_where_the_code_of_an_attempt_comes_from(
     copies: list[Manifest], restart: str | None, wanted: tuple[str, ...]
 ) -> None:
     ctx = context(creating(restart=restart), spec=SPEC, config_maps=tuple(copies))
+    assert code_sources(ctx) == wanted
+
+
+def of_before(attempt: int) -> Manifest:
+    """A copy as operators before annotations made them."""
+    return {"metadata": {**copy_of(attempt)["metadata"], "annotations": {}}}
+
+
+def entry(attempt: int, cause: Cause, spec_hash: str | None = None) -> dict[str, Any]:
+    ended = {"attempt": attempt, "cause": cause, "free": True, "startedAt": "", "endedAt": ""}
+    return ended if spec_hash is None else ended | {"specHash": spec_hash}
+
+
+@pytest.mark.parametrize(
+    ("ledger", "restart", "wanted"),
+    [
+        ([entry(2, Cause.NODE_LOST, HASH)], None, (COPY, "mine")),
+        ([entry(2, Cause.SUSPENDED, HASH)], None, (COPY, "mine")),
+        ([entry(2, Cause.SPEC_CHANGED, "other")], None, ("mine",)),
+        ([entry(2, Cause.RESTART_REQUESTED, HASH)], "now", ("mine",)),
+        ([entry(1, Cause.NODE_LOST), entry(2, Cause.NODE_LOST)], None, (COPY, "mine")),
+        ([entry(1, Cause.SPEC_CHANGED), entry(2, Cause.NODE_LOST)], None, (COPY, "mine")),
+        ([entry(2, Cause.SPEC_CHANGED)], None, ("mine",)),
+        ([entry(2, Cause.SUSPENDED)], None, ("mine",)),
+        ([entry(1, Cause.NODE_LOST)], None, ("mine",)),
+    ],
+    ids=[
+        "lost under this operator",
+        "suspended under this operator",
+        "another spec",
+        "a restart on request",
+        "lost under the operator of before",
+        "a change before the copy was made",
+        "changed under the operator of before",
+        "suspended under it: nothing says what was edited since",
+        "no entry of the copy's attempt",
+    ],
+)
+def test_a_copy_that_does_not_say_for_which_spec_it_was_made(
+    ledger: list[dict[str, Any]], restart: str | None, wanted: tuple[str, ...]
+) -> None:
+    ctx = context(creating(restart=restart, ledger=ledger), spec=SPEC, config_maps=(of_before(2),))
     assert code_sources(ctx) == wanted
 
 
