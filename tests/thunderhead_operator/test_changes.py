@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 from op_faults import Proxy
 from op_kubelet import End, Pod, done_after, ends
-from op_world import NAMESPACE, World, job
+from op_world import KEY, NAMESPACE, World, job
 
 from thunderhead_api.messages import Culprit, StatusReply
-from thunderhead_api.treaty import KIND, Cause, Outcome, Phase
+from thunderhead_api.treaty import KIND, Annotation, Cause, Outcome, Phase
 from thunderhead_operator.cluster.errors import Invalid
 from thunderhead_operator.plan.actions import Kind
 from thunderhead_operator.plan.config import Config
@@ -153,6 +154,39 @@ async def test_a_change_with_which_the_runtime_cannot_go_on_is_blocked_and_heals
     await world.finish()
     assert world.status.phase is Phase.COMPLETE
     assert world.status.restarts.charged == 0
+
+
+@pytest.mark.parametrize("heal", ["set back", "room and a restart"])
+@pytest.mark.parametrize(
+    "edit", [{"image": "no-such:1"}, {"resources": {"requests": {"cpu": "900"}}}], ids=["no image", "no room"]
+)
+async def test_a_change_with_which_no_pod_ever_starts_is_blocked_and_heals(edit: dict[str, Any], heal: str) -> None:
+    world = World(lambda pod: None)
+    world.agent = tells_where_it_is
+    world.submit(job(startupDeadlineSeconds=30))
+    await world.run(runs_attempt(1))
+    world.kubelets.held = True
+    world.edit_spec(**edit)
+    await world.run(lambda w: len(w.status.ledger) == 2)
+    await world.tick(60)
+    assert (world.condition("Failed"), world.status.phase) == (None, Phase.BLOCKED)
+    assert world.condition("Blocked") == ("True", "CannotContinue")
+    assert "attempt 2 with the changed spec or code ended: StartupDeadlineExceeded" in world.message("Blocked")
+    assert "no running container for node ranks 0, 1" in world.message("Blocked")
+    assert [(e.cause, e.free) for e in world.status.ledger] == [
+        (Cause.SPEC_CHANGED, True),
+        (Cause.STARTUP_DEADLINE, True),
+    ]
+    world.kubelets.held = False
+    if heal == "set back":
+        world.cluster.edit(KIND, *KEY, lambda o: [o["spec"].pop(key) for key in edit])
+    else:
+        world.cluster.edit(KIND, *KEY, lambda o: o["metadata"].update(annotations={Annotation.RESTART.value: "1"}))
+    await world.run(runs_attempt(3))
+    assert world.condition("Blocked") == ("False", "NotBlocked"), "what runs is a new try"
+    world.kubelets.script = done_after(2)
+    await world.finish()
+    assert world.status.phase is Phase.COMPLETE
 
 
 HOST_PATH = {"spec": {"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}}

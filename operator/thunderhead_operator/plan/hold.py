@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Final
 
 from thunderhead_api.conditions import Reason
+from thunderhead_api.status import LedgerEntry
 from thunderhead_api.treaty import Annotation, Cause
 from thunderhead_operator.plan.actions import CreateChild, Kind, Rehearse
 from thunderhead_operator.plan.blocked import Block
+from thunderhead_operator.plan.code import running_hash
 from thunderhead_operator.plan.job import Context, Stage
 from thunderhead_operator.plan.ledger import next_attempt
 from thunderhead_operator.plan.observed import RefusalKind, Rehearsal
@@ -20,7 +23,12 @@ from thunderhead_operator.plan.spec_change import has_changed
 from thunderhead_operator.plan.step import Step
 from thunderhead_operator.plan.world import other_world
 
-_WRONG_JOB = (Cause.INVALID_CONFIGURATION, Cause.STORAGE_REFUSED)
+_REMEDY: Final = {
+    Cause.INVALID_CONFIGURATION: "correct the code",
+    Cause.STORAGE_REFUSED: "correct the access",
+    Cause.STARTUP_DEADLINE: "let its pods start",
+}
+"""Ends that a change of the spec or the code can bring, and what heals them besides another change."""
 
 
 def hold_of(ctx: Context) -> Block | None:
@@ -66,21 +74,32 @@ def asking(ctx: Context, step: Step, question: Rehearse | None) -> Step:
 def is_vain_change(ctx: Context, cause: Cause) -> bool:
     """Whether the attempt that ends so is one with a changed spec or code, of a job that has trained with another: the
     change is at fault, and changing it back heals what would otherwise be the end of the job."""
-    if cause not in _WRONG_JOB or ctx.job.spec is None:
+    if cause not in _REMEDY or ctx.job.spec is None:
         return False
-    trained = {(e.spec_hash, e.code_hash) for e in ctx.status.ledger if e.last_step is not None and e.spec_hash}
-    return bool(trained) and (ctx.status.spec_hash, ctx.status.code_hash) not in trained
+    trained = [e for e in ctx.status.ledger if e.last_step is not None and e.spec_hash]
+    return bool(trained) and not any(_ran_the_same(ctx, entry) for entry in trained)
+
+
+def _ran_the_same(ctx: Context, entry: LedgerEntry) -> bool:
+    """Whether the execution had spec and code of the running attempt. What code an attempt has is known once its copy
+    is there, and status says it once its pods are; unknown code tells of no change."""
+    code = ctx.status.code_hash or running_hash(ctx)
+    same_code = code is None or entry.code_hash is None or entry.code_hash == code
+    return entry.spec_hash == ctx.status.spec_hash and same_code
 
 
 def _tried_in_vain(ctx: Context) -> Block | None:
+    """The block on what the last attempt ended of; one that runs with it is a new try."""
     last = ctx.status.ledger[-1] if ctx.status.ledger else None
-    if last is None or last.cause not in _WRONG_JOB or last.spec_hash != ctx.job.spec_hash or restart_wanted(ctx):
+    if last is None or last.cause not in _REMEDY or last.spec_hash != ctx.job.spec_hash or restart_wanted(ctx):
+        return None
+    if ctx.job.stage is Stage.RUNNING and not has_changed(ctx):
         return None
     said = f": {last.culprit.message}" if last.culprit and last.culprit.message else ""
     return Block(
         Reason.CANNOT_CONTINUE,
         f"attempt {last.attempt} with the changed spec or code ended: {last.cause}; change the spec back or correct it,"
-        f" or correct the code and set the annotation {Annotation.RESTART}{said}",
+        f" or {_REMEDY[last.cause]} and set the annotation {Annotation.RESTART}{said}",
     )
 
 

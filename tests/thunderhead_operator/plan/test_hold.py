@@ -9,10 +9,11 @@ import pytest
 from op_build import at, context, pod, reply, running_status, stored
 
 from thunderhead_api.status import TrainingJobStatus
+from thunderhead_api.treaty import Cause
 from thunderhead_operator.cluster.memory import merged
 from thunderhead_operator.plan.actions import Kind, Rehearse, WriteStatus
 from thunderhead_operator.plan.decide import decide
-from thunderhead_operator.plan.hold import hold_of, is_rehearsed, rehearsal_for
+from thunderhead_operator.plan.hold import hold_of, is_rehearsed, is_vain_change, rehearsal_for
 from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.observed import Observed, Refusal, RefusalKind, Rehearsal, Sample
 from thunderhead_operator.plan.world import with_world
@@ -138,3 +139,52 @@ def test_a_held_job_shows_that_it_trains() -> None:
     status = TrainingJobStatus.model_validate(merged(running_status(world=WORLD), write.patch))
     assert {c.type: c.status for c in status.conditions}["Blocked"] == "True"
     assert status.phase == "Running"
+
+
+def ran(attempt: int, spec_hash: str | None, code_hash: str | None, last_step: int | None = 5) -> dict[str, Any]:
+    entry = {"attempt": attempt, "cause": "PodDeleted", "free": True, "startedAt": "", "endedAt": ""}
+    return entry | {"lastStep": last_step, "specHash": spec_hash, "codeHash": code_hash}
+
+
+HERE = running_status()["specHash"]
+
+
+@pytest.mark.parametrize(
+    ("ledger", "code", "vain"),
+    [
+        ([], None, False),
+        ([ran(1, HERE, None)], None, False),
+        ([ran(1, HERE, "c1")], "c1", False),
+        ([ran(1, HERE, "c1")], None, False),
+        ([ran(1, HERE, None)], "c1", False),
+        ([ran(1, HERE, "c1"), ran(2, "other", "c1")], None, False),
+        ([ran(1, HERE, "c1")], "c2", True),
+        ([ran(1, "other", "c1")], None, True),
+        ([ran(1, "other", None)], None, True),
+        ([ran(1, "other", None, last_step=None)], None, False),
+        ([ran(1, "other", None), ran(2, HERE, None, last_step=None)], None, True),
+    ],
+    ids=[
+        "first attempt",
+        "same, code in the image",
+        "same",
+        "same, its pods not all seen",
+        "same, code of before unknown",
+        "same, changed back",
+        "other code",
+        "other spec, its pods not all seen",
+        "other spec",
+        "nothing trained",
+        "other spec, tried before",
+    ],
+)
+@pytest.mark.parametrize("cause", [Cause.INVALID_CONFIGURATION, Cause.STORAGE_REFUSED, Cause.STARTUP_DEADLINE])
+def test_a_change_is_at_fault_where_there_was_one(cause: Cause, ledger: Any, code: str | None, vain: bool) -> None:
+    assert is_vain_change(context(running_status(ledger=ledger, codeHash=code)), cause) is vain
+
+
+@pytest.mark.parametrize(
+    "cause", sorted(set(Cause) - {"InvalidConfiguration", "StorageRefused", "StartupDeadlineExceeded"})
+)
+def test_no_change_is_at_fault_for_what_happens_to_any_spec(cause: Cause) -> None:
+    assert not is_vain_change(context(running_status(ledger=[ran(1, "other", None)])), cause)
