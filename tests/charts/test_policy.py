@@ -80,6 +80,10 @@ DENIED: dict[Deny, list[Manifest]] = {
         *restricted(seccompProfile={"type": "Unconfined"}),
         *restricted(appArmorProfile={"type": "Unconfined"}),
         *restricted(procMount="Unmasked"),
+        *restricted(seLinuxOptions={"type": "spc_t"}),
+        *restricted(seLinuxOptions={"type": "container_t", "user": "system_u"}),
+        *restricted(seLinuxOptions={"role": "system_r"}),
+        *(pod(securityContext={"seLinuxOptions": {name: "sysadm"}}) for name in ("type", "user", "role")),
         pod(securityContext={"seccompProfile": {"type": "Unconfined"}}),
         pod(securityContext={"appArmorProfile": {"type": "Unconfined"}}),
         pod(securityContext={"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}),
@@ -137,6 +141,12 @@ ALLOWED: list[Manifest] = [
     *restricted(
         capabilities={"drop": ["ALL"], "add": []}, seccompProfile={"type": "RuntimeDefault"}, procMount="Default"
     ),
+    *(
+        restricted(seLinuxOptions={"type": name, "level": "s0:c1,c2"})[0]
+        for name in ("container_t", "container_init_t", "container_kvm_t", "container_engine_t")
+    ),
+    *restricted(seLinuxOptions={"type": "", "user": "", "role": ""}),
+    pod(securityContext={"seLinuxOptions": {"type": "container_t", "level": "s0:c1,c2"}}),
     pod(securityContext={"runAsUser": 1000, "fsGroup": 0, "sysctls": []}),
     trainer(env=[{"name": "THUNDERHEAD_COMPAT", "value": "1"}, {"name": "MY_THUNDERHEAD_X", "value": ""}]),
     trainer(envFrom=[{"configMapRef": {"name": "a"}}, {"prefix": "MY_", "secretRef": {"name": "b"}}, {"prefix": ""}]),

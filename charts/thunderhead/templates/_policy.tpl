@@ -33,7 +33,7 @@
   holds: >-
     {{ include "thunderhead.every" "!has(c.securityContext) || !(has(c.securityContext.allowPrivilegeEscalation) && c.securityContext.allowPrivilegeEscalation)" }}
 - rule: unconfined
-  why: no container takes off seccomp, AppArmor, the masks of /proc, or sets sysctls
+  why: no container takes off seccomp, AppArmor, SELinux, the masks of /proc, or sets sysctls
   holds: >-
     {{ include "thunderhead.every" "!has(c.securityContext) || (!(has(c.securityContext.seccompProfile) && c.securityContext.seccompProfile.type == 'Unconfined') && !(has(c.securityContext.appArmorProfile) && c.securityContext.appArmorProfile.type == 'Unconfined') && !(has(c.securityContext.procMount) && c.securityContext.procMount != 'Default'))" }} &&
     !({{ include "thunderhead.podContext" "seccompProfile" }} &&
@@ -41,6 +41,7 @@
     !({{ include "thunderhead.podContext" "appArmorProfile" }} &&
     object.spec.podTemplate.spec.securityContext.appArmorProfile.type == 'Unconfined') &&
     !({{ include "thunderhead.podContext" "sysctls" }} && size(object.spec.podTemplate.spec.securityContext.sysctls) > 0) &&
+    {{ include "thunderhead.everyContext" "!has(X.seLinuxOptions) || ((!has(X.seLinuxOptions.type) || X.seLinuxOptions.type in ['', 'container_t', 'container_init_t', 'container_kvm_t', 'container_engine_t']) && (!has(X.seLinuxOptions.user) || X.seLinuxOptions.user == '') && (!has(X.seLinuxOptions.role) || X.seLinuxOptions.role == ''))" }} &&
     variables.annotations.all(a, !(a.startsWith('container.apparmor.security.beta.kubernetes.io/') &&
     variables.annotations[a] == 'unconfined'))
 - rule: serviceAccount
@@ -91,6 +92,11 @@
 {{/* That something holds of every container c, init containers and sidecars alike. */}}
 {{- define "thunderhead.every" -}}
 variables.containers.all(c, {{ . }}) && variables.initContainers.all(c, {{ . }})
+{{- end -}}
+
+{{/* That something holds of every security context X, of containers and of the pod. */}}
+{{- define "thunderhead.everyContext" -}}
+{{ include "thunderhead.every" (printf "!has(c.securityContext) || (%s)" (replace "X." "c.securityContext." .)) }} && (!has(object.spec.podTemplate.spec) || !has(object.spec.podTemplate.spec.securityContext) || ({{ replace "X." "object.spec.podTemplate.spec.securityContext." . }}))
 {{- end -}}
 
 {{/* Whether the pod's security context has a field. */}}

@@ -21,6 +21,7 @@ _PREFIX: Final = "THUNDERHEAD_"
 _HOST_NAMESPACES: Final = ("hostNetwork", "hostPID", "hostIPC")
 _HOST_VOLUMES: Final = ("hostPath", "flexVolume", "gitRepo")
 _IDENTITIES: Final = ("serviceAccountToken", "podCertificate")
+_SELINUX_TYPES: Final = ("", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
 _KEY: Final = re.compile(KEY_SECRET_PATTERN)
 _SECRETS_OF_VOLUMES: Final = (
     ("secret", "secretName"),
@@ -56,7 +57,7 @@ WHY: Final[Mapping[Deny, str]] = {
     Deny.CAPABILITIES: "no container adds capabilities",
     Deny.ROOT_USER: "no container runs as root or may",
     Deny.PRIVILEGE_ESCALATION: "no container gains privileges",
-    Deny.UNCONFINED: "no container takes off seccomp, AppArmor, the masks of /proc, or sets sysctls",
+    Deny.UNCONFINED: "no container takes off seccomp, AppArmor, SELinux, the masks of /proc, or sets sysctls",
     Deny.SERVICE_ACCOUNT: "a pod has the service account default without a token, or one that the site lists",
     Deny.ATTEMPT_KEYS: "no pod reads the key by which the nodes of an attempt know each other",
     Deny.RESERVED_ENV: f"{_PREFIX}* is what the operator tells the agent",
@@ -172,6 +173,7 @@ def _unconfined(template: Obj) -> Found:
         for profile in ("seccompProfile", "appArmorProfile"):
             if section(context, profile).get("type") == "Unconfined":
                 yield f"{path}.{profile}.type", "Unconfined"
+        yield from ((f"{path}.seLinuxOptions.{name}", value) for name, value in _selinux(context))
         if context.get("procMount") not in (None, "Default"):
             yield f"{path}.procMount", context["procMount"]
         if context.get("sysctls"):
@@ -179,6 +181,14 @@ def _unconfined(template: Obj) -> Found:
     for key, value in section(template, "metadata", "annotations").items():
         if key.startswith(_APPARMOR) and value == "unconfined":
             yield f"metadata.annotations[{key}]", value
+
+
+def _selinux(context: Obj) -> Found:
+    """A container is confined by its type; user and role decide which types it may take."""
+    options = section(context, "seLinuxOptions")
+    if options.get("type", "") not in _SELINUX_TYPES:
+        yield "type", options["type"]
+    yield from ((name, options[name]) for name in ("user", "role") if options.get(name))
 
 
 def _identity(template: Obj, listed: frozenset[str]) -> Found:
