@@ -20,6 +20,7 @@ from thunderhead_operator.plan.policy import Deny, Policy, parse_policy, violati
 
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
+AWAY = "169.254.169.254"
 KEY = key_secret_name("other-1", "01234567-89ab-cdef-0123-456789abcdef", 12)
 
 
@@ -57,6 +58,17 @@ DENIED: dict[Deny, list[Manifest]] = {
     Deny.HOST_NAMESPACES: [
         *(pod(**{name: True}) for name in ("hostNetwork", "hostPID", "hostIPC")),
         trainer(ports=[{"containerPort": 80, "hostPort": 80, "protocol": "TCP"}]),
+    ],
+    Deny.PROBE_HOSTS: [
+        made
+        for action in ({"httpGet": {"host": AWAY, "port": 80}}, {"tcpSocket": {"host": AWAY, "port": 80}})
+        for made in (
+            *in_any(livenessProbe=action),
+            *in_any(readinessProbe=action),
+            *in_any(startupProbe=action),
+            *in_any(lifecycle={"postStart": action}),
+            *in_any(lifecycle={"preStop": action}),
+        )
     ],
     Deny.HOST_PATH: [
         volume(hostPath={"path": "/"}),
@@ -151,6 +163,12 @@ ALLOWED: list[Manifest] = [
     trainer(env=[{"name": "THUNDERHEAD_COMPAT", "value": "1"}, {"name": "MY_THUNDERHEAD_X", "value": ""}]),
     trainer(envFrom=[{"configMapRef": {"name": "a"}}, {"prefix": "MY_", "secretRef": {"name": "b"}}, {"prefix": ""}]),
     trainer(ports=[{"containerPort": 80, "protocol": "TCP"}]),
+    *in_any(
+        livenessProbe={"httpGet": {"host": "", "port": 80}},
+        readinessProbe={"tcpSocket": {"port": 80}},
+        startupProbe={"grpc": {"port": 80}},
+        lifecycle={"postStart": {"exec": {"command": ["true"]}}, "preStop": {"httpGet": {"port": 80}}},
+    ),
 ]
 CASES = [(rule, template) for rule, templates in DENIED.items() for template in templates]
 

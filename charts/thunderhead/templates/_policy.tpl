@@ -8,6 +8,16 @@
     !(has(object.spec.podTemplate.spec.hostPID) && object.spec.podTemplate.spec.hostPID) &&
     !(has(object.spec.podTemplate.spec.hostIPC) && object.spec.podTemplate.spec.hostIPC))) &&
     {{ include "thunderhead.every" "!has(c.ports) || c.ports.all(p, !has(p.hostPort) || p.hostPort == 0)" }}
+- rule: probeHosts
+  why: the node's kubelet sends probes and hooks to the pod itself, and to no other host
+  holds: >-
+    {{- range $index, $handler := list "startupProbe" "readinessProbe" "livenessProbe" "lifecycle.postStart" "lifecycle.preStop" }}
+    {{- range $action := list "httpGet" "tcpSocket" }}
+    {{- $host := printf "c.%s.%s.host" $handler $action }}
+    {{- if or $index (eq $action "tcpSocket") }} &&{{ end }}
+    {{ include "thunderhead.every" (printf "!(%s%s != '')" (include "thunderhead.there" $host) $host) }}
+    {{- end }}
+    {{- end }}
 - rule: hostPath
   why: a pod mounts nothing of its node, and no volume that runs programs there
   holds: variables.volumes.all(v, !has(v.hostPath) && !has(v.flexVolume) && !has(v.gitRepo))

@@ -32,6 +32,13 @@ _SECRETS_OF_VOLUMES: Final = (
         for kind in ("cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos")
     ),
 )
+_HANDLERS: Final = (
+    ("startupProbe",),
+    ("readinessProbe",),
+    ("livenessProbe",),
+    ("lifecycle", "postStart"),
+    ("lifecycle", "preStop"),
+)
 _APPARMOR: Final = "container.apparmor.security.beta.kubernetes.io/"
 
 
@@ -39,6 +46,7 @@ class Deny(StrEnum):
     """Rules, by the names under which a site allows them."""
 
     HOST_NAMESPACES = "hostNamespaces"
+    PROBE_HOSTS = "probeHosts"
     HOST_PATH = "hostPath"
     PRIVILEGED = "privileged"
     CAPABILITIES = "capabilities"
@@ -52,6 +60,7 @@ class Deny(StrEnum):
 
 WHY: Final[Mapping[Deny, str]] = {
     Deny.HOST_NAMESPACES: "a pod shares no namespace and no port with its node",
+    Deny.PROBE_HOSTS: "the node's kubelet sends probes and hooks to the pod itself, and to no other host",
     Deny.HOST_PATH: "a pod mounts nothing of its node, and no volume that runs programs there",
     Deny.PRIVILEGED: "no container is privileged",
     Deny.CAPABILITIES: "no container adds capabilities",
@@ -130,6 +139,15 @@ def _host_namespaces(template: Obj) -> Found:
     for path, container in _containers(template):
         ports = (port.get("hostPort") for port in items(container, "ports"))
         yield from ((f"{path}.ports.hostPort", port) for port in ports if port)
+
+
+def _probe_hosts(template: Obj) -> Found:
+    for path, container in _containers(template):
+        for handler in _HANDLERS:
+            for action in ("httpGet", "tcpSocket"):
+                host = section(container, *handler, action).get("host")
+                if host:
+                    yield f"{path}.{'.'.join(handler)}.{action}.host", host
 
 
 def _host_paths(template: Obj) -> Found:
@@ -244,6 +262,7 @@ def _reserved(template: Obj) -> Found:
 
 _RULES: Final[Mapping[Deny, Callable[[Obj], Found]]] = {
     Deny.HOST_NAMESPACES: _host_namespaces,
+    Deny.PROBE_HOSTS: _probe_hosts,
     Deny.HOST_PATH: _host_paths,
     Deny.PRIVILEGED: _privileged,
     Deny.CAPABILITIES: _capabilities,
