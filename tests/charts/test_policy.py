@@ -80,7 +80,12 @@ DENIED: dict[Deny, list[Manifest]] = {
         *restricted(windowsOptions={"hostProcess": True}),
         pod(securityContext={"windowsOptions": {"hostProcess": True}}),
     ],
-    Deny.CAPABILITIES: restricted(capabilities={"add": ["SYS_ADMIN"]}),
+    Deny.CAPABILITIES: [
+        *restricted(capabilities={"add": ["SYS_ADMIN"]}),
+        *restricted(capabilities={"add": ["SYS_ADMIN"], "drop": ["ALL"]}),
+        *restricted(capabilities={"drop": []}),
+        *restricted(capabilities={"drop": ["NET_RAW"]}),
+    ],
     Deny.ROOT_USER: [
         *restricted(runAsUser=0),
         *restricted(runAsNonRoot=False),
@@ -157,6 +162,8 @@ ALLOWED: list[Manifest] = [
         restricted(seLinuxOptions={"type": name, "level": "s0:c1,c2"})[0]
         for name in ("container_t", "container_init_t", "container_kvm_t", "container_engine_t")
     ),
+    *restricted(capabilities={}),
+    *restricted(capabilities={"drop": ["NET_RAW", "ALL"]}),
     *restricted(seLinuxOptions={"type": "", "user": "", "role": ""}),
     pod(securityContext={"seLinuxOptions": {"type": "container_t", "level": "s0:c1,c2"}}),
     pod(securityContext={"runAsUser": 1000, "fsGroup": 0, "sysctls": []}),

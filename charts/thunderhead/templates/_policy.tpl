@@ -29,9 +29,9 @@
     has(object.spec.podTemplate.spec.securityContext.windowsOptions.hostProcess) &&
     object.spec.podTemplate.spec.securityContext.windowsOptions.hostProcess)
 - rule: capabilities
-  why: no container adds capabilities
+  why: no container adds capabilities or keeps any
   holds: >-
-    {{ include "thunderhead.every" "!has(c.securityContext) || !has(c.securityContext.capabilities) || !has(c.securityContext.capabilities.add) || size(c.securityContext.capabilities.add) == 0" }}
+    {{ include "thunderhead.every" "!has(c.securityContext) || !has(c.securityContext.capabilities) || ((!has(c.securityContext.capabilities.add) || size(c.securityContext.capabilities.add) == 0) && (!has(c.securityContext.capabilities.drop) || 'ALL' in c.securityContext.capabilities.drop))" }}
 - rule: rootUser
   why: no container runs as root or may
   holds: >-

@@ -63,7 +63,7 @@ WHY: Final[Mapping[Deny, str]] = {
     Deny.PROBE_HOSTS: "the node's kubelet sends probes and hooks to the pod itself, and to no other host",
     Deny.HOST_PATH: "a pod mounts nothing of its node, and no volume that runs programs there",
     Deny.PRIVILEGED: "no container is privileged",
-    Deny.CAPABILITIES: "no container adds capabilities",
+    Deny.CAPABILITIES: "no container adds capabilities or keeps any",
     Deny.ROOT_USER: "no container runs as root or may",
     Deny.PRIVILEGE_ESCALATION: "no container gains privileges",
     Deny.UNCONFINED: "no container takes off seccomp, AppArmor, SELinux, the masks of /proc, or sets sysctls",
@@ -167,9 +167,12 @@ def _privileged(template: Obj) -> Found:
 
 def _capabilities(template: Obj) -> Found:
     for path, context in _contexts(template):
-        added = section(context, "capabilities").get("add")
-        if added:
-            yield f"{path}.capabilities.add", added
+        capabilities = section(context, "capabilities")
+        if capabilities.get("add"):
+            yield f"{path}.capabilities.add", capabilities["add"]
+        # A list of the template takes the place of the one that is rendered, which drops all.
+        if "drop" in capabilities and "ALL" not in (capabilities["drop"] or ()):
+            yield f"{path}.capabilities.drop", capabilities["drop"]
 
 
 def _root(template: Obj) -> Found:
@@ -204,7 +207,7 @@ def _unconfined(template: Obj) -> Found:
 def _selinux(context: Obj) -> Found:
     """A container is confined by its type; user and role decide which types it may take."""
     options = section(context, "seLinuxOptions")
-    if options.get("type", "") not in _SELINUX_TYPES:
+    if (options.get("type") or "") not in _SELINUX_TYPES:
         yield "type", options["type"]
     yield from ((name, options[name]) for name in ("user", "role") if options.get(name))
 
