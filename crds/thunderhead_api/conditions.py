@@ -24,7 +24,7 @@ class Reason(StrEnum):
     FAILED_BY_RULE = "FailedByRule"  # a rule of restarts.rules said Fail
     SAME_FAILURE = "SameFailure"  # the same exception again, at the same step, with no new step since
     NO_PROGRESS = "NoProgress"  # attempt after attempt ended without a new step
-    INVALID_SPEC = "InvalidSpec"  # the object predates the schema, or was written past it
+    INVALID_SPEC = "InvalidSpec"  # the object predates the schema, or was written past it; Blocked once it has begun
     # Suspended
     SUSPEND_REQUESTED = "SuspendRequested"  # pods are being stopped after a checkpoint
     SUSPENDED = "Suspended"

@@ -189,6 +189,114 @@ async def test_a_change_with_which_no_pod_ever_starts_is_blocked_and_heals(edit:
     assert world.status.phase is Phase.COMPLETE
 
 
+def nested(levels: int) -> Any:
+    return 1 if levels == 0 else [nested(levels - 1)]
+
+
+def module_with(value: Any) -> dict[str, Any]:
+    return {"module": {"class_path": "digits.Classifier", "init_args": {"x": value}}}
+
+
+MISSPELT = {"podTemplate": {"metadata": {"annotations": {"thunderhead.dev/without": "afinity"}}}}
+only_we_refuse = pytest.mark.parametrize(
+    ("edit", "reason", "says"),
+    [
+        (module_with(nested(101)), "InvalidConfiguration", "spec.module.init_args.x"),
+        (module_with([0] * 20_001), "InvalidConfiguration", "spec.module.init_args.x"),
+        (MISSPELT, "InvalidSpec", "afinity"),
+        ({"nodes": 5000}, "InvalidSpec", "spec.nodes"),
+    ],
+    ids=["too deep", "too much", "misspelt", "a rule of a newer operator"],
+)
+"""Specs that the API server takes, or took when they were written."""
+
+
+def take_back(world: World, edit: dict[str, Any]) -> None:
+    valid = job()["spec"]
+    world.cluster.edit(KIND, *KEY, lambda o: [o["spec"].pop(key) for key in edit])
+    world.edit_spec(**{key: valid[key] for key in edit if key in valid})
+
+
+@only_we_refuse
+async def test_an_edit_that_only_the_operator_can_refuse_leaves_the_running_attempt_alone(
+    edit: dict[str, Any], reason: str, says: str
+) -> None:
+    world = World(lambda pod: None)
+    world.agent = tells_where_it_is
+    world.submit(job(startupDeadlineSeconds=30, activeDeadlineSeconds=100))
+    await world.run(runs_attempt(1))
+    before = {p["metadata"]["uid"] for p in world.pods().values()}
+    world.edit_spec(**edit)
+    world.cluster.remove(
+        "Service", NAMESPACE, "digits", world.cluster.get("Service", NAMESPACE, "digits")["metadata"]["uid"]
+    )
+    await world.tick(30)
+    assert world.condition("Blocked") == ("True", reason)
+    assert all(part in world.message("Blocked") for part in (says, "attempt 1 runs on"))
+    assert (world.status.phase, world.condition("Failed")) == (Phase.RUNNING, None)
+    assert {p["metadata"]["uid"] for p in world.pods().values()} == before
+    assert world.cluster.get("Service", NAMESPACE, "digits"), "what it needs is put back all the same"
+    take_back(world, edit)
+    await world.tick(2)
+    assert world.condition("Blocked") == ("False", "NotBlocked")
+    world.kubelets.script = done_after(1)
+    await world.finish()
+    assert [(e.attempt, e.cause) for e in world.status.ledger] == [(1, Cause.COMPLETED)]
+
+
+@only_we_refuse
+@pytest.mark.parametrize("cause", [Cause.POD_DELETED, Cause.PROCESS_FAILED, Cause.SUSPENDED])
+async def test_an_attempt_that_ends_under_such_an_edit_is_followed_by_none_until_it_is_taken_back(
+    edit: dict[str, Any], reason: str, says: str, cause: Cause
+) -> None:
+    """Even where its failure would use up the budget: what the budget is cannot be told."""
+    world = World(lambda pod: None)
+    world.agent = tells_where_it_is
+    world.submit(job(restarts={"maxRestarts": 0}))
+    await world.run(runs_attempt(1))
+    world.edit_spec(**edit)
+    await world.tick(3)
+    if cause is Cause.POD_DELETED:
+        world.cluster.delete_pod(NAMESPACE, "digits-1-0", grace_s=0)
+    elif cause is Cause.PROCESS_FAILED:
+        world.kubelets.script = lambda pod: ends(pod, Outcome.FAILED, Culprit(rank=pod.rank, exit_code=1))
+    else:
+        world.edit_spec(suspend=True)
+        await world.run(lambda w: w.status.phase is Phase.SUSPENDED)
+        world.edit_spec(suspend=False)
+    await world.tick(30)
+    for _ in range(2):
+        assert (world.status.phase, world.status.attempt, world.condition("Failed")) == (Phase.BLOCKED, 1, None)
+        assert world.condition("Blocked") == ("True", reason)
+        assert says in world.message("Blocked")
+        assert [(e.attempt, e.cause) for e in world.status.ledger] == [(1, cause)]
+        world.restart_operator()
+        await world.tick(3)
+    world.kubelets.script = done_after(2)
+    take_back(world, edit)
+    await world.finish()
+    assert [(e.attempt, e.cause) for e in world.status.ledger] == [(1, cause), (2, Cause.COMPLETED)]
+
+
+@only_we_refuse
+async def test_an_attempt_whose_pods_are_not_all_made_gives_way_to_such_an_edit(
+    edit: dict[str, Any], reason: str, says: str
+) -> None:
+    world = World(done_after(2))
+    code = {"code": {"configMap": {"name": "late"}}}
+    world.submit(job(**code))
+    await world.tick(3)
+    assert world.condition("Blocked") == ("True", "ConfigMapMissing")
+    world.edit_spec(**edit)
+    await world.tick(3)
+    assert (world.status.phase, world.condition("Blocked")) == (Phase.BLOCKED, ("True", reason))
+    assert says in world.message("Blocked")
+    world.cluster.create({"kind": "ConfigMap", "metadata": {"name": "late", "namespace": NAMESPACE}, "data": {}})
+    take_back(world, edit)
+    await world.finish()
+    assert [(e.attempt, e.cause) for e in world.status.ledger] == [(1, Cause.SPEC_CHANGED), (2, Cause.COMPLETED)]
+
+
 HOST_PATH = {"spec": {"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}}
 
 

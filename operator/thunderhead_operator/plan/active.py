@@ -34,10 +34,9 @@ _PODS_A_PASS: Final = 250
 
 def idle(ctx: Context) -> Step:
     """No attempt runs: begin one unless the user wants none."""
-    spec = ctx.job.spec
-    if spec is None:
+    if ctx.job.spec is None and ctx.status.attempt == 0:  # once it has begun, a change of it ends nothing
         return Step(ctx.status, failure=ctx.job.refused_as, message=ctx.job.problem or "")
-    if spec.suspend:
+    if ctx.job.suspend:
         live = [pod for pod in ctx.pods if not pod.stopped]
         stops = tuple(a for pod in live if (a := stop_pod(ctx, pod, ctx.config.survivor_grace_s)))
         return Step(ctx.status, stops, tuple(wake_times(ctx, live)), suspended=True)
@@ -54,7 +53,7 @@ def active(ctx: Context) -> Step:
     verdict = verdict_of(ctx)
     ending = verdict if isinstance(verdict, Verdict) else _asked_to_end(ctx)
     if ending is not None:
-        return begin_ending(ctx, ending, invalid_spec=ctx.job.spec is None)
+        return begin_ending(ctx, ending)
     wake = tuple(t for t in (active_deadline(ctx), startup_deadline(ctx)) if t)
     wake += (verdict.until,) if isinstance(verdict, Pending) else ()
     wake += tuple(wake_times(ctx, _older_pods(ctx)))
@@ -64,17 +63,14 @@ def active(ctx: Context) -> Step:
 
 def _asked_to_end(ctx: Context) -> Verdict | None:
     """Reasons that are no failure of a pod: the spec, the user, the clock."""
-    spec = ctx.job.spec
-    if spec is None:
-        return Verdict(Cause.INVALID_CONFIGURATION, Culprit(message=ctx.job.problem))
     invalid = next((r for r in ctx.observed.refusals if r.why is RefusalKind.INVALID), None)
     if invalid is not None:
         said = f"the API server refuses {invalid.kind} {invalid.name}, look at podTemplate: {invalid.message}"
         return Verdict(Cause.INVALID_CONFIGURATION, Culprit(message=said[:MESSAGE_MAX]))
-    if spec.suspend:
+    if ctx.job.suspend:
         return Verdict(Cause.SUSPENDED, Culprit(), intact=True)
-    if has_changed(ctx) and _can_change(ctx):
-        said = "; ".join(spec_changes(ctx))[:MESSAGE_MAX]
+    if (has_changed(ctx) or ctx.job.spec is None) and _can_change(ctx):
+        said = (ctx.job.problem or "; ".join(spec_changes(ctx)))[:MESSAGE_MAX]
         return Verdict(Cause.SPEC_CHANGED, Culprit(message=said or None), intact=True)
     if restart_wanted(ctx) and _can_change(ctx):
         return Verdict(Cause.RESTART_REQUESTED, Culprit(), intact=True)
@@ -106,23 +102,22 @@ def _create(ctx: Context) -> Step:
         return Step(ctx.status, wake=next_retry(ctx))
     pods = tuple(CreateChild(Kind.POD, render_pod(ctx, rank)) for rank in ctx.missing[:_PODS_A_PASS])
     retry = next_retry(ctx) if ctx.observed.refusals else ()
-    return Step(ctx.status, (*_furniture(ctx), *_stale(ctx), *attempt_key(ctx), *pods), retry)
+    furniture = _absent(ctx, (*job_children(ctx), *attempt_children(ctx)))
+    return Step(ctx.status, (*furniture, *_stale(ctx), *attempt_key(ctx), *pods), retry)
 
 
 def _tidy(ctx: Context) -> tuple[Action, ...]:
     """What a running attempt needs besides its pods, put back if somebody took it, and what is left of older ones."""
-    lost = [c for c in _furniture(ctx) if c.kind in (Kind.SERVICE, Kind.NETWORK_POLICY)]
-    return (*lost, *_stale(ctx))
+    return (*_absent(ctx, job_children(ctx)), *_stale(ctx))
 
 
-def _furniture(ctx: Context) -> tuple[CreateChild, ...]:
-    """Everything but pods that is not there yet."""
+def _absent(ctx: Context, wanted: tuple[CreateChild, ...]) -> tuple[CreateChild, ...]:
+    """Those of ``wanted``, which are no pods, that are not there yet."""
     there = {
         Kind.CONFIG_MAP: _ours(ctx, ctx.observed.config_maps),
         Kind.SERVICE: _ours(ctx, ctx.observed.services) & {service_name(ctx.job.name)},
         Kind.NETWORK_POLICY: _ours(ctx, ctx.observed.network_policies) & {network_policy_name(ctx.job.name)},
     }
-    wanted = (*job_children(ctx), *attempt_children(ctx))
     return tuple(child for child in wanted if name_of(child.manifest) not in there[child.kind])
 
 

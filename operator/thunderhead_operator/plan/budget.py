@@ -33,8 +33,10 @@ def price_of(ctx: Context, cause: Cause, culprit: Culprit | None, span: Span) ->
         return Price(free=True)
     if cause in FINAL_CAUSES:
         return Price(free=True, final=True, reason=cause.value)
-    restarts = ctx.job.spec.restarts if ctx.job.spec else None
-    judgement = judge(restarts.rules if restarts else (), cause, culprit)
+    if ctx.job.spec is None:  # neither rules nor budget are known; no other attempt begins until they are
+        return Price(free=judge((), cause, culprit).is_free)
+    restarts = ctx.job.spec.restarts
+    judgement = judge(restarts.rules, cause, culprit)
     if judgement.is_final:
         return Price(free=False, final=True, reason=Reason.FAILED_BY_RULE)
     if judgement.rule is None and same_before(ctx, cause, culprit, span) is not None:
@@ -44,10 +46,9 @@ def price_of(ctx: Context, cause: Cause, culprit: Culprit | None, span: Span) ->
         return Price(free=judgement.is_free, final=True, reason=Reason.NO_PROGRESS)
     if judgement.is_free:
         return Price(free=True)
-    allowed = restarts.max_restarts if restarts else 0
-    if ctx.status.restarts.charged < allowed:
+    if ctx.status.restarts.charged < restarts.max_restarts:
         return Price(free=False)
-    return Price(free=False, final=True, reason=_exhausted(row, allowed))
+    return Price(free=False, final=True, reason=_exhausted(row, restarts.max_restarts))
 
 
 def _exhausted(row: int, allowed: int) -> Reason:

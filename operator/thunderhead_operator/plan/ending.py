@@ -28,7 +28,7 @@ _DEFAULT_GRACE_S = TrainingJobSpec.model_fields["termination_grace_period_second
 _NAMESPACE_LOOK_S = 5.0
 
 
-def begin_ending(ctx: Context, verdict: Verdict, *, invalid_spec: bool = False) -> Step:
+def begin_ending(ctx: Context, verdict: Verdict) -> Step:
     """The promise to end the running attempt. No pod is touched before it is written: what was seen would be lost with
     them in a crash."""
     span = span_of(ctx)
@@ -37,7 +37,7 @@ def begin_ending(ctx: Context, verdict: Verdict, *, invalid_spec: bool = False) 
         cause=verdict.cause,
         free=price.free,
         final=price.final,
-        reason=ctx.job.refused_as if invalid_spec else price.reason,
+        reason=price.reason,
         culprit=verdict.culprit if verdict.culprit != Culprit() else None,
         at=fine_stamp(ctx.now),
         first_step=span.first_step,
@@ -123,9 +123,7 @@ def _after(ctx: Context, ending: Ending) -> Step:
     if ending.final:
         reason = ending.reason or ending.cause.value
         return Step(closed, failure=reason, message=failure_message(ctx, ending))
-    if ctx.job.spec is None:  # became invalid while it ended
-        return Step(closed, failure=ctx.job.refused_as, message=ctx.job.problem or "")
-    if ctx.job.spec.suspend:
+    if ctx.job.suspend:
         return Step(closed, suspended=True)
     ready_at = parse_time(ending.at) + timedelta(seconds=restart_delay_s(closed.ledger, ctx.config.restart_delay_max_s))
     if ctx.now < ready_at:

@@ -33,12 +33,15 @@ _REMEDY: Final = {
 
 def hold_of(ctx: Context) -> Block | None:
     """What stands against another attempt with this spec; None if nothing does, as far as is known."""
-    if ctx.job.spec is None:
-        return None
-    block = denied(ctx) or other_world(ctx) or _tried_in_vain(ctx) or _refused(ctx)
+    block = _invalid(ctx) or denied(ctx) or other_world(ctx) or _tried_in_vain(ctx) or _refused(ctx)
     if block is None or ctx.job.stage is not Stage.RUNNING:
         return block
     return Block(block.reason, f"attempt {ctx.status.attempt} runs on, another would not begin: {block.message}")
+
+
+def _invalid(ctx: Context) -> Block | None:
+    """The block on a spec that breaks a rule which the API server does not know, or did not know then."""
+    return Block(ctx.job.refused_as, ctx.job.problem or "") if ctx.job.spec is None else None
 
 
 def denied(ctx: Context) -> Block | None:
@@ -74,7 +77,7 @@ def asking(ctx: Context, step: Step, question: Rehearse | None) -> Step:
 def is_vain_change(ctx: Context, cause: Cause) -> bool:
     """Whether the attempt that ends so is one with a changed spec or code, of a job that has trained with another: the
     change is at fault, and changing it back heals what would otherwise be the end of the job."""
-    if cause not in _REMEDY or ctx.job.spec is None:
+    if cause not in _REMEDY:
         return False
     trained = [e for e in ctx.status.ledger if e.last_step is not None and e.spec_hash]
     return bool(trained) and not any(_ran_the_same(ctx, entry) for entry in trained)

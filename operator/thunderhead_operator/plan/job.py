@@ -102,6 +102,11 @@ class Job:
             return Stage.IDLE
         return Stage.CREATING if status.pods_created_at is None else Stage.RUNNING
 
+    @property
+    def suspend(self) -> bool:
+        """What the user wants, whatever else is wrong with the spec."""
+        return section(self.raw, "spec").get("suspend") is True
+
     @cached_property
     def spec_hash(self) -> str | None:
         """Hash of the spec as it is now; None where it is invalid."""

@@ -51,6 +51,13 @@ def test_charged_until_the_budget_is_used_up(cause: Cause) -> None:
     assert price(cause, charged=2) == Price(free=False, final=True, reason=Reason.RESTARTS_EXHAUSTED)
 
 
+@pytest.mark.parametrize("cause", CHARGED)
+def test_a_budget_that_cannot_be_read_is_not_exhausted(cause: Cause) -> None:
+    unreadable = context(status(charged=2), spec={"nodes": 0})
+    assert unreadable.job.spec is None
+    assert price_of(unreadable, cause, None, NOWHERE) == Price(free=False)
+
+
 @pytest.mark.parametrize("cause", sorted(FINAL_CAUSES))
 def test_no_attempt_can_help(cause: Cause) -> None:
     assert price(cause) == Price(free=True, final=True, reason=cause)

@@ -51,17 +51,24 @@ def test_the_first_pass_promises_and_touches_nothing() -> None:
     assert [n.reason for n in notices if isinstance(n, Notice)] == ["AttemptStarted"]
 
 
+def assert_runs_on(write: WriteStatus, reason: str, says: str) -> None:
+    (blocked,) = (c for c in write.patch["conditions"] if c["type"] == "Blocked")
+    assert (blocked["status"], blocked["reason"]) == ("True", reason)
+    assert all(part in blocked["message"] for part in (says, "attempt 1 runs on"))
+    assert "ending" not in write.patch
+
+
 @pytest.mark.parametrize("where", ["fresh", "running"])
-def test_a_spec_that_predates_the_schema_fails_and_says_how(where: str) -> None:
+def test_a_spec_that_predates_the_schema_begins_nothing_and_says_how(where: str) -> None:
     job = stored(running_status() if where == "running" else None, nodes=0)
-    write = decide(job, Observed(), at(0)).actions[0]
+    write = decide(job, Observed(pods=(pod(0), pod(1))), at(0)).actions[0]
     assert isinstance(write, WriteStatus)
     if where == "fresh":
         failed = next(c for c in write.patch["conditions"] if c["type"] == "Failed")
         assert failed["reason"] == "InvalidSpec"
         assert "spec.nodes" in failed["message"]
     else:
-        assert write.patch["ending"]["reason"] == "InvalidSpec"
+        assert_runs_on(write, "InvalidSpec", "spec.nodes")
 
 
 @pytest.mark.parametrize("levels", [97, 250, 3_000])
@@ -72,14 +79,14 @@ def test_a_spec_too_deep_to_be_walked_through_is_an_invalid_configuration(where:
         deep = [deep]
     module = {"class_path": "m.M", "init_args": {"x": deep}}
     job = stored(running_status() if where == "running" else None, module=module)
-    write = decide(job, Observed(), at(0)).actions[0]
+    write = decide(job, Observed(pods=(pod(0), pod(1))), at(0)).actions[0]
     assert isinstance(write, WriteStatus)
     if where == "fresh":
         failed = next(c for c in write.patch["conditions"] if c["type"] == "Failed")
         assert failed["reason"] == "InvalidConfiguration"
         assert "spec.module.init_args.x" in failed["message"]
     else:
-        assert write.patch["ending"]["reason"] == "InvalidConfiguration"
+        assert_runs_on(write, "InvalidConfiguration", "spec.module.init_args.x")
 
 
 def test_no_pass_is_longer_than_a_job_may_have_nodes() -> None:
