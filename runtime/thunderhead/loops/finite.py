@@ -90,7 +90,18 @@ class FiniteWatch:
 
 
 def has_finite_parameters(module: torch.nn.Module) -> bool:
-    """Whether every parameter is a number; waits for the device."""
-    found = [p.detach() for p in module.parameters() if p.dtype in _DTYPES and type(p) is torch.nn.Parameter]
-    # The largest magnitude: it overflows for no finite number, and is no number where one of them is none.
-    return not found or bool(torch.nn.utils.get_total_norm(found, norm_type=math.inf).isfinite())
+    """Whether every parameter is a number, as far as can be told; waits for the device."""
+    found = [p.detach() for p in module.parameters() if _has_magnitude(p)]
+    try:
+        # The largest magnitude: it overflows for no finite number, and is no number where one of them is none.
+        return not found or bool(torch.nn.utils.get_total_norm(found, norm_type=math.inf).isfinite())
+    except (RuntimeError, TypeError) as error:
+        # Of a kind that torch has no norm for. Nothing is known against it, and a look must not end training.
+        logger.info("the parameters are not looked at: %s", error)
+        return True
+
+
+def _has_magnitude(p: torch.nn.Parameter) -> bool:
+    """Not so: uninitialized, of integers, sparse, without storage, empty."""
+    known = type(p) is torch.nn.Parameter and p.dtype in _DTYPES and p.layout is torch.strided
+    return known and not p.is_meta and p.numel() > 0

@@ -162,3 +162,40 @@ def test_parameters_of_every_kind(dtype: torch.dtype, value: float) -> None:
 def test_large_numbers_and_none_at_all_are_finite() -> None:
     assert has_finite_parameters(torch.nn.ParameterList([torch.full((100,), 3e38)]))
     assert has_finite_parameters(torch.nn.ReLU())
+
+
+ODD = {
+    "empty": torch.empty(0, 3),
+    "sparse": torch.ones(2, 2).to_sparse(),
+    "meta": torch.empty(3, device="meta"),
+    "quarter": torch.ones(2).to(torch.float8_e4m3fn),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("value", [math.nan, 1.0])
+def test_parameters_without_a_magnitude_say_nothing_and_hide_nothing(kind: str, value: float) -> None:
+    module = torch.nn.ParameterList([torch.nn.Parameter(ODD[kind], requires_grad=False), torch.tensor([2.0, value])])
+    module.append(torch.nn.UninitializedParameter())
+    assert has_finite_parameters(module) is (value == 1.0)
+
+
+def test_what_cannot_be_looked_at_ends_no_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise NotImplementedError("no such norm")
+
+    monkeypatch.setattr(torch.nn.utils, "get_total_norm", refuse)
+    link = MemoryLink(tmp_path, policy=CheckpointPolicy(every_steps=5))
+    fit(link, Net())
+    assert link.checkpoints.finite == {5: True, 10: True}
+
+
+def test_a_module_with_an_empty_parameter_is_saved(tmp_path: Path) -> None:
+    class Padded(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.nothing = torch.nn.Parameter(torch.empty(0))
+
+    link = MemoryLink(tmp_path, policy=CheckpointPolicy(every_steps=5))
+    fit(link, Padded())
+    assert link.checkpoints.finite == {5: True, 10: True}
