@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from helm_python import Chart, lint
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "thunderhead"
 HAS_PROMETHEUS_OPERATOR = '.Capabilities.APIVersions.Has "monitoring.coreos.com/v1"'
+
+sys.path.insert(0, str(Path(__file__).parent))  # policy_cases
 
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
