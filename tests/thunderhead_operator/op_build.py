@@ -12,9 +12,10 @@ from thunderhead_api.messages import Culprit, StatusReply, TerminationRecord
 from thunderhead_api.names import pod_name
 from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.spec_hash import spec_hash
-from thunderhead_api.treaty import CONTAINER, EXIT_CODE_OF, Label, Outcome
+from thunderhead_api.treaty import CONTAINER, EXIT_CODE_OF, Annotation, Label, Outcome
 from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.half_made import make_of
 from thunderhead_operator.plan.job import Context, Job
 from thunderhead_operator.plan.objects import Manifest
 from thunderhead_operator.plan.observed import Observed, Sample
@@ -69,8 +70,9 @@ def pod(
     waiting: tuple[str, str] | None = None,
     unschedulable: str | None = None,
     message: str = "",
+    make: str | None = "",
 ) -> Manifest:
-    """A pod of ours; ``deleted_at``: when its deletion was asked for."""
+    """A pod of ours; ``deleted_at``: when its deletion was asked for; ``make``: None as operators of before left it."""
     name = pod_name(NAME, attempt, rank)
     meta: Manifest = {
         "name": name,
@@ -79,6 +81,7 @@ def pod(
         "ownerReferences": OWNER,
         "creationTimestamp": stamp(START),
         "labels": {Label.JOB.value: NAME, Label.ATTEMPT.value: str(attempt), Label.NODE_RANK.value: str(rank)},
+        "annotations": {Annotation.MAKE.value: _make() if make == "" else make} if make is not None else {},
     }
     if deleted_at is not None:
         meta["deletionTimestamp"] = stamp(at(deleted_at + grace_s))
@@ -116,6 +119,13 @@ def pod(
             "containerStatuses": [{"name": CONTAINER, "state": state, "ready": is_ready}],
         },
     }
+
+
+def _make() -> str:
+    """Of pods that an operator of the same settings made."""
+    ctx = context()
+    assert ctx.job.spec is not None
+    return make_of(ctx, ctx.job.spec)
 
 
 def record(rank: int, outcome: Outcome, culprit: Culprit | None = None, **more: Any) -> TerminationRecord:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 import pytest
+from op_faults import Proxy
+from op_kubelet import done_after
 from op_world import KEY, NAME, NAMESPACE, World, job
 
-from thunderhead_api.names import code_config_map_name
-from thunderhead_api.treaty import KIND
-from thunderhead_operator.plan.objects import Manifest
+from thunderhead_api.names import code_config_map_name, pod_name
+from thunderhead_api.treaty import KIND, Annotation, Cause, Label
+from thunderhead_operator.cluster.errors import Forbidden
+from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.objects import Manifest, name_of
 
 
 def write_code(world: World, text: str) -> None:
@@ -42,3 +50,56 @@ async def test_code_is_as_frozen_as_that_of_a_job_of_now(edit: Manifest, runs: s
     await world.run(lambda w: w.status.attempt == 2 and w.status.pods_created_at is not None)
     copy = world.cluster.get("ConfigMap", NAMESPACE, code_config_map_name(NAME, world.uid, 2))
     assert copy["data"] == {"a.py": runs}
+
+
+class RoomForOne(Proxy):
+    """A quota that takes the first pod of an attempt and not the second, until there is room."""
+
+    full = True
+
+    async def around(self, name: str, call: Callable[[], Awaitable[Any]], args: tuple[Any, ...]) -> Any:
+        if self.full and name == "create_child" and args[0] is Kind.POD and name_of(args[2]) == pod_name(NAME, 1, 1):
+            raise Forbidden("exceeded quota: one-pod")
+        return await call()
+
+
+def forget_make(pod: Manifest) -> None:
+    """As a pod was before there were keys and makes."""
+    del pod["metadata"]["annotations"][Annotation.MAKE]
+    pod["spec"]["volumes"] = [v for v in pod["spec"]["volumes"] if "secret" not in v]
+
+
+def as_it_is(pod: Manifest) -> None:
+    """The same operator, started again."""
+
+
+@pytest.mark.parametrize(
+    ("before", "image", "causes"),
+    [
+        (forget_make, "runtime:1", [Cause.SUPERSEDED, Cause.COMPLETED]),
+        (as_it_is, "runtime:2", [Cause.SUPERSEDED, Cause.COMPLETED]),
+        (as_it_is, "runtime:1", [Cause.COMPLETED]),
+    ],
+    ids=["no key", "another default image", "nothing"],
+)
+async def test_no_attempt_has_pods_of_two_makes(
+    before: Callable[[Manifest], None], image: str, causes: list[Cause]
+) -> None:
+    world = World(lambda pod: None, config=Config(runtime_image="runtime:1"), wrap=RoomForOne)
+    world.submit()
+    await world.run(lambda w: w.condition("Blocked") == ("True", "QuotaExceeded"))
+    assert list(world.pods()) == [pod_name(NAME, 1, 0)]
+    world.cluster.edit("Pod", NAMESPACE, pod_name(NAME, 1, 0), before)
+    world.config = Config(runtime_image=image)
+    world.restart_operator()
+    assert isinstance(world.api, RoomForOne)
+    world.api.full = False
+    await world.run(lambda w: w.status.pods_created_at is not None)
+    pods = world.pods().values()
+    assert {int(pod["metadata"]["labels"][Label.ATTEMPT]) for pod in pods} == {len(causes)}
+    assert {pod["spec"]["containers"][0]["image"] for pod in pods} == {image}
+    assert all(any("secret" in volume for volume in pod["spec"]["volumes"]) for pod in pods)
+    world.kubelets.script = done_after(1)
+    await world.finish()
+    assert [entry.cause for entry in world.status.ledger] == causes
+    assert all(entry.free for entry in world.status.ledger)

@@ -15,6 +15,7 @@ from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.code import code_is_missing, is_kept, running_hash
 from thunderhead_operator.plan.deadlines import active_deadline, missed_deadline, startup_deadline
 from thunderhead_operator.plan.ending import all_done, begin_ending, completed, stop_pod, wake_times
+from thunderhead_operator.plan.half_made import half_made
 from thunderhead_operator.plan.hold import asking, denied, hold_of, is_rehearsed, rehearsal_for
 from thunderhead_operator.plan.job import Context, Stage
 from thunderhead_operator.plan.ledger import next_attempt, released
@@ -74,7 +75,7 @@ def _asked_to_end(ctx: Context) -> Verdict | None:
         return Verdict(Cause.SPEC_CHANGED, Culprit(message=said or None), intact=True)
     if restart_wanted(ctx) and _can_change(ctx):
         return Verdict(Cause.RESTART_REQUESTED, Culprit(), intact=True)
-    return missed_deadline(ctx)
+    return half_made(ctx) or missed_deadline(ctx)
 
 
 def _can_change(ctx: Context) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from thunderhead_api.messages import TerminationRecord
-from thunderhead_api.treaty import CONTAINER, TERMINATION_MAX_BYTES, TREATY_VERSION, Label
+from thunderhead_api.treaty import CONTAINER, TERMINATION_MAX_BYTES, TREATY_VERSION, Annotation, Label
 from thunderhead_operator.plan.clock import parse_untrusted
 from thunderhead_operator.plan.objects import Obj, int_label, items, name_of, section, uid_of
 from thunderhead_operator.plan.placement import Unplaced, why_unplaced
@@ -62,6 +62,7 @@ class PodView:
     terminated: Terminated | None
     record: TerminationRecord | None
     placed_at: datetime | None  # when it was given its node
+    make: str | None  # by an operator of before there is none
     all_ended: bool  # every container has terminated; the kubelet reports the phase of that only a moment later
 
     @property
@@ -110,6 +111,7 @@ def view_pod(pod: Obj) -> PodView:
         terminated=terminated,
         record=_record(pod, terminated),
         placed_at=_placed_at(spec, conditions, parse_untrusted(meta.get("creationTimestamp"))),
+        make=section(meta, "annotations").get(Annotation.MAKE),
         all_ended=_all_ended(spec, status),
     )
 

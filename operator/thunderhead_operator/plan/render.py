@@ -62,7 +62,8 @@ def attempt_children(ctx: Context) -> tuple[CreateChild, ...]:
 def attempt_key(ctx: Context) -> tuple[CreateKey, ...]:
     """What the agents of the attempt know each other by; a single one has nobody to meet.
 
-    Asked for as long as none of its pods has been made, since whether it is there cannot be seen."""
+    Asked for as long as none of its pods has been made, since whether it is there cannot be seen; pods that were made
+    without one are no longer there by then, see ``half_made``."""
     if not has_key(ctx) or ctx.current:
         return ()
     job, uid, attempt = ctx.job.name, ctx.job.uid, ctx.status.attempt

@@ -27,10 +27,12 @@ from thunderhead_api.treaty import (
     RENDEZVOUS_PORT,
     RUN_DIR,
     TERMINATION_FILE,
+    Annotation,
     Cause,
     Env,
     Label,
 )
+from thunderhead_operator.plan.half_made import image_of, make_of
 from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.objects import Manifest
 from thunderhead_operator.plan.overlay import overlay
@@ -66,8 +68,7 @@ def render_pod(ctx: Context, rank: int) -> Manifest:
     template = spec.pod_template or {}
     over_meta = template.get("metadata") or {}
     meta["labels"] = {**(over_meta.get("labels") or {}), **labels}
-    if over_meta.get("annotations"):
-        meta["annotations"] = dict(over_meta["annotations"])
+    meta["annotations"] = {**(over_meta.get("annotations") or {}), Annotation.MAKE.value: make_of(ctx, spec)}
     rendered = without(_pod_spec(ctx, spec, rank), template)
     over = {key: value for key, value in (template.get("spec") or {}).items() if key not in _IDENTITY}
     merged = overlay(rendered, over)
@@ -132,7 +133,7 @@ def _lost_node(ctx: Context) -> str | None:
 def _trainer(ctx: Context, spec: TrainingJobSpec, rank: int) -> Manifest:
     return {
         "name": CONTAINER,
-        "image": spec.image or ctx.config.runtime_image,
+        "image": image_of(ctx, spec),
         "command": list(AGENT_COMMAND),
         "env": _environment(ctx, spec, rank),
         "ports": [
