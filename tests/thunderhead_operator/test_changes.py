@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from op_agent import runs_attempt, tells_where_it_is
 from op_faults import Proxy
 from op_kubelet import End, Pod, done_after, ends
 from op_world import KEY, NAMESPACE, World, job
 
-from thunderhead_api.messages import Culprit, StatusReply
+from thunderhead_api.messages import Culprit
 from thunderhead_api.treaty import KIND, Annotation, Cause, Outcome, Phase
 from thunderhead_operator.cluster.errors import Invalid
 from thunderhead_operator.plan.actions import Kind
@@ -18,20 +19,6 @@ from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.policy import ALLOW_ALL, Policy
 
 Call = Callable[[], Awaitable[Any]]
-
-
-def tells_where_it_is(world: World) -> StatusReply | None:
-    """Node 0's agent once its pod runs: all ranks have met and done some steps."""
-    uid, attempt = world.uid, world.status.attempt
-    pod = world.pods().get(f"digits-{attempt}-0")
-    if pod is None or pod["status"]["phase"] != "Running":
-        return None
-    where = {"node_rank": 0, "phase": "Train", "world_size": 2, "ranks_met": 2, "first_step": 0, "step": 5}
-    return StatusReply.model_validate({"uid": uid, "attempt": attempt, **where})
-
-
-def runs_attempt(number: int) -> Callable[[World], bool]:
-    return lambda w: w.status.attempt == number and w.condition("Running") == ("True", "Training")
 
 
 async def test_another_number_of_ranks_leaves_the_running_attempt_alone_and_heals() -> None:

@@ -235,14 +235,14 @@ class Reconciler:
                 memory.refusals = ()  # what stood in the way of one attempt says nothing about the next
                 memory.silent.clear()
             return decision.requeue_after
+        news = performed.refusals != memory.refusals
+        memory.refusals = performed.refusals  # of a pass that had nothing to make, none
         if performed.rehearsal != memory.rehearsal and performed.rehearsal is not None:
             memory.rehearsal = performed.rehearsal
             return 0.0
         if not performed.acted:
             memory.busy_passes = 0
-            return decision.requeue_after
-        news = performed.refusals != memory.refusals
-        memory.refusals = performed.refusals
+            return 0.0 if news else decision.requeue_after
         if performed.refusals and not news:
             return min(decision.requeue_after or self._config.retry_s, self._config.retry_s)
         return _BUSY_WAIT_S if self._is_spinning(memory, job) else 0.0

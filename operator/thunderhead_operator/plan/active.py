@@ -29,6 +29,8 @@ from thunderhead_operator.plan.spec_change import has_changed, spec_changes
 from thunderhead_operator.plan.step import Step
 from thunderhead_operator.plan.verdict import Pending, Verdict, verdict_of
 
+_MADE_OF_SPEC: Final = (Kind.POD, Kind.CONFIG_MAP)
+"""What the job alone decides; the other children are the operator's and its configuration's."""
 _PODS_A_PASS: Final = 250
 """Rendered at once: a pass never awaits while it decides, so all jobs wait for it."""
 
@@ -64,9 +66,10 @@ def active(ctx: Context) -> Step:
 
 def _asked_to_end(ctx: Context) -> Verdict | None:
     """Reasons that are no failure of a pod: the spec, the user, the clock."""
-    invalid = next((r for r in ctx.observed.refusals if r.why is RefusalKind.INVALID), None)
-    if invalid is not None:
-        said = f"the API server refuses {invalid.kind} {invalid.name}, look at podTemplate: {invalid.message}"
+    refused = [r for r in ctx.observed.refusals if r.why is RefusalKind.INVALID and r.kind in _MADE_OF_SPEC]
+    if refused and ctx.job.stage is Stage.CREATING:
+        look = ", look at podTemplate" if refused[0].kind is Kind.POD else ""
+        said = f"the API server refuses {refused[0].kind} {refused[0].name}{look}: {refused[0].message}"
         return Verdict(Cause.INVALID_CONFIGURATION, Culprit(message=said[:MESSAGE_MAX]))
     if ctx.job.suspend:
         return Verdict(Cause.SUSPENDED, Culprit(), intact=True)

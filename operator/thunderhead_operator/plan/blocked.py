@@ -16,6 +16,7 @@ from thunderhead_operator.plan.pods import PodView, Waiting
 
 _IMAGE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CONFIG: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_PUT_BACK: Final = (Kind.SERVICE, Kind.NETWORK_POLICY)  # while an attempt runs: nothing else is made then
 _SECRET: Final = re.compile(r"\bsecret\b", re.IGNORECASE)
 _CONFIG_MAP: Final = re.compile(r"\bconfig ?map\b", re.IGNORECASE)
 
@@ -37,6 +38,10 @@ def block_of(ctx: Context) -> Block | None:
             return _no_code(ctx)
         if ctx.observed.refusals:
             return _refused(ctx.observed.refusals[0])
+    lost = [r for r in ctx.observed.refusals if r.kind in _PUT_BACK]
+    if ctx.job.stage is Stage.RUNNING and lost:
+        missing = _refused(lost[0])
+        return Block(missing.reason, f"attempt {ctx.status.attempt} runs on without {missing.message}")
     views = [pod for _, pod in sorted(ctx.current.items())]
     return next((block for pod in views if (block := _pod_block(ctx, pod))), None)
 
@@ -57,6 +62,8 @@ def _no_code(ctx: Context) -> Block:
 
 def _refused(refusal: Refusal) -> Block:
     what = f"{refusal.kind} {refusal.name}: {refusal.message}"
+    if refusal.kind is Kind.NETWORK_POLICY and refusal.why is RefusalKind.INVALID:
+        what += "; its peers are the operator's: networkPolicy.agentPeers of the chart"
     if refusal.why is RefusalKind.TAKEN:
         return Block(Reason.NAME_TAKEN, what)
     if is_quota(refusal.message):
