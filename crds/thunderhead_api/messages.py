@@ -167,6 +167,7 @@ class RankStatus(Message):
     step: Count
     age_seconds: Seconds  # since the last sign of life
     step_seconds: Seconds
+    non_finite_step: Count | None = None  # the first at which this rank found what is no number
 
 
 class StrangerReply(Message):
@@ -205,7 +206,8 @@ class StatusReply(Message):
     metrics: dict[Name, MetricValue] = Field(default_factory=dict, max_length=STATUS_MAX_METRICS)
     metrics_left_out: Count = 0  # logged, and not among these
     checkpoint: CommittedCheckpoint | None = None
-    non_finite_step: Count | None = None  # the first step whose loss, or after which a parameter, was no number
+    # The first step whose loss, or after which a parameter, was no number, on any of these ranks.
+    non_finite_step: Count | None = None
     skipped_checkpoints: SkippedCheckpoints | None = None
     resume_notes: list[Text] = Field(default_factory=list, max_length=RESUME_NOTES_MAX)  # what it made of edits
     passed_over: list[PassedOverCheckpoint] = Field(default_factory=list, max_length=8)  # as it began, newest first

@@ -118,9 +118,9 @@ def _progress(snapshot: Snapshot, lead: Reading) -> Iterator[Metric]:
     for kind in KINDS:
         times.add_metric([kind], seconds_of(spent, kind))
     yield times
-    if lead.non_finite_step is not None:
-        text = "First step whose loss, or after which a parameter, was no finite number."
-        yield _gauge("first_non_finite_step", text, lead.non_finite_step)
+    if snapshot.non_finite_step is not None:
+        text = "First step whose loss, or after which a parameter, was no finite number, on any rank."
+        yield _gauge("first_non_finite_step", text, snapshot.non_finite_step)
     logged = GaugeMetricFamily(PREFIX + "logged_value", "Newest value that the module logged.", labels=["metric"])
     for name in list(snapshot.metrics)[:STATUS_MAX_METRICS]:
         logged.add_metric([name], snapshot.metrics[name])

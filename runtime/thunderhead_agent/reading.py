@@ -55,7 +55,7 @@ class Reading:
 
     @property
     def non_finite_step(self) -> int | None:
-        """The first step whose loss, or after which a parameter, was no number."""
+        """The first step whose loss, or after which a parameter, was no number, as far as this rank knows."""
         return self.notes.get(Note.NON_FINITE_STEP)
 
     @property
@@ -77,6 +77,7 @@ class Reading:
             step=self.step,
             age_seconds=round(self.age_s, 3),
             step_seconds=round(self.step_s, 6),
+            non_finite_step=self.non_finite_step,
         )
 
 

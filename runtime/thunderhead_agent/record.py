@@ -32,7 +32,7 @@ def termination_record(snapshot: Snapshot, outcome: Outcome, verdict: Verdict) -
         spent=snapshot.spent,
         checkpoint=lead.commit if lead is not None else None,
         passed_over=lead.passed_over if lead is not None else [],
-        non_finite_step=lead.non_finite_step if lead is not None else None,
+        non_finite_step=snapshot.non_finite_step,
         metrics=bounded_metrics(snapshot.metrics, RECORD_METRICS),
     )
 

@@ -69,6 +69,13 @@ class Snapshot:
         return own + sum(rank.phase not in before for _, ranks in self.others for rank in ranks)
 
     @property
+    def non_finite_step(self) -> int | None:
+        """The earliest that any known rank has found: the ranks have different batches, so each has its own losses."""
+        own = [reading.non_finite_step for reading in self.readings]
+        others = [rank.non_finite_step for _, ranks in self.others for rank in ranks]
+        return min((step for step in (*own, *others) if step is not None), default=None)
+
+    @property
     def phase(self) -> str:
         """What the job does, as the lead sees it."""
         if self.lead is None or not self.started:
@@ -119,7 +126,7 @@ def status_reply(snapshot: Snapshot) -> StatusReply:
             "first_step_at": rfc3339(lead.first_step_at) if lead.first_step_at is not None else None,
             "checkpoint": lead.commit,
             "metrics_left_out": lead.left_out + len(snapshot.metrics) - len(reply.metrics),
-            "non_finite_step": lead.non_finite_step,
+            "non_finite_step": snapshot.non_finite_step,
             "skipped_checkpoints": lead.skipped,
             "resume_notes": lead.resumed,
             "passed_over": lead.passed_over,

@@ -25,6 +25,8 @@ class MemoryCheckpoints:
         commits: what was saved, by step.
         away: steps whose save the store does not take, once.
         finite: whether every loss so far and every parameter was said to be a number, by step.
+        elsewhere: the earliest step that any rank found otherwise, where another one did, by step of the save.
+        non_finite_step: see the protocol.
         patience: how long each save was to be tried, by step.
     """
 
@@ -33,6 +35,8 @@ class MemoryCheckpoints:
         self.away: set[int] = set()
         self.patience: dict[int, float] = {}
         self.finite: dict[int, bool] = {}
+        self.elsewhere: dict[int, int] = {}
+        self.non_finite_step: int | None = None
         self.skipped = 0
         self.closed = 0
 
@@ -57,12 +61,13 @@ class MemoryCheckpoints:
         step: int,
         position: Mapping[str, Any],
         patience_s: float = 0.0,
-        finite: bool = True,
+        non_finite_step: int | None = None,
     ) -> Skipped | None:
         """Commit what the real one would read back, unless it is the turn of one that the store does not take."""
         assert step not in self.commits, f"step {step} is committed twice"
         self.patience[step] = patience_s
-        self.finite[step] = finite
+        self.finite[step] = non_finite_step is None
+        self.non_finite_step = self.elsewhere.get(step, non_finite_step)
         if step in self.away:
             self.away.discard(step)
             self.skipped += 1

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from thunderhead.job.board import Board, Phase, Word
+from thunderhead_agent.exposition import exposition
 from thunderhead_agent.reading import BoardWatch, Reading
+from thunderhead_agent.record import termination_record
 from thunderhead_agent.snapshot import Snapshot, bounded_metrics, percent, rfc3339, status_reply
+from thunderhead_agent.wire import Verdict
 from thunderhead_api.messages import FrozenJob, RankStatus, StatusReply
-from thunderhead_api.treaty import STATUS_MAX_BYTES, STATUS_MAX_METRICS, STATUS_MAX_RANKS
+from thunderhead_api.treaty import STATUS_MAX_BYTES, STATUS_MAX_METRICS, STATUS_MAX_RANKS, Outcome
 
 MakeSnapshot = Callable[..., Snapshot]
 MakeReading = Callable[..., Reading]
@@ -50,6 +53,30 @@ def test_skipped_checkpoints_are_told(
         mode="json", by_alias=True, exclude_none=True
     )
     assert reply.get("skippedCheckpoints") == told
+
+
+@pytest.mark.parametrize(
+    ("own", "elsewhere", "told"),
+    [
+        ((None, None), (), None),
+        ((None, 7), (), 7),
+        ((9, 7), (), 7),
+        ((None, None), (None, 8), 8),
+        ((9, None), (8, 11), 8),
+    ],
+)
+def test_the_earliest_of_all_ranks_is_told_everywhere(
+    make_snapshot: MakeSnapshot, make_reading: MakeReading, own: Any, elsewhere: Any, told: int | None
+) -> None:
+    """Each rank has batches of its own, and so losses of its own."""
+    readings = [make_reading(r, notes={} if step is None else {"non_finite_step": step}) for r, step in enumerate(own)]
+    ranks = [other(2 + r).model_copy(update={"non_finite_step": step}) for r, step in enumerate(elsewhere)]
+    snapshot = make_snapshot(readings=readings, others=[(0.1, ranks)])
+    assert status_reply(snapshot).non_finite_step == told
+    assert [rank.non_finite_step for rank in status_reply(snapshot).ranks] == [*own, *elsewhere]
+    assert termination_record(snapshot, Outcome.DONE, Verdict(outcome=Outcome.DONE)).non_finite_step == told
+    line = f"thunderhead_first_non_finite_step {told}.0"
+    assert (line in exposition(lambda: snapshot, 1)().decode()) is (told is not None)
 
 
 def test_what_was_given_up_is_told(make_snapshot: MakeSnapshot, make_reading: MakeReading) -> None:

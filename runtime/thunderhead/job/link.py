@@ -92,6 +92,11 @@ class CheckpointPolicy:
 class JobCheckpoints(Protocol):
     """Committed checkpoints of one job, seen from one rank. Every method is called by every rank, in the same order."""
 
+    @property
+    def non_finite_step(self) -> int | None:
+        """The earliest that any rank has said in a save; the newest acknowledged one tells all of them."""
+        ...
+
     def open(self) -> Restored | None:
         """Claim this epoch, choose the newest checkpoint that counts, and read it.
 
@@ -120,7 +125,7 @@ class JobCheckpoints(Protocol):
         step: int,
         position: Mapping[str, Any],
         patience_s: float = 0.0,
-        finite: bool = True,
+        non_finite_step: int | None = None,
     ) -> Skipped | None:
         """Stage, upload and commit one checkpoint; returns ``None`` once it is acknowledged.
 
@@ -129,8 +134,8 @@ class JobCheckpoints(Protocol):
 
         Where the store does not take it, all ranks learn so together. Without ``patience_s`` training goes on without
         this checkpoint; with it, the same one is tried again for so many seconds, and nothing is ever skipped.
-        ``finite``: as far as this rank knows, every loss so far and every parameter is a number; the newest checkpoint
-        of which all ranks say so is kept, whatever follows it.
+        ``non_finite_step``: the first step whose loss, or after which a parameter, was no number, as far as this rank
+        knows; the newest checkpoint of which no rank knows any is kept, whatever follows it.
 
         Raises:
             Superseded: a newer epoch has claimed the job; the caller must end.

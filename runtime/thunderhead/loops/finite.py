@@ -62,12 +62,21 @@ class FiniteWatch:
         if wait:
             self._read()
 
-    def look_at_all(self, module: torch.nn.Module, step: int) -> bool:
-        """At a save after ``step``: whether everything up to here was a number."""
+    def look_at_all(self, module: torch.nn.Module, step: int) -> None:
+        """At a save after ``step``: ``first`` is about everything up to here."""
         self.look(wait=True)
         if self.first is None and not has_finite_parameters(module):
             self._found(step, f"a parameter is no finite number after step {step}")
-        return self.first is None
+
+    def heard(self, step: int | None) -> None:
+        """After a save, the earliest of all ranks; this one may have found nothing, or found it later."""
+        if step is None or (self.first is not None and self.first <= step):
+            return
+        if self.first is None:
+            self._found(step, f"on another rank the loss of step {step}, or a parameter after it, is no finite number")
+        else:
+            self.first = step
+            self._notes.not_finite(step)
 
     def _read(self) -> None:
         coming, self._coming = self._coming, None

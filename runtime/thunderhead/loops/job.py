@@ -229,15 +229,16 @@ class JobControl(Control):
         phase = self._words[Word.PHASE]
         self.phase(Phase.CHECKPOINT)
         replicated, local = self._staged if self._staged is not None else self.state(position)
-        finite = self._finite.look_at_all(self._trainer.lightning_module, position.step)
+        self._finite.look_at_all(self._trainer.lightning_module, position.step)
         skipped = self._link.checkpoints.save(
             replicated,
             {**local, "non_finite_step": self._finite.first},
             step=position.step,
             position=replicated["position"],
             patience_s=patience_s,
-            finite=finite,
+            non_finite_step=self._finite.first,
         )
+        self._finite.heard(self._link.checkpoints.non_finite_step)
         self._notes.saved(skipped)
         if skipped is None:
             self._saved_step = position.step

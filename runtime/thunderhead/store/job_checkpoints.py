@@ -111,6 +111,11 @@ class EpochCheckpoints:
         restoration = self._opened.restoration
         return None if restoration is None else self._restored(restoration)
 
+    @property
+    def non_finite_step(self) -> int | None:
+        """See :class:`thunderhead.job.link.JobCheckpoints`."""
+        return None if self._saving is None else self._saving.non_finite_step
+
     def check(self, replicated: Tree, local: Tree) -> None:
         """See :meth:`thunderhead.job.link.JobCheckpoints.check`."""
         encode(replicated, REPLICATED)
@@ -124,7 +129,7 @@ class EpochCheckpoints:
         step: int,
         position: Mapping[str, Any],
         patience_s: float = 0.0,
-        finite: bool = True,
+        non_finite_step: int | None = None,
     ) -> Skipped | None:
         """See :meth:`thunderhead.job.link.JobCheckpoints.save`."""
         assert self._opened is not None, "open() comes before save()"
@@ -135,7 +140,7 @@ class EpochCheckpoints:
             return None
         commit = Commit(self._settings.epoch, step)
         try:
-            part = Part(commit, position, self._stage(replicated, local), finite)
+            part = Part(commit, position, self._stage(replicated, local), non_finite_step)
             skipped = self._saving.save(part, patience_s=patience_s)
             if skipped is None and self._settings.rank == 0:
                 self._collect(commit, self._opened, self._saving.finite)

@@ -43,11 +43,12 @@ PAUSE_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """A checkpoint of this job that is safe to rely on."""
+    """A checkpoint of this job that is safe to rely on; ``non_finite_step`` as of when it was acknowledged."""
 
     step: int
     uri: str
     at: float
+    non_finite_step: int | None = None
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ class Part:
     commit: Commit
     position: Mapping[str, Any]
     staged: Staged
-    finite: bool = True
+    non_finite_step: int | None = None
     uploaded: list[Shard] | None = None
 
 
@@ -76,6 +77,7 @@ class Saves:
 
     Attributes:
         finite: the newest commit whose losses and parameters are numbers; known to rank 0 alone.
+        non_finite_step: the earliest at which any rank found otherwise; rank 0 knows it first.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Saves:
         self._doubt: Manifest | None = None
         self._leftovers: list[str] = []
         self.finite = opened.finite
+        self.non_finite_step: int | None = None
 
     def save(self, part: Part, *, patience_s: float) -> Skipped | None:
         """Try until it is acknowledged (``None``), or skipped by all ranks.
@@ -155,6 +158,7 @@ class Saves:
         if not message:
             return None
         acknowledged = Acknowledged(**message)
+        self.non_finite_step = acknowledged.non_finite_step
         self._on_acknowledged(acknowledged)
         return acknowledged
 
@@ -174,7 +178,7 @@ class Saves:
             "shards": [shard.to_json() for shard in part.uploaded],
             "outline": part.staged.outline,
             "tensors": part.staged.num_tensors,
-            "finite": part.finite,
+            "non_finite_step": part.non_finite_step,
         }
 
     def _remove_leftovers(self) -> None:
@@ -214,6 +218,7 @@ class Saves:
 
     def _lead(self, topic: str, part: Part, give_up: float) -> dict[str, Any]:
         reports = self._peers.reports(topic)
+        self._hear_of_numbers(reports)
         found = next((Trouble.from_json(report) for report in reports if "message" in report), None)
         if found is not None:
             return replace(found, again=self._may_try_again(give_up)).to_json()
@@ -229,7 +234,12 @@ class Saves:
         commit = manifest.commit
         if manifest.finite:
             self.finite = commit
-        return {"step": commit.step, "uri": self._store.uri(commit.key), "at": manifest.at}
+        uri = self._store.uri(commit.key)
+        return {"step": commit.step, "uri": uri, "at": manifest.at, "non_finite_step": self.non_finite_step}
+
+    def _hear_of_numbers(self, reports: list[Any]) -> None:
+        found = [self.non_finite_step, *(report.get("non_finite_step") for report in reports)]
+        self.non_finite_step = min((step for step in found if step is not None), default=None)
 
     def _may_try_again(self, give_up: float) -> bool:
         return self._monotonic() + PAUSE_S < give_up
@@ -250,7 +260,7 @@ class Saves:
             shards=tuple(Shard.from_json(shard) for report in reports for shard in report["shards"]),
             environment=this_environment(),
             at=self._clock(),
-            finite=all(report["finite"] for report in reports),
+            finite=all(report["non_finite_step"] is None for report in reports),
         )
 
 

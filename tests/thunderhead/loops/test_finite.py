@@ -140,6 +140,26 @@ def test_an_attempt_that_goes_on_knows_and_does_not_say_it_again(
     assert said(caplog) == []
 
 
+@pytest.mark.parametrize(
+    ("own", "said_first"),
+    [
+        pytest.param(
+            10**9, "on another rank the loss of step 5, or a parameter after it, is no finite number", id="none"
+        ),
+        pytest.param(5, "the loss of step 6 is nan", id="later, by the gradients of the other"),
+    ],
+)
+def test_what_another_rank_found_is_told_by_the_one_that_speaks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, own: int, said_first: str
+) -> None:
+    link = MemoryLink(tmp_path, policy=CheckpointPolicy(every_steps=6))
+    link.checkpoints.elsewhere = {6: 5, 10: 5}
+    fit(link, Breaking(own, math.nan))
+    assert link.board.notes()["non_finite_step"] == 5
+    assert [message.partition(". ")[0] for message in said(caplog)] == [said_first]
+    assert link.checkpoints.finite == {6: own == 10**9, 10: False}
+
+
 def test_the_losses_of_a_whole_second_are_read_at_once(tmp_path: Path) -> None:
     """From a device they come over while training goes on; one look never waits for what it sends for."""
     watch = FiniteWatch(Notes(Board.create(tmp_path / "board")), speaks=False)

@@ -24,8 +24,8 @@ def save(job: Job, attempt: int, *steps: int, until: int, who: int = 0, world_si
     def live(checkpoints: Any, rank: int) -> Any:
         restored = checkpoints.open()
         for step in steps:
-            finite = step <= until or rank != who
-            checkpoints.save({"w": torch.ones(2)}, {}, step=step, position={}, finite=finite)
+            bad = None if step <= until or rank != who else until + 1
+            checkpoints.save({"w": torch.ones(2)}, {}, step=step, position={}, non_finite_step=bad)
         return restored.step if restored is not None else None
 
     return job.attempt(attempt, world_size, live)
@@ -64,3 +64,17 @@ def test_once_it_is_well_again_the_newest_is_the_one(job: Job) -> None:
     save(job, 1, 1, 2, 3, 4, until=1)
     save(job, 2, 5, 6, 7, until=99)
     assert kept(job) == [4, 6, 7]
+
+
+def test_every_rank_hears_of_the_earliest_at_each_save(job: Job) -> None:
+    found = [[None, None, None, 9], [None, 7, 7, 7], [None, None, 8, 8]]
+
+    def live(checkpoints: Any, rank: int) -> Any:
+        checkpoints.open()
+        heard = [checkpoints.non_finite_step]
+        for step, bad in enumerate(found[rank], start=6):
+            checkpoints.save({"w": torch.ones(2)}, {}, step=step, position={}, non_finite_step=bad)
+            heard.append(checkpoints.non_finite_step)
+        return heard
+
+    assert job.attempt(1, 3, live) == [[None, None, 7, 7, 7]] * 3
