@@ -52,6 +52,44 @@ async def test_code_is_as_frozen_as_that_of_a_job_of_now(edit: Manifest, runs: s
     assert copy["data"] == {"a.py": runs}
 
 
+def peers(*names: str) -> Config:
+    """Of an operator that lets these reach agents."""
+    return Config(agent_peers=tuple({"podSelector": {"matchLabels": {"app": name}}} for name in names))
+
+
+def policy(world: World) -> tuple[dict[str, str], list[str]]:
+    """What the job's policy lets in: the labels of its own pods, and who may reach agents."""
+    (found,) = world.cluster.all("NetworkPolicy")
+    own, agents = found["spec"]["ingress"]
+    names = [peer["podSelector"]["matchLabels"]["app"] for peer in agents["from"]]
+    return own["from"][0]["podSelector"]["matchLabels"], names
+
+
+@pytest.mark.parametrize("bears_uid", [True, False], ids=["pods of now", "pods of before the uid"])
+async def test_a_policy_is_kept_until_somebody_deletes_it_and_never_parts_the_pods_that_run(bears_uid: bool) -> None:
+    world = World(lambda pod: None, config=peers("prometheus"))
+    world.submit()
+    await world.run(lambda w: w.status.pods_created_at is not None)
+    names = {Label.JOB.value: NAME}
+    both = names | {Label.JOB_UID.value: world.uid}
+    if not bears_uid:
+        for name in world.pods():
+            world.cluster.edit("Pod", NAMESPACE, name, lambda pod: pod["metadata"]["labels"].pop(Label.JOB_UID))
+    world.config = peers("prometheus", "collector")
+    world.restart_operator()
+    await world.tick(3)
+    assert policy(world) == (both, ["prometheus"])
+    world.cluster.remove("NetworkPolicy", NAMESPACE, NAME)
+    await world.tick(3)
+    assert policy(world) == (both if bears_uid else names, ["prometheus", "collector"])
+    assert all(pod["metadata"]["labels"].items() >= policy(world)[0].items() for pod in world.pods().values())
+    world.cluster.delete_pod(NAMESPACE, pod_name(NAME, 1, 1), grace_s=0)
+    await world.run(lambda w: w.status.attempt == 2 and w.status.pods_created_at is not None)
+    world.cluster.remove("NetworkPolicy", NAMESPACE, NAME)
+    await world.tick(3)
+    assert policy(world) == (both, ["prometheus", "collector"])
+
+
 class RoomForOne(Proxy):
     """A quota that takes the first pod of an attempt and not the second, until there is room."""
 

@@ -28,7 +28,7 @@ from thunderhead_api.treaty import (
 from thunderhead_operator.plan.actions import CreateChild, CreateKey, Kind
 from thunderhead_operator.plan.code import hash_of
 from thunderhead_operator.plan.job import Context
-from thunderhead_operator.plan.objects import Manifest, section
+from thunderhead_operator.plan.objects import Manifest, int_label, owner_uid, section
 from thunderhead_operator.plan.spec_change import remembered
 
 _NOT_ACCELERATORS = ("cpu", "memory", "ephemeral-storage", "pods")
@@ -204,7 +204,7 @@ def _network_policy(ctx: Context) -> Manifest:
 
     Labels are all that a policy can tell pods of one namespace apart by. The uid cannot be guessed and belongs to this
     job alone; who may read it and make pods in its namespace can bear it, see ``docs/install.md``."""
-    own = {"podSelector": {"matchLabels": {Label.JOB.value: ctx.job.name, Label.JOB_UID.value: ctx.job.uid}}}
+    own = {"podSelector": {"matchLabels": _own_labels(ctx)}}
     agent = {"port": AGENT_PORT, "protocol": "TCP"}
     return {
         "apiVersion": "networking.k8s.io/v1",
@@ -219,3 +219,12 @@ def _network_policy(ctx: Context) -> Manifest:
             ],
         },
     }
+
+
+def _own_labels(ctx: Context) -> dict[str, str]:
+    """Without the uid where a pod of the attempt was made before pods bore it: one whose policy is made again, because
+    somebody took it, would else be kept from its peers."""
+    job, uid = {Label.JOB.value: ctx.job.name}, {Label.JOB_UID.value: ctx.job.uid}
+    ours = (pod for pod in ctx.observed.pods if owner_uid(pod) == ctx.job.uid)
+    pods = [pod for pod in ours if int_label(pod, Label.ATTEMPT) == ctx.status.attempt]
+    return job | uid if all(Label.JOB_UID in section(pod, "metadata", "labels") for pod in pods) else job
