@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Any
 
 import pytest
 from op_agent import runs_attempt, tells_where_it_is
 from op_faults import Proxy
 from op_kubelet import done_after
-from op_world import NAMESPACE, World, job
+from op_world import KEY, NAMESPACE, World, job
 
 from thunderhead_api.treaty import Phase
 from thunderhead_operator.cluster.api import ClusterApi
@@ -107,3 +108,95 @@ async def test_only_what_is_made_of_the_spec_says_that_the_spec_is_wrong(kind: K
     server.error = Forbidden("exceeded quota")
     await world.tick(5)
     assert world.condition("Blocked") == ("True", "QuotaExceeded"), "the pods come after it"
+
+
+class WordsEachAnew(Proxy):
+    """An admission webhook that puts another id into each of its denials of ``image`` or of any ``kind``."""
+
+    def __init__(self, api: ClusterApi) -> None:
+        super().__init__(api)
+        self.image: str | None = None
+        self.kind: Kind | None = None
+        self.error: type[ApiError] = Forbidden
+        self.ids = count()
+        self.asked: list[str] = []
+
+    async def around(self, name: str, call: Call, args: tuple[Any, ...]) -> Any:
+        if name not in ("create_child", "rehearse_child"):
+            return await call()
+        kind, _, manifest = args
+        if kind is Kind.POD or kind is self.kind:
+            self.asked.append(f"{name} {kind}")
+        if kind is self.kind or (kind is Kind.POD and manifest["spec"]["containers"][0]["image"] == self.image):
+            raise self.error(f"denied (request {next(self.ids)})")
+        return await call()
+
+
+@pytest.mark.parametrize(("error", "reason"), [(Forbidden, "Forbidden"), (Invalid, "InvalidPod")])
+async def test_a_refused_change_is_asked_about_at_its_rate_however_often_the_job_is_looked_at(
+    error: type[ApiError], reason: str
+) -> None:
+    world = World(lambda pod: None, wrap=WordsEachAnew)
+    world.agent = tells_where_it_is
+    server = world.api
+    assert isinstance(server, WordsEachAnew)
+    server.image, server.error = "denied:1", error
+    world.submit()
+    await world.run(runs_attempt(1))
+    server.asked.clear()
+    world.edit_spec(image="denied:1")
+    for _ in range(60):
+        world.dirty[KEY] = None
+        await world.tick()
+    assert server.asked.count("rehearse_child Pod") in (6, 7), "every 10 s"
+    assert world.condition("Blocked") == ("True", reason)
+    assert world.message("Blocked").endswith(f"denied (request {next(server.ids) - 1})"), "the newest words"
+    server.image = None
+    await world.run(lambda w: w.status.attempt == 2 or w.status.ending is not None, limit=11)
+
+
+async def test_another_change_is_asked_about_at_once() -> None:
+    world = World(lambda pod: None, wrap=WordsEachAnew)
+    world.agent = tells_where_it_is
+    server = world.api
+    assert isinstance(server, WordsEachAnew)
+    server.image = "denied:1"
+    world.submit()
+    await world.run(runs_attempt(1))
+    world.edit_spec(image="denied:1")
+    await world.tick(2)
+    assert world.condition("Blocked") == ("True", "Forbidden")
+    world.edit_spec(image="fine:1")
+    await world.tick(1)
+    assert world.status.ending is not None
+
+
+async def test_a_refused_child_is_tried_at_its_rate_however_its_refusal_is_worded() -> None:
+    world = World(done_after(2), wrap=WordsEachAnew)
+    server = world.api
+    assert isinstance(server, WordsEachAnew)
+    server.kind = Kind.SERVICE
+    world.submit()
+    await world.tick(60)
+    assert 25 <= server.asked.count("create_child Service") <= 45, "every 2 s, and with each write of the newest words"
+    server.kind = None
+    await world.finish()
+    assert world.status.phase is Phase.COMPLETE
+
+
+async def test_a_pass_that_asks_of_a_change_remembers_what_else_was_refused() -> None:
+    world = World(lambda pod: None, wrap=WordsEachAnew)
+    world.agent = tells_where_it_is
+    server = world.api
+    assert isinstance(server, WordsEachAnew)
+    world.submit()
+    await world.run(runs_attempt(1))
+    (lost,) = world.cluster.all(Kind.SERVICE)
+    server.image, server.kind = "denied:1", Kind.SERVICE
+    world.cluster.remove(Kind.SERVICE, NAMESPACE, lost["metadata"]["name"], lost["metadata"]["uid"])
+    world.edit_spec(image="denied:1")
+    server.asked.clear()
+    await world.tick(60)
+    assert [refusal.kind for refusal in world.reconciler.memories[KEY].refusals] == [Kind.SERVICE]
+    assert 25 <= server.asked.count("create_child Service") <= 45
+    assert server.asked.count("rehearse_child Pod") in (6, 7)

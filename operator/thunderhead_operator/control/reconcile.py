@@ -36,6 +36,7 @@ class Memory:
 
     refusals: tuple[Refusal, ...] = ()
     rehearsal: Rehearsal | None = None
+    rehearsed_at: float | None = None  # monotonic
     ghosts: dict[str, Obj] = field(default_factory=dict)  # by pod name
     silent: set[str] = field(default_factory=set)  # uids of the running attempt's pods whose node did not answer
     sample: Sample | None = None
@@ -87,10 +88,11 @@ class Reconciler:
             network_policies=children.network_policies,
             refusals=memory.refusals,
             rehearsal=memory.rehearsal,
+            rehearsed_s=self._seconds_since(memory.rehearsed_at),
             ghosts=tuple(memory.ghosts.values()),
             silent=frozenset(memory.silent),
             sample=memory.sample,
-            quiet_s=self._quiet_s(memory),
+            quiet_s=self._seconds_since(memory.written_at),
         )
         again = self._by_next_look(memory, await self._act(key, memory, job, observed))
         self._on_pass(key, memory)
@@ -163,8 +165,8 @@ class Reconciler:
             memory = self.memories[key] = Memory()
         return memory
 
-    def _quiet_s(self, memory: Memory) -> float:
-        return float("inf") if memory.written_at is None else self._monotonic() - memory.written_at
+    def _seconds_since(self, moment: float | None) -> float:
+        return float("inf") if moment is None else self._monotonic() - moment
 
     async def _read_contents(self, key: Key, memory: Memory, job: Obj, observed: Observed) -> Observed:
         """``observed`` with the ConfigMaps that this pass needs whole."""
@@ -235,11 +237,12 @@ class Reconciler:
                 memory.refusals = ()  # what stood in the way of one attempt says nothing about the next
                 memory.silent.clear()
             return decision.requeue_after
-        news = performed.refusals != memory.refusals
+        news = _gists(performed.refusals) != _gists(memory.refusals)
         memory.refusals = performed.refusals  # of a pass that had nothing to make, none
-        if performed.rehearsal != memory.rehearsal and performed.rehearsal is not None:
-            memory.rehearsal = performed.rehearsal
-            return 0.0
+        answer, before = performed.rehearsal, memory.rehearsal
+        if answer is not None:
+            memory.rehearsal, memory.rehearsed_at = answer, self._monotonic()
+            news |= before is None or answer.gist != before.gist
         if not performed.acted:
             memory.busy_passes = 0
             return 0.0 if news else decision.requeue_after
@@ -272,6 +275,10 @@ def _keep_last_sight(memory: Memory, pods: Sequence[Obj]) -> None:
         name = name_of(pod)
         if name not in there and name not in memory.ghosts and len(memory.ghosts) < _GHOSTS_MAX:
             memory.ghosts[name] = _slim(pod)
+
+
+def _gists(refusals: Sequence[Refusal]) -> set[object]:
+    return {refusal.gist for refusal in refusals}
 
 
 def _slim(pod: Obj) -> Manifest:

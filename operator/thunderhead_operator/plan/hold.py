@@ -67,9 +67,12 @@ def is_rehearsed(ctx: Context) -> bool:
 
 
 def asking(ctx: Context, step: Step, question: Rehearse | None) -> Step:
-    """``step``, and the question where its answer matters: it is asked again and again while the answer is no."""
+    """``step``, and the question where its answer matters: asked again now and then while the answer is no."""
     if question is None or denied(ctx) is not None or other_world(ctx) is not None:
         return step
+    rest_s = ctx.config.rehearse_s - ctx.observed.rehearsed_s if _rehearsal(ctx) else 0.0
+    if rest_s > 0:
+        return replace(step, wake=(*step.wake, ctx.now + timedelta(seconds=rest_s)))
     again = ctx.now + timedelta(seconds=ctx.config.rehearse_s)
     return replace(step, actions=(*step.actions, question), wake=(*step.wake, again))
 

@@ -29,6 +29,11 @@ class Refusal:
     why: RefusalKind
     message: str
 
+    @property
+    def gist(self) -> tuple[Kind, str, RefusalKind]:
+        """What makes it another one: an admission may word each with an id or a time."""
+        return self.kind, self.name, self.why
+
 
 def is_quota(message: str) -> bool:
     """Whether these words of the API server speak of a ResourceQuota."""
@@ -42,6 +47,11 @@ class Rehearsal:
 
     spec_hash: str
     refusal: Refusal | None
+
+    @property
+    def gist(self) -> tuple[str, tuple[Kind, str, RefusalKind] | None]:
+        """See :attr:`Refusal.gist`."""
+        return self.spec_hash, self.refusal.gist if self.refusal else None
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,8 @@ class Observed:
     """Hint: what the previous pass could not create."""
     rehearsal: Rehearsal | None = None
     """Hint: the newest rehearsal of a changed spec."""
+    rehearsed_s: float = float("inf")
+    """Hint: seconds since it."""
     ghosts: tuple[Obj, ...] = ()
     """Hint: last sight of pods that were deleted since."""
     silent: frozenset[str] = frozenset()
