@@ -19,6 +19,7 @@ from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.ending import go_on_ending
 from thunderhead_operator.plan.farewell import asks_for_namespace, farewell
 from thunderhead_operator.plan.finished import finished
+from thunderhead_operator.plan.inherited import with_inheritance
 from thunderhead_operator.plan.job import Context, Job, Stage
 from thunderhead_operator.plan.notices import notices
 from thunderhead_operator.plan.objects import Obj, section
@@ -49,8 +50,7 @@ def decide(job: Obj, observed: Observed, now: datetime, config: Config = _DEFAUL
     if not parsed.is_ours:
         return Decision(farewell(parsed.name, parsed.uid, observed.pods, config) if parsed.is_going else ())
     ctx = Context(parsed, observed, now, config)
-    if parsed.stage in _ACTIVE:
-        ctx = _enriched(ctx)
+    ctx = _enriched(ctx)
     step = _step(ctx)
     wanted = step.status if parsed.stage is Stage.FINISHED else _with_end(ctx, step)
     return _decision(parsed, wanted, step, ctx)
@@ -81,7 +81,13 @@ def _step(ctx: Context) -> Step:
 
 def _enriched(ctx: Context) -> Context:
     """The context with what the agents say already in its status, so that rules and the write see the same."""
-    status = with_recovery(ctx, with_world(ctx, with_progress(ctx, ctx.status)))
+    match ctx.job.stage:
+        case Stage.CREATING | Stage.RUNNING:
+            status = with_recovery(ctx, with_world(ctx, with_progress(ctx, ctx.status)))
+        case Stage.IDLE | Stage.ENDING:
+            status = with_inheritance(ctx, ctx.status)
+        case Stage.FINISHED:
+            return ctx
     return replace(ctx, job=replace(ctx.job, status=status))
 
 
