@@ -1,7 +1,9 @@
 """Whether losses and parameters are numbers: found out from what is read anyway, never by waiting for a device.
 
-Per step one loss is put aside. Once a second, with the other values, those put aside are copied together, and looked at
-when they have come over; at a save, which waits for the device itself, all of them, and the parameters too.
+On the host a loss is looked at as its batch ends. On a device it is copied into a row there, one kernel a step: its
+own storage may be overwritten by the next batch, or hold much more than the loss. Once a second, with the other values,
+the row is sent for as a whole, and looked at when it has come over; at a save, which waits for the device itself, at
+once, and the parameters too. What cannot be looked at counts as a number: the watch ends no training.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
-from thunderhead.results.host_copy import NamedCopies
+from thunderhead.results.host_copy import HostCopy, widest
 
 if TYPE_CHECKING:
     from thunderhead.job.notes import Notes
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
 _DTYPES: Final = frozenset(
     {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128}
 )
+
+# Losses of one row; of more batches between two looks, the full rows are sent for earlier.
+_ROOM: Final = 1024
+# How torch says that it has no such operation for a tensor, that it is none of one element, or that the device failed.
+_REFUSALS: Final = (RuntimeError, TypeError, ValueError)
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +41,17 @@ class FiniteWatch:
         speaks: whether this rank says so in the log too.
 
     Attributes:
-        aside: step and loss of the batches not looked at yet; the loop appends to it.
         first: the step of the first loss that was no number, or after which a parameter was found to be none.
     """
 
     def __init__(self, notes: Notes, *, speaks: bool) -> None:
-        self.aside: list[tuple[int, Tensor]] = []
         self.first: int | None = None
         self._notes = notes
         self._speaks = speaks
-        self._coming: tuple[list[int], NamedCopies] | None = None
+        self._steps: list[int] = []
+        self._row: Tensor | None = None
+        self._coming: tuple[list[int], HostCopy] | None = None
+        self._complained = False
 
     def resumed(self, first: int | None) -> None:
         """What the run being resumed had found and told."""
@@ -51,16 +59,26 @@ class FiniteWatch:
         if first is not None:
             self._notes.not_finite(first)
 
+    def put(self, step: int, loss: Tensor, *, at_once: bool) -> None:
+        """The loss of a batch that is done, its storage free again as this returns; ``at_once`` if values are here."""
+        try:
+            if not (at_once and loss.is_cpu):
+                self._put_aside(step, loss)
+            elif not math.isfinite(value := loss.item()):
+                self._found(step, f"the loss of step {step} is {value}")
+        except _REFUSALS as error:
+            self._complain(error)
+
     def look(self, *, wait: bool) -> None:
         """Look at the losses that have come over, and send for those put aside; ``wait`` for them as well."""
-        self._read()
-        losses = [(step, loss) for step, loss in self.aside if loss.numel() == 1 and not loss.is_complex()]
-        self.aside.clear()
-        if losses and self.first is None:
-            copies = NamedCopies({str(index): loss for index, (_, loss) in enumerate(losses)})
-            self._coming = ([step for step, _ in losses], copies)
-        if wait:
+        try:
             self._read()
+            self._send()
+            if wait:
+                self._read()
+        except _REFUSALS as error:
+            self._steps, self._row = [], None
+            self._complain(error)
 
     def look_at_all(self, module: torch.nn.Module, step: int) -> None:
         """At a save after ``step``: ``first`` is about everything up to here."""
@@ -78,21 +96,39 @@ class FiniteWatch:
             self.first = step
             self._notes.not_finite(step)
 
+    def _put_aside(self, step: int, loss: Tensor) -> None:
+        if loss.is_complex() or loss.is_meta:
+            return
+        if len(self._steps) == _ROOM:
+            self.look(wait=False)
+        if self._row is None:
+            self._row = torch.empty(_ROOM, dtype=widest(loss.device), device=loss.device)
+        self._row[len(self._steps)] = loss
+        self._steps.append(step)
+
+    def _send(self) -> None:
+        (steps, row), self._steps, self._row = (self._steps, self._row), [], None
+        if steps and row is not None and self.first is None:
+            self._coming = (steps, HostCopy(row[: len(steps)]))
+
     def _read(self) -> None:
         coming, self._coming = self._coming, None
         if coming is None or self.first is not None:
             return
-        steps, copies = coming
-        numbers = copies.numbers()
-        for index, step in enumerate(steps):
-            value = numbers[str(index)]
+        steps, copy = coming
+        for step, value in zip(steps, copy.numbers(), strict=True):
             if not math.isfinite(value):
                 self._found(step, f"the loss of step {step} is {value}")
                 return
 
+    def _complain(self, error: Exception) -> None:
+        if not self._complained:
+            self._complained = True
+            logger.info("some losses are not looked at: %s", error)
+
     def _found(self, step: int, what: str) -> None:
         self.first = step
-        self.aside.clear()
+        self._steps, self._row = [], None
         self._notes.not_finite(step)
         if self._speaks:
             logger.warning("%s. Training goes on; the newest checkpoint from before, if there is one, is kept", what)

@@ -161,9 +161,12 @@ class JobControl(Control):
             words[_TRAINING_NS] += took
         else:
             words[_REPEATED_NS] += took
-        loss = self._fit_loop._step.loss
-        if loss is not None and self._finite.first is None:
-            self._finite.aside.append((before + 1, loss))
+        done = self._fit_loop._step
+        if (loss := done.loss) is not None:
+            # Of a view this lets go of the whole before the next batch needs the room.
+            done.loss = None
+            if self._finite.first is None:
+                self._finite.put(before + 1, loss, at_once=self._trainer._train_results.host)
         if now >= self._publish_ns:
             self._publish(now)
         if step != before and (step >= self._save_step or now >= self._save_at):

@@ -8,16 +8,25 @@ import torch
 from torch import Tensor
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """What holds any floating-point number of the device."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 class HostCopy:
     """A copy of several values that was started; ``numbers`` waits for it, which long ago started costs nothing.
 
     Args:
-        values: tensors of one element each, on one device.
+        values: tensors of one element each, on one device; or one tensor of several, of their widest type, which
+            nobody writes to any more.
     """
 
-    def __init__(self, values: list[Tensor]) -> None:
-        wide = torch.float32 if values[0].device.type == "mps" else torch.float64
-        stacked = torch.stack([value.detach().reshape(()).to(wide) for value in values])
+    def __init__(self, values: list[Tensor] | Tensor) -> None:
+        wide = widest(values[0].device)
+        if isinstance(values, Tensor):
+            stacked = values
+        else:
+            stacked = torch.stack([value.detach().reshape(()).to(wide) for value in values])
         self._event: torch.cuda.Event | None = None
         self._host = stacked
         if stacked.is_cuda:

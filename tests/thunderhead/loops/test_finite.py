@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from trainer_job import MemoryLink, StopAt
 from trainer_models import QUIET, Net, in_order, shuffled
 
@@ -160,15 +163,129 @@ def test_what_another_rank_found_is_told_by_the_one_that_speaks(
     assert link.checkpoints.finite == {6: own == 10**9, 10: False}
 
 
-def test_the_losses_of_a_whole_second_are_read_at_once(tmp_path: Path) -> None:
+@pytest.fixture
+def watch(tmp_path: Path) -> FiniteWatch:
+    return FiniteWatch(Notes(Board.create(tmp_path / "board")), speaks=False)
+
+
+def test_the_losses_of_a_whole_second_are_read_at_once(watch: FiniteWatch) -> None:
     """From a device they come over while training goes on; one look never waits for what it sends for."""
-    watch = FiniteWatch(Notes(Board.create(tmp_path / "board")), speaks=False)
-    watch.aside += [(step, torch.tensor(float("nan") if step >= 700 else 1.0)) for step in range(1000)]
+    for step in range(1000):
+        watch.put(step, torch.tensor(math.nan if step >= 700 else 1.0), at_once=False)
     watch.look(wait=False)
-    assert (watch.first, watch.aside) == (None, [])
-    watch.aside.append((1000, torch.tensor([1.0, 2.0])))
+    assert watch.first is None
     watch.look(wait=False)
     assert watch.first == 700
+
+
+@pytest.mark.parametrize("bad", [0, 1023, 1024, 5000, None])
+def test_more_batches_than_a_row_holds(watch: FiniteWatch, bad: int | None) -> None:
+    for step in range(5001):
+        watch.put(step, torch.tensor([math.inf if step == bad else 1.0]), at_once=False)
+    watch.look(wait=True)
+    assert watch.first == bad
+
+
+class Operations(TorchDispatchMode):
+    """What torch is asked to do; on a device each would be a kernel, or two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_look_costs_the_same_however_many_losses_there_are(watch: FiniteWatch) -> None:
+    counts = []
+    for losses in (1, 500):
+        for step in range(losses):
+            watch.put(step, torch.tensor(1.0), at_once=False)
+        with Operations() as operations:
+            watch.look(wait=False)
+        counts.append(len(operations.names))
+    assert counts[0] == counts[1] <= 3
+
+
+def test_a_loss_on_a_device_is_one_copy_there(watch: FiniteWatch) -> None:
+    loss = torch.tensor(1.0)
+    watch.put(0, loss, at_once=False)
+    with Operations() as operations:
+        watch.put(1, loss, at_once=False)
+    assert [name for name in operations.names if "select" not in name] == ["aten.copy_.default"]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_loss_is_let_go_of(watch: FiniteWatch, at_once: bool) -> None:
+    """It may be a view of much more."""
+    whole = np.ones(1000)
+    watch.put(1, torch.from_numpy(whole)[3], at_once=at_once)
+    alive = weakref.ref(whole)
+    del whole
+    assert alive() is None
+
+
+class Static(Manual):
+    """Its losses are all in the same place, as those of a captured graph are; one of them is no number."""
+
+    def __init__(self, at: int, *, host: bool) -> None:
+        super().__init__(at, math.nan, times=1)
+        self.host = host
+        self.place = torch.zeros(())
+
+    def on_train_start(self) -> None:
+        self.trainer._train_results.host = self.host
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = Net.training_step(self, batch, batch_idx)
+        self.place.fill_(math.nan if self.global_step == self.at else 1.0)
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        return {"loss": self.place}
+
+
+@pytest.mark.parametrize("host", [True, False])
+def test_a_loss_whose_place_the_next_one_takes(tmp_path: Path, host: bool) -> None:
+    link = MemoryLink(tmp_path, policy=CheckpointPolicy(every_steps=5))
+    fit(link, Static(2, host=host))
+    assert link.board.notes()["non_finite_step"] == 3
+    assert link.checkpoints.finite == {5: False, 10: False}
+
+
+STRANGE = {
+    "several": torch.ones(3),
+    "none": torch.empty(0),
+    "complex": torch.tensor(1j),
+    "meta": torch.empty((), device="meta"),
+    "sparse": torch.ones(2).to_sparse(),
+    "integer": torch.tensor(3),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_strange_losses_say_nothing_and_hide_nothing(watch: FiniteWatch, kind: str, at_once: bool) -> None:
+    watch.put(1, STRANGE[kind], at_once=at_once)
+    watch.put(2, torch.tensor(1.0), at_once=at_once)
+    watch.put(3, torch.tensor(math.nan), at_once=at_once)
+    watch.put(4, STRANGE[kind], at_once=at_once)
+    watch.look(wait=True)
+    assert watch.first == 3
+
+
+def test_a_device_that_fails_is_left_to_training(watch: FiniteWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> Any:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr("thunderhead.loops.finite.HostCopy.numbers", fail)
+    for step in range(5000):
+        watch.put(step, torch.tensor(1.0), at_once=False)
+    watch.look(wait=True)
+    assert watch.first is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64])
