@@ -63,14 +63,23 @@ class Position:
         return self.epoch + (self.next is Next.EPOCH_END)
 
     def state_dict(self) -> dict[str, Any]:
-        """The record as plain data."""
-        return {**asdict(self), "next": str(self.next), "due": list(self.due)}
+        """The record as plain data.
+
+        Without what says nothing, of names that not every release knows: see ``_LATER``.
+        """
+        state = {**asdict(self), "next": str(self.next), "due": list(self.due)}
+        return {name: value for name, value in state.items() if name not in _LATER or value != _LATER[name]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the record back; those of before know less."""
+        """Take the record back; those of other releases know less, or more."""
         read = {"next": Next, "due": tuple}
-        for name, value in state.items():
-            setattr(self, name, read.get(name, _as_it_is)(value))
+        for name in state.keys() & self.__slots__:
+            setattr(self, name, read.get(name, _as_it_is)(state[name]))
+
+
+# Names that the first release refuses, and what its records stand for. Where a job's own training stands is always just
+# that, so that after a rollback the first release goes on from its checkpoints.
+_LATER: Final = {"due": [], "stepped": True, "last": False}
 
 
 def _as_it_is(value: Any) -> Any:
