@@ -20,6 +20,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from thunderhead.store import limits
 from thunderhead.store.checksums import crc64nvme
 from thunderhead.store.objects import Body, NotFound, ObjectInfo, Unavailable, Upload
 from thunderhead.store.s3_errors import ChecksumUnsupported, OutOfRange, meaning_of
@@ -208,14 +209,18 @@ class S3Store:
             "CreateMultipartUpload", key, lambda: self._client.create_multipart_upload(**address, **kind)
         )
         upload = Upload(key, begun["UploadId"])
+        allowed = limits.current()
+
+        def put_part(number: int, part: memoryview) -> dict[str, Any]:
+            with limits.limited(allowed):
+                return self._put_part(upload, number, part, checksummed)
+
         try:
             starts = range(0, len(body), self._part_bytes)
             with ThreadPoolExecutor(_THREADS) as pool:
                 parts = list(
                     pool.map(
-                        lambda number: self._put_part(
-                            upload, number + 1, body[starts[number] :][: self._part_bytes], checksummed
-                        ),
+                        lambda number: put_part(number + 1, body[starts[number] :][: self._part_bytes]),
                         range(len(starts)),
                     )
                 )
@@ -267,15 +272,16 @@ class S3Store:
     def _call(self, operation: str, key: str, request: Callable[[], T]) -> T:
         """One operation: tried again while the server does not answer or says "later", with growing pauses."""
         subject = f"{operation} of {self.uri(key)} at {self._client.meta.endpoint_url}"
-        for pause in (*self._patience.pauses(), None):
+        allowed = limits.current()
+        for tries, pause in enumerate((*self._patience.pauses(), None), start=1):
             try:
                 return request()
             except (ClientError, BotoCoreError, OSError) as error:
                 meaning = meaning_of(error, subject, self._secret)
                 if not isinstance(meaning, Unavailable):
                     raise meaning from error
-                if pause is None:
-                    raise Unavailable(f"{meaning} (after {self._patience.tries} tries)") from error
+                if pause is None or not allowed.allows(tries, pause):
+                    raise Unavailable(f"{meaning} (after {tries} {'tries' if tries > 1 else 'try'})") from error
                 logger.info("%s; trying again in %.1f s", meaning, pause)
             self._sleep(pause)
         raise AssertionError("the last try returns or raises")

@@ -27,6 +27,7 @@ from thunderhead.job.errors import StorageRefused, UnsupportedState
 from thunderhead.job.link import Skipped
 from thunderhead.store.epochs import Commit
 from thunderhead.store.exchange import Peers
+from thunderhead.store.limits import TRIES_BESIDE_TRAINING, Limit, limited
 from thunderhead.store.log import EpochLog
 from thunderhead.store.manifest import Environment, Manifest, Shard
 from thunderhead.store.objects import ObjectStore, StoreError
@@ -118,8 +119,15 @@ class Saves:
             Superseded: a newer epoch exists.
             StorageRefused, StorageUnavailable: see :meth:`thunderhead.job.link.JobCheckpoints.save`.
         """
-        self._number += 1
         give_up = self._monotonic() + patience_s
+        with limited(self._limit(give_up) if patience_s else Limit(tries=TRIES_BESIDE_TRAINING)):
+            return self._save(part, patience_s, give_up)
+
+    def _limit(self, give_up: float) -> Limit:
+        return Limit(over_after=lambda pause_s: self._monotonic() + pause_s >= give_up)
+
+    def _save(self, part: Part, patience_s: float, give_up: float) -> Skipped | None:
+        self._number += 1
         attempt = 0
         while isinstance(
             outcome := self._try(f"save/{self._number}/{attempt}", part, give_up, again=attempt > 0), Trouble

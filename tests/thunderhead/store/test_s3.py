@@ -23,6 +23,7 @@ from botocore.exceptions import (
 
 from thunderhead.job.errors import StorageRefused
 from thunderhead.store.checksums import crc64nvme
+from thunderhead.store.limits import Limit, limited
 from thunderhead.store.objects import NotFound, PreconditionFailed, Unavailable, Upload
 from thunderhead.store.s3 import Patience, S3Store
 from thunderhead.store.s3_errors import ChecksumUnsupported, OutOfRange, meaning_of
@@ -156,6 +157,30 @@ def test_patience_ends(store: S3Store, pauses: list[float]) -> None:
     assert script.calls == 6
     assert pauses == [0.2, 0.4, 0.8, 1.6, 3.2]
     assert Patience(tries=9).pauses()[-2:] == [10, 10]
+
+
+def test_who_may_do_without_tries_twice_at_most(store: S3Store, pauses: list[float]) -> None:
+    script = Script(store, "put_object", [answer(503, "SlowDown")] * 99)
+    with limited(Limit(tries=2)), pytest.raises(Unavailable, match=r"\(after 2 tries\)"):
+        store.put("k", b"x")
+    assert (script.calls, pauses) == (2, [0.2])
+
+
+def test_the_parts_of_an_upload_have_the_same_limit(store: S3Store, pauses: list[float]) -> None:
+    script = Script(store, "upload_part", [answer(503, "SlowDown")] * 99)
+    with limited(Limit(tries=1)), pytest.raises(Unavailable, match=r"\(after 1 try\)"):
+        store.put("k", bytes(11 * MIB))
+    assert (script.calls <= 3, pauses) == (True, [])
+
+
+@pytest.mark.parametrize(("seconds", "tries"), [(0.1, 1), (0.5, 2), (1.0, 3), (1e9, 6)])
+def test_no_try_begins_after_its_time(store: S3Store, pauses: list[float], seconds: float, tries: int) -> None:
+    script = Script(store, "put_object", [answer(503, "SlowDown")] * 99)
+    limit = Limit(over_after=lambda pause_s: sum(pauses) + pause_s >= seconds)
+    with limited(limit), pytest.raises(Unavailable, match=rf"\(after {tries} tr(y|ies)\)"):
+        store.put("k", b"x")
+    assert script.calls == tries
+    assert sum(pauses) <= seconds
 
 
 def test_a_refusal_is_not_tried_again(store: S3Store, pauses: list[float]) -> None:

@@ -14,7 +14,7 @@ from store_faults import unseen
 
 from thunderhead.job.errors import Stopped, StorageRefused, StorageUnavailable
 from thunderhead.job.link import Restored, Skipped
-from thunderhead.store import CheckpointSettings, Epoch, watch
+from thunderhead.store import CheckpointSettings, Epoch, limits, watch
 from thunderhead.store.exchange import LocalExchange
 from thunderhead.store.job_checkpoints import EpochCheckpoints
 from thunderhead.store.memory import MemoryStore, Operation
@@ -191,6 +191,34 @@ def test_a_commit_that_must_not_be_skipped_outlasts_the_gap(error: Exception) ->
     restored = world.restored()
     assert restored is not None
     assert restored.step == 1
+
+
+@pytest.mark.parametrize(
+    ("patience_s", "allowed"),
+    [
+        pytest.param(0, [(1, 0, True), (2, 0, False)], id="beside training: twice"),
+        pytest.param(120, [(5, 119, True), (5, 121, False)], id="at a stop: until its time is over"),
+    ],
+)
+def test_a_store_learns_how_long_a_save_may_take(patience_s: float, allowed: list[tuple[int, float, bool]]) -> None:
+    world, found = World(), []
+
+    class Asks(dict[str, bytes]):
+        def __setitem__(self, key: str, value: bytes) -> None:
+            found.append([limits.current().allows(tries, pause) for tries, pause, _ in allowed])
+            super().__setitem__(key, value)
+
+    world.objects = Asks()
+
+    def live(checkpoints: EpochCheckpoints, rank: int) -> None:
+        checkpoints.open()
+        found.clear()
+        save(checkpoints, 1, patience_s=patience_s)
+
+    assert world.run(live) == [None]
+    assert len(found) > 1
+    assert {tuple(one) for one in found} == {tuple(yes for _, _, yes in allowed)}
+    assert limits.current() == limits.Limit()
 
 
 class Until(list[float]):
