@@ -157,7 +157,6 @@ def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
 def position_in(content: dict[str, Any]) -> Position:
     """Where the run stood that wrote a file, ours or Lightning's."""
     own = content.get(OWN_KEY)
-    own = content.get(OWN_KEY)
     if own is None:
         return position_of(content)
     position = Position()
@@ -178,21 +177,19 @@ def restore_counters(trainer: Trainer, counters: dict[str, Any]) -> None:
 
 def _restore_optimization(trainer: Trainer, content: dict[str, Any], before: settings.Made | None) -> None:
     """Optimizers and schedulers; ``before``: what they were made with in the run that wrote the checkpoint."""
-    _check_count("optimizers", len(content["optimizer_states"]), len(trainer.optimizers))
-    for optimizer, state in zip(trainer.optimizers, content["optimizer_states"], strict=True):
-        _restore_optimizer(optimizer, state)
-    states = content["lr_schedulers"]
-    _check_count("schedulers", len(states), len(trainer.lr_scheduler_configs))
-    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+    states, plans = content["optimizer_states"], content["lr_schedulers"]
+    _check_count("optimizers", len(states), len(trainer.optimizers))
+    _check_count("schedulers", len(plans), len(trainer.lr_scheduler_configs))
     if before and reconcile(trainer, before):
         now = trainer._made
-        for optimizer, *pair in zip(trainer.optimizers, before["optimizers"], now["optimizers"], strict=True):
-            settings.take_optimizer(optimizer, *pair)
-        states = [
-            settings.with_settings(*of) for of in zip(states, before["schedulers"], now["schedulers"], strict=True)
-        ]
-    for scheduler, state in zip(schedulers, states, strict=True):
-        scheduler.load_state_dict(state)
+        # Before they are loaded: torch places Adam's steps by what the groups say of fused and capturable.
+        pairs = zip(states, before["optimizers"], now["optimizers"], strict=True)
+        states = [settings.optimizer_with_settings(*of) for of in pairs]
+        plans = [settings.with_settings(*of) for of in zip(plans, before["schedulers"], now["schedulers"], strict=True)]
+    for optimizer, state in zip(trainer.optimizers, states, strict=True):
+        _restore_optimizer(optimizer, state)
+    for config, plan in zip(trainer.lr_scheduler_configs, plans, strict=True):
+        config.scheduler.load_state_dict(plan)
 
 
 def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -68,15 +69,22 @@ def differences(before: Made, now: Made) -> list[str]:
     return lines
 
 
-def take_optimizer(optimizer: Optimizer, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Give a restored optimizer the settings of ``now``; a learning rate keeps what schedulers made of it since."""
-    for group, old, new in zip(optimizer.param_groups, before["groups"], now["groups"], strict=False):
+def optimizer_with_settings(
+    state: Mapping[str, Any], before: Mapping[str, Any], now: Mapping[str, Any]
+) -> dict[str, Any]:
+    """An optimizer's saved state with the settings of ``now`` in it; a learning rate keeps what schedulers made of it.
+
+    Groups without a counterpart stay as they are: loading them is refused where that is told best.
+    """
+    groups = [dict(group) for group in state["param_groups"]]
+    for group, old, new in zip(groups, before["groups"], now["groups"], strict=False):
         for key, (was, wanted) in _changed("", old, new):
             name = key.partition("[")[0]
             if name != key:
                 group[name] = _as_before(group.get(name), new[name])
             elif wanted is not None or key in new:
-                group[key] = _set(group.get(key), _carried(key, group.get(key), was, wanted))
+                group[key] = _like(group.get(key), _carried(key, group.get(key), was, wanted))
+    return {**state, "param_groups": groups}
 
 
 def with_settings(state: dict[str, Any], before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,10 +147,10 @@ def _carried(key: str, value: Any, was: Any, wanted: Any) -> Any:
     return current * (wanted / was)
 
 
-def _set(value: Any, wanted: Any) -> Any:
-    """A learning rate that is a tensor stays that tensor: captured graphs and the optimizer hold it."""
+def _like(value: Any, wanted: Any) -> Any:
+    """A learning rate that is a tensor becomes another one: captured graphs read it from there."""
     if isinstance(value, Tensor) and isinstance(wanted, int | float):
-        return value.fill_(wanted)
+        return torch.full_like(value, wanted)
     return wanted
 
 
