@@ -93,6 +93,10 @@ def _make_targets() -> set[str]:
 
 
 def _helm(words: list[str]) -> str | None:
+    if words[1] in ("install", "upgrade") and not {"-n", "--namespace"} & set(words):
+        return "it names no namespace, so helm takes that of the reader's context"
+    if "--reuse-values" in words:
+        return "--reuse-values loses the defaults of a newer chart; --reset-then-reuse-values takes them"
     values = yaml.safe_load((ROOT / "charts/thunderhead/values.yaml").read_text())
     for option, setting in pairwise(words):
         if option != "--set":
