@@ -8,7 +8,6 @@ once, and the parameters too. What cannot be looked at counts as a number: the w
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from thunderhead.results.host_copy import HostCopy, widest
+from thunderhead.standing import logger_of
 
 if TYPE_CHECKING:
     from thunderhead.job.notes import Notes
@@ -30,7 +30,7 @@ _ROOM: Final = 1024
 # How torch says that it has no such operation for a tensor, that it is none of one element, or that the device failed.
 _REFUSALS: Final = (RuntimeError, TypeError, ValueError)
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class FiniteWatch:

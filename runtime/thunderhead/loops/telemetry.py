@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +9,7 @@ from thunderhead.job.board import Board, Word
 from thunderhead.job.notes import Notes
 from thunderhead.job.telling import most_telling
 from thunderhead.results.host_copy import NamedCopies
+from thunderhead.standing import logger_of
 from thunderhead_api.treaty import STATUS_MAX_METRICS
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _NAMED_LEFT_OUT: Final = 5
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class Telemetry:

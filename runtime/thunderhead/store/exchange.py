@@ -8,7 +8,6 @@ Only two patterns are needed: every rank reports to rank 0, and rank 0 announces
 from __future__ import annotations
 
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,12 +23,13 @@ from thunderhead.job.errors import (
     Superseded,
     UnsupportedState,
 )
+from thunderhead.standing import logger_of
 from thunderhead.store.objects import Corrupt, Unavailable
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _FAILURE: Final = "failure"
 _SLICE_S: Final = 0.5

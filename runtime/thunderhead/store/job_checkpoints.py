@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from typing import Any
 
 from thunderhead.job.errors import Stopped, StorageRefused
 from thunderhead.job.link import Restored, Skipped, Tree
+from thunderhead.standing import logger_of
 from thunderhead.store.codec import encode
 from thunderhead.store.epochs import Commit
 from thunderhead.store.exchange import Exchange, Peers
@@ -26,7 +26,7 @@ from thunderhead.store.settings import CheckpointSettings
 from thunderhead.store.trouble import unavailable
 from thunderhead.store.watch import StoreWatch
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 OnCommit = Callable[[int, str, float], None]
 

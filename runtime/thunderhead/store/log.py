@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
 from thunderhead.job.errors import StorageRefused, Superseded
+from thunderhead.standing import logger_of
 from thunderhead.store.documents import seal, unseal
 from thunderhead.store.epochs import EPOCHS, STEPS, Commit, Epoch, base_key, claim_key, committed_key, epoch_of_key
 from thunderhead.store.lineage import Lineage, Listing, Segment, newer_than
@@ -17,7 +17,7 @@ from thunderhead.store.objects import Corrupt, NotFound, ObjectStore, Preconditi
 
 _CREATE_TRIES: Final = 3
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class Taken(RuntimeError):

@@ -8,12 +8,12 @@ would not need.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from thunderhead.job.errors import InvalidConfiguration, NothingRestorable
 from thunderhead.job.link import PassedOver
+from thunderhead.standing import logger_of
 from thunderhead.store.epochs import Commit
 from thunderhead.store.exchange import Peers
 from thunderhead.store.lineage import Lineage, Listing
@@ -23,7 +23,7 @@ from thunderhead.store.reading import job_roots, split_manifest_uri
 from thunderhead.store.restore import Loaded, load
 from thunderhead.store.retention import make_room
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 OpenStore = Callable[[str], ObjectStore]
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
+from thunderhead.standing import logger_of
 from thunderhead.store.objects import Body, ObjectInfo, ObjectStore, Unavailable, Upload
 
 T = TypeVar("T")
@@ -15,7 +15,7 @@ T = TypeVar("T")
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 5.0
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class PatientStore:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from thunderhead.standing import logger_of
 from thunderhead.store import limits
 from thunderhead.store.checksums import crc64nvme
 from thunderhead.store.objects import Body, NotFound, ObjectInfo, Unavailable, Upload
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PartTag = dict[str, Any]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # S3 allows 10,000 parts, so this reaches 625 GiB an object.
 PART_BYTES: Final = 64 * 1024 * 1024

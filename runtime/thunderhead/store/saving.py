@@ -12,7 +12,6 @@ has been written for certain, with the same bytes: a commit is never taken back,
 
 from __future__ import annotations
 
-import logging
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ import torch
 
 from thunderhead.job.errors import StorageRefused, UnsupportedState
 from thunderhead.job.link import Skipped
+from thunderhead.standing import logger_of
 from thunderhead.store.epochs import Commit
 from thunderhead.store.exchange import Peers
 from thunderhead.store.limits import TRIES_BESIDE_TRAINING, Limit, limited
@@ -36,7 +36,7 @@ from thunderhead.store.saver import Staged, shard_keys, upload
 from thunderhead.store.trouble import TOLERATED_REFUSALS, Trouble, given_up, refusal_of, trouble_of
 from thunderhead.store.watch import StoreWatch
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # Between two tries of a save that is not skipped.
 PAUSE_S: Final = 2.0

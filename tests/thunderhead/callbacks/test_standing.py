@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import logging
+import pkgutil
 import re
 import sys
 from collections.abc import Callable
@@ -12,6 +15,7 @@ import pytest
 import torch
 from trainer_models import QUIET, Net, in_order
 
+import thunderhead
 import thunderhead as th
 from thunderhead import standing
 from thunderhead.callbacks import TerminalProgress, TQDMProgressBar
@@ -111,3 +115,28 @@ def test_a_stream_that_is_closed_disturbs_nobody() -> None:
     closed.close()
     standing.step_off()
     assert standing._stands_on == []
+
+
+def modules_that_log() -> list[str]:
+    """Every module of the trainer that has a logger of its own."""
+    names = [found.name for found in pkgutil.walk_packages(thunderhead.__path__, "thunderhead.")]
+    return [
+        name for name in names if isinstance(getattr(importlib.import_module(name), "logger", None), logging.Logger)
+    ]
+
+
+def test_what_a_part_logs_begins_on_a_new_line() -> None:
+    spoke = modules_that_log()
+    assert {"thunderhead.store.saving", "thunderhead.loops.finite", "thunderhead.loops.telemetry"} <= set(spoke)
+    for name in spoke:
+        terminal = io.StringIO("a bar")
+        terminal.seek(0, io.SEEK_END)
+        handler = logging.StreamHandler(terminal)
+        logging.getLogger("thunderhead").addHandler(handler)
+        standing.stand(terminal)
+        try:
+            logging.getLogger(name).warning("trouble")
+        finally:
+            logging.getLogger("thunderhead").removeHandler(handler)
+            standing.forget()
+        assert terminal.getvalue() == "a bar\ntrouble\n", name
