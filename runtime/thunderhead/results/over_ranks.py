@@ -18,6 +18,7 @@ import torch.distributed as dist
 
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.results.entry import Entry, LogSpec, Mean, MetricEntry
+from thunderhead.results.sink import is_metric
 from thunderhead.results.store import Results
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _SPEC = tuple(field.name for field in fields(LogSpec) if field.name != "group")
 # What a rank tells of an entry: its name, how it was logged, and the ranks of its sync_dist_group where it has one.
 Told = tuple[str, str, str, dict[str, Any], list[int] | None]
+Logged = tuple[str, str, LogSpec]  # in which hook, under which name, how
 
 
 def reduce_over_ranks(results: Results, trainer: Trainer) -> None:
@@ -76,15 +78,14 @@ def _adopted(results: Results, mine: dict[tuple[str, str], Entry], trainer: Trai
     """What other ranks logged and this one did not, as far as it takes part in its reduction."""
     told: list[list[Told]] = trainer.strategy.gather_words([_tell(entry) for entry in mine.values()])
     _check_groups(told)
-    found: dict[tuple[str, str], Entry] = {}
+    lacking: dict[tuple[str, str], Logged] = {}
     for hook, name, kind, words, members in (one for of_rank in told for one in of_rank):
         spec = LogSpec(**words, group=None)
         key = (_key(hook, name, spec.dataloader_idx), kind)
-        if key in mine or key in found or members is not None:
-            continue
-        metric = None if kind != "MetricEntry" else _metric_of(trainer, name, spec)
-        found[key] = results.adopt(hook, name, spec, metric)
-    return found
+        if key not in mine and members is None:
+            lacking.setdefault(key, (hook, name, spec))
+    metrics = _metrics_of(trainer, {key: of for key, of in lacking.items() if key[1] == "MetricEntry"})
+    return {key: results.adopt(*of, metrics.get(key)) for key, of in lacking.items()}
 
 
 def _tell(entry: Entry) -> Told:
@@ -104,16 +105,24 @@ def _check_groups(told: list[list[Told]]) -> None:
             )
 
 
-def _metric_of(trainer: Trainer, name: str, spec: LogSpec) -> Any:
-    assert spec.metric_attribute is not None
-    try:
-        return trainer.lightning_module.get_submodule(spec.metric_attribute)
-    except AttributeError as error:
-        raise MisconfigurationException(
-            f"self.log({name!r}, metric_attribute={spec.metric_attribute!r}): this rank had no batch and must take "
-            f"part in the metric's reduction, but {type(trainer.lightning_module).__name__} has no such attribute; "
-            "pass the name that the metric has there"
-        ) from error
+def _metrics_of(trainer: Trainer, logged: dict[tuple[str, str], Logged]) -> dict[tuple[str, str], Any]:
+    """This rank's metric for each of ``logged``; all ranks come here alike.
+
+    Raises:
+        MisconfigurationException: a rank has none. All of them raise: one alone would leave the others in a collective.
+    """
+    module = trainer.lightning_module
+    known = {path: child for path, child in module.named_modules(remove_duplicate=False) if is_metric(child)}
+    absent = [(name, spec.metric_attribute) for _, name, spec in logged.values() if spec.metric_attribute not in known]
+    told: list[list[tuple[str, str]]] = trainer.strategy.gather_words(absent)
+    for rank, of_rank in enumerate(told):
+        for name, attribute in of_rank:
+            raise MisconfigurationException(
+                f"self.log({name!r}, metric_attribute={attribute!r}): rank {rank} had no batch and must take part in "
+                f"the metric's reduction, but its {type(module).__name__} has no metric of that name; make it in "
+                "__init__, and pass the name that it has there"
+            )
+    return {key: known[str(spec.metric_attribute)] for key, (_, _, spec) in logged.items()}
 
 
 def _computed(entry: MetricEntry) -> float | None:

@@ -199,6 +199,36 @@ def _grouped(rank: int) -> str:
     return str(caught.value)
 
 
+def test_a_metric_that_only_ranks_with_a_batch_have_is_an_error_on_all(tmp_path: Path) -> None:
+    """Made at the first batch, which one rank never sees; or known under a name that is no metric's."""
+    for found in run_ranks(_lazy, 2, tmp_path, timeout_s=40):
+        assert [message.split(" had no batch")[0] for message in found] == [
+            "self.log('late', metric_attribute='late'): rank 1",
+            "self.log('late', metric_attribute='layer'): rank 1",
+        ]
+        assert all("its Lazy has no metric of that name; make it in __init__" in message for message in found)
+
+
+def _lazy(rank: int) -> list[str]:
+    class Lazy(th.LightningModule):
+        def __init__(self, attribute: str | None) -> None:
+            super().__init__()
+            self.layer, self.attribute = torch.nn.Linear(1, 1), attribute
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            if not hasattr(self, "late"):
+                self.late = torchmetrics.MeanMetric()
+            self.late.update(batch[0])
+            self.log("late", self.late, metric_attribute=self.attribute)
+
+    said = []
+    for attribute in (None, "layer"):
+        with pytest.raises(MisconfigurationException) as caught:
+            th.Trainer(**QUIET).validate(Lazy(attribute), _counted(1), verbose=False)
+        said.append(str(caught.value))
+    return said
+
+
 def test_operations_by_any_of_their_names(of_ranks: list[dict[str, Any]]) -> None:
     for found in of_ranks:
         assert found["operations"] == list(OPERATIONS.values())
