@@ -16,6 +16,7 @@ from .support.jobs import ProbeJob, Site, overlaid
 from .support.kubectl import Kubectl
 from .support.observe import LABEL_JOB
 from .support.operators import Operators
+from .support.run import Run
 
 SCENARIO = "9 apply"
 
@@ -82,10 +83,17 @@ def test_applying_twice_changes_nothing(start: Start, site: Site, api: Api, kube
     assert kubectl.run(*apply, stdin=text).status == 0
     assert run.job()["metadata"]["generation"] == before
     assert run.wait_end()["status"]["attempt"] == 1, "the pods were left alone"
+    # The job is complete by what its containers said; the kubelet writes the pods' phase a moment later.
+    run.wait(lambda: all_succeeded(run) or None, "its pods' last phase", timeout_s=30)
 
     finished = everything(api, site, run.name)
     assert kubectl.run(*apply, stdin=text).status == 0
     assert everything(api, site, run.name) == finished
+
+
+def all_succeeded(run: Run) -> bool:
+    """Nothing is left for a kubelet to say of the job's pods."""
+    return all(pod["status"]["phase"] == "Succeeded" for pod in run.pods())
 
 
 def everything(api: Api, site: Site, name: str) -> list[Object]:
