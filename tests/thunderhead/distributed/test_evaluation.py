@@ -46,16 +46,18 @@ def _evaluate(rank: int, fn: str, sizes: list[int], batch_size: int) -> list[dic
 
 
 @pytest.mark.parametrize("fn", ["validate", "test"])
-def test_metrics_do_not_depend_on_the_number_of_ranks(tmp_path: Path, fn: str) -> None:
-    for sizes, batch_size in (([23], 4), ([7], 1), ([4], 3), ([22, 13, 5], 4)):
-        alone = run_ranks(_evaluate, 1, tmp_path, fn, sizes, batch_size)[0]
-        counts = [value for found in alone for name, value in found.items() if name.startswith("count")]
-        assert counts == sizes
-        for world_size in (2, 3):
-            for found in run_ranks(_evaluate, world_size, tmp_path, fn, sizes, batch_size):
-                assert [list(metrics) for metrics in found] == [list(metrics) for metrics in alone]
-                for mine, its in zip(found, alone, strict=True):
-                    assert mine == pytest.approx(its, rel=1e-12), (sizes, batch_size, world_size)
+@pytest.mark.parametrize(("sizes", "batch_size"), [([23], 4), ([7], 1), ([4], 3), ([22, 13, 5], 4)], ids=str)
+def test_metrics_do_not_depend_on_the_number_of_ranks(
+    tmp_path: Path, fn: str, sizes: list[int], batch_size: int
+) -> None:
+    alone = run_ranks(_evaluate, 1, tmp_path, fn, sizes, batch_size)[0]
+    counts = [value for found in alone for name, value in found.items() if name.startswith("count")]
+    assert counts == sizes
+    for world_size in (2, 3):
+        for found in run_ranks(_evaluate, world_size, tmp_path, fn, sizes, batch_size):
+            assert [list(metrics) for metrics in found] == [list(metrics) for metrics in alone]
+            for mine, its in zip(found, alone, strict=True):
+                assert mine == pytest.approx(its, rel=1e-12), world_size
 
 
 def test_fewer_samples_than_ranks(tmp_path: Path) -> None:
