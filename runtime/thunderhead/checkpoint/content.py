@@ -28,6 +28,7 @@ from thunderhead.checkpoint.layout import lay_out_fused_state
 from thunderhead.checkpoint.loops import data_of, loops_of, position_of, scheduler_steps_of
 from thunderhead.checkpoint.reconcile import reconcile
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.loggers.logger import Logger
 from thunderhead.loops.position import Position
 from thunderhead.warning import warn
 
@@ -166,7 +167,9 @@ def position_in(content: dict[str, Any]) -> Position:
 
 def counters_of(trainer: Trainer, position: Position) -> dict[str, Any]:
     """Counters of a run, alike on all ranks, that are no part of its position."""
-    return {"validated": trainer._validation.seen_at(position), "loaded": trainer._loaded_in.state_dict()}
+    records = [logger._records() if isinstance(logger, Logger) else None for logger in trainer.loggers]
+    seen = trainer._validation.seen_at(position)
+    return {"validated": seen, "loaded": trainer._loaded_in.state_dict(), "records": records}
 
 
 def restore_counters(trainer: Trainer, counters: dict[str, Any]) -> None:

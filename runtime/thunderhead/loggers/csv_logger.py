@@ -114,9 +114,16 @@ class CSVLogger(Logger):
             self.save()
 
     @rank_zero_only
-    def _train_from(self, step: int | None) -> None:
+    def _records(self) -> int | None:
+        writer = self.experiment
         with self._destination().naming():
-            self.experiment.train_from(step)
+            found: int = writer.count()
+        return found
+
+    @rank_zero_only
+    def _train_from(self, step: int | None, records: int | None) -> None:
+        with self._destination().naming():
+            self.experiment.train_from(step, records)
 
     def _destination(self) -> Destination:
         return self._files_below(self.root_dir)
@@ -144,6 +151,7 @@ class CSVWriter:
         self.metrics: list[dict[str, Any]] = []
         self.hparams: dict[str, Any] = {}
         self._columns: list[str] = []
+        self._count = 0
         self._written: list[dict[str, Any]] | None = [] if is_url(log_dir) else None
         self._written_hparams: str | None = None
         self._place = place_of(log_dir)
@@ -152,11 +160,16 @@ class CSVWriter:
         self.metrics_file_path = os.path.join(log_dir, self.NAME_METRICS_FILE)
         self._found = self._place.exists(self.metrics_file_path)
 
-    def train_from(self, step: int | None) -> None:
+    def count(self) -> int:
+        """How many records there are, those found and those held back included."""
+        return self._count + (len(self._read()) if self._found else 0)
+
+    def train_from(self, step: int | None, count: int | None = None) -> None:
         """Keep of the records that were found those from before ``step``, where training goes on; None for none.
 
-        A run that was interrupted may have got further than where it is taken up again. Records without an epoch have
-        an x of their own and stay.
+        A run that was interrupted may have got further than where it is taken up again. Which records came later only
+        ``count``, how many there were by then, tells exactly: those of one step may be written on both sides of a
+        checkpoint. Without it, records without an epoch, which have an x of their own, stay.
         """
         if not self._found:
             return
@@ -166,8 +179,11 @@ class CSVWriter:
             self._place.remove(self.metrics_file_path)
             return
         records = self._take_up()
-        kept = [record for record in records if not _of_run(record) or int(record["step"]) < step]
+        # What a crash kept from being written may be missing from the count, so later steps go in any case.
+        end = step if count is None else step + 1
+        kept = [record for record in records[:count] if not _of_run(record) or int(record["step"]) < end]
         if len(kept) < len(records):
+            self._count += len(kept) - len(records)
             self._rewrite(kept)
 
     def log_hparams(self, params: dict[str, Any]) -> None:
@@ -176,6 +192,7 @@ class CSVWriter:
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Hold one record back."""
+        self._count += 1
         self.metrics.append({**metrics, "step": len(self.metrics) if step is None else step})
 
     def save(self) -> None:
@@ -209,6 +226,7 @@ class CSVWriter:
         """The records that were found; from here on they are ours."""
         self._found = False
         records = self._read()
+        self._count += len(records)
         self._columns = sorted({name for record in records for name in record})
         if self._written is not None:
             self._written = records

@@ -82,8 +82,15 @@ class Logger(ABC):
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:  # noqa: B027 - optional for implementers
         """A checkpoint was saved."""
 
-    def _train_from(self, step: int | None) -> None:  # noqa: B027 - optional for implementers
-        """Training goes on at this x, or begins anew: what to do with records of before that lie in the same place."""
+    def _records(self) -> int | None:
+        """How many records lie in its place, for a checkpoint; None where it cannot take any back."""
+        return None
+
+    def _train_from(self, step: int | None, records: int | None) -> None:  # noqa: B027 - optional for implementers
+        """Training goes on at this x, or begins anew: what to do with records of before that lie in the same place.
+
+        ``records``: how many there were when the checkpoint was taken, where it tells.
+        """
 
     def _destination(self) -> Destination | None:
         """Where it will write files, if it does; a run asks before it begins."""

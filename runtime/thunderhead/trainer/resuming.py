@@ -48,7 +48,6 @@ def resume_training(trainer: Trainer, loaded: dict[str, Any], path: str | None) 
     if trainer.reload_dataloaders_every_n_epochs:
         # Loaded by somebody's question while the epoch was not known yet.
         trainer.fit_loop.data = None
-    trainer.fit_loop.finish_epoch()
 
 
 @contextmanager

@@ -173,9 +173,14 @@ def _fit(trainer: Trainer, loaded: dict[str, Any] | None, restored: Restored | N
     if loaded is not None:
         resume_training(trainer, loaded, trainer._resumed_from if restored is None else None)
     going_on = loaded is not None or trainer._position.batches > 0
-    for logger in trainer.loggers:
+    counts = _records_before(loaded, restored)
+    for index, logger in enumerate(trainer.loggers):
         if isinstance(logger, Logger):
-            logger._train_from(trainer._position.log_step if going_on else None)
+            count = counts[index] if len(counts) == len(trainer.loggers) else None
+            logger._train_from(trainer._position.log_step if going_on else None, count)
+    if loaded is not None:
+        # It may log, so loggers know first what of their records stands.
+        trainer.fit_loop.finish_epoch()
     if restored is not None:
         restore_local(trainer, restored)
     torch.set_grad_enabled(True)
@@ -198,6 +203,13 @@ def _fit(trainer: Trainer, loaded: dict[str, Any] | None, restored: Restored | N
     trainer.strategy.teardown()
     _put_layers_back(trainer)
     hooks.call("on_fit_end")
+
+
+def _records_before(loaded: dict[str, Any] | None, restored: Restored | None) -> list[int | None]:
+    """How many records each logger had by the checkpoint; none where it does not tell, as those of before."""
+    own = restored.local if restored is not None else (loaded or {}).get(content.OWN_KEY) or {}
+    found: list[int | None] = (own.get("counters") or {}).get("records") or []
+    return found
 
 
 def _put_layers_back(trainer: Trainer) -> None:

@@ -20,6 +20,11 @@ def rows(directory: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+def places(directory: Path) -> list[tuple[str, list[str]]]:
+    """The x of each record, and what it tells."""
+    return [(row["step"], [name for name, value in row.items() if value]) for row in rows(directory)]
+
+
 def trainer(directory: Path, *callbacks: th.Callback, prefix: str = "", **arguments: Any) -> th.Trainer:
     """As a new process would: the same version, given by name."""
     th.seed_everything(3, verbose=False)
@@ -48,6 +53,53 @@ def test_a_resumed_run_has_the_records_of_one_that_was_not_interrupted(tmp_path:
     assert len(rows(cut)) < len(rows(whole))
     trainer(cut, prefix=prefix, max_epochs=4).fit(Net(), shuffled(), in_order(), ckpt_path=file)
     assert rows(cut) == rows(whole)
+
+
+HOOKS = (
+    "on_train_epoch_start",
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_validation_start",
+    "on_validation_end",
+    "on_train_epoch_end",
+)
+
+
+class SavesIn(th.Callback):
+    """Writes a file the second time that a hook is called in training."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.calls = path, 0
+
+    def save(self, trainer: Any, *_: Any, **__: Any) -> None:
+        self.calls += not trainer.sanity_checking
+        if self.calls == 2:
+            trainer.save_checkpoint(self.path)
+
+
+class OwnAxis(Net):
+    """Its losses are drawn over an x of their own."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("step", float(100 + self.trainer.global_step))
+        return super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize("model", [Net, OwnAxis])
+@pytest.mark.parametrize("hook", HOOKS)
+def test_whatever_hook_wrote_the_file_no_record_is_lost_or_comes_twice(
+    tmp_path: Path, hook: str, model: type[Net]
+) -> None:
+    """Also those of the step in whose midst the file was written, and those whose x a metric replaced."""
+    file, whole, cut = tmp_path / "a.ckpt", tmp_path / "whole", tmp_path / "cut"
+    options: dict[str, Any] = {"val_check_interval": 2}
+    trainer(whole, max_epochs=3, **options).fit(model(), shuffled(), in_order())
+    saves = type("Saves", (SavesIn,), {hook: SavesIn.save})(file)
+    trainer(cut, saves, max_epochs=2, **options).fit(model(), shuffled(), in_order())
+    trainer(cut, max_epochs=3, **options).fit(model(), shuffled(), in_order(), ckpt_path=file)
+    assert places(cut) == places(whole)
+    if hook != "on_train_epoch_end":  # between two epochs the random state is the reader's
+        assert rows(cut) == rows(whole)
 
 
 def test_an_evaluation_leaves_the_records_of_training(tmp_path: Path) -> None:
