@@ -138,11 +138,12 @@ class EvaluationLoop:
         data = t._load_evaluation_data(self)
         sanity = sanity_batches is not None
         wanted = [min(limit, sanity_batches) for limit in data.limits] if sanity_batches is not None else data.limits
+        of_ranks = t.strategy.gather_words(wanted)
         # With fewer samples than ranks, one without any still takes part in what the others reduce.
-        if t.strategy.all_of(sum(wanted) == 0):
+        if not any(sum(of_rank) for of_rank in of_ranks):
             return []
         if self.results is not None:
-            self.results.together = t.strategy.all_of(min(wanted) > 0)
+            self.results.together = all(of_rank == wanted for of_rank in of_ranks)
         outer = (t._sink.results, t._stage, t.state.stage)
         t._sink.results, t._stage = self.results, "sanity" if sanity else self.kind
         if not sanity:

@@ -39,7 +39,8 @@ class Results:
         host: values live on the CPU, so reading one waits for nothing.
         batch: the batch being worked on, to infer how many samples stand behind a value.
         in_batches: batches are being worked on, so reads see step values; else reduced ones.
-        together: all ranks work on equally many batches, so that step values can be reduced over them.
+        together: all ranks are to work on equally many batches of every loader, as far as loaders know their lengths,
+            so that step values can be reduced over them.
         kept_at: number of batches at which step values were last remembered.
         tables: entries for the current loader, by hook and name; hooks that cannot log are missing.
         dataloader_idx: which of several evaluation loaders is being read; ``None`` with a single one.

@@ -15,6 +15,7 @@ from trainer_models import QUIET, Net, regression
 from trainer_ranks import run_ranks
 
 import thunderhead as th
+from thunderhead import warning
 from thunderhead.distributed.environment import Place
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.strategies import DDPStrategy, SingleDeviceStrategy
@@ -229,6 +230,45 @@ def _lazy(rank: int) -> list[str]:
             th.Trainer(**QUIET).validate(Lazy(attribute), _counted(1), verbose=False)
         said.append(str(caught.value))
     return said
+
+
+# Batches of each loader by rank, and the step values on each.
+STEPS: dict[str, tuple[list[list[int]], list[list[float]]]] = {
+    "equally many": ([[2], [2]], [[3.0, 3.0], [3.0, 3.0]]),
+    "a loader without any": ([[2, 0], [2, 0]], [[3.0, 3.0], [3.0, 3.0]]),
+    "one rank has more": ([[1], [3]], [[1.0], [2.0, 2.0, 2.0]]),
+    "as many in all, not in each loader": ([[2, 1], [1, 2]], [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]),
+    "one rank has none": ([[2], [0]], [[1.0, 1.0], []]),
+}
+
+
+def test_step_values_are_reduced_where_ranks_have_equally_many_batches(tmp_path: Path) -> None:
+    """Rank 0 logs ones and rank 1 twos, together three; else each keeps its own, and rank 0 says so."""
+    ranks = run_ranks(_stepped, 2, tmp_path, timeout_s=40)
+    for case, (_, values) in STEPS.items():
+        assert [found[case][0] for found in ranks] == values, case
+        assert [found[case][1] for found in ranks] == [values[0][0] != 3.0, False], case
+
+
+def _stepped(rank: int) -> dict[str, tuple[list[float], bool]]:
+    class Stepping(th.LightningModule):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+            self.log("each", rank + 1.0, on_step=True, on_epoch=True, sync_dist=True, reduce_fx="sum")
+
+        def on_validation_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+            logged = self.trainer.logged_metrics
+            seen.append(logged.get(f"each_step/dataloader_idx_{dataloader_idx}", logged.get("each_step")).item())
+
+    found = {}
+    for case, (sizes, _) in STEPS.items():
+        seen: list[float] = []
+        warning._said.clear()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            trainer = th.Trainer(**QUIET, use_distributed_sampler=False)
+            trainer.validate(Stepping(), [_counted(size) for size in sizes[rank]], verbose=False)
+        found[case] = seen, any("different numbers of batches" in str(each.message) for each in caught)
+    return found
 
 
 def test_operations_by_any_of_their_names(of_ranks: list[dict[str, Any]]) -> None:
