@@ -37,7 +37,7 @@ def with_progress(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
 def with_last_word(status: TrainingJobStatus, span: Span, now: datetime, *, done: bool) -> TrainingJobStatus:
     """Progress as the records of ended pods have it: the last answer pulled is older than they are."""
     before = status.progress
-    if span.last_step is None or (before and before.step == span.last_step and not done):
+    if span.last_step is None:
         return status
     base = before or Progress(updated_at=stamp(now))
     update = {
@@ -45,9 +45,11 @@ def with_last_word(status: TrainingJobStatus, span: Span, now: datetime, *, done
         "non_finite_step": base.non_finite_step if span.non_finite_step is None else span.non_finite_step,
         "metrics": _newer(base.metrics, span.metrics or {}),
         "percent": 100 if done else _percent(base, span.last_step),
-        "updated_at": stamp(now),
     }
-    return status.model_copy(update={"progress": base.model_copy(update=update)})
+    told = base.model_copy(update=update)
+    if told == before:
+        return status
+    return status.model_copy(update={"progress": told.model_copy(update={"updated_at": stamp(now)})})
 
 
 def _newer(before: dict[str, MetricValue], last: dict[str, MetricValue]) -> dict[str, MetricValue]:

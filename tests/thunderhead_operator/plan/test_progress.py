@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from op_build import at, context, pod, record, reply, running_status
 
 from thunderhead_api.messages import CommittedCheckpoint
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_api.treaty import Cause, Outcome
+from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.ledger import close_attempt
 from thunderhead_operator.plan.progress import with_last_word, with_progress, with_recovery
 from thunderhead_operator.plan.steps import Span, span_of
@@ -154,6 +156,25 @@ def test_a_step_that_was_no_number_is_the_records_too() -> None:
     again = with_last_word(done, Span(last_step=21), at(99), done=True)
     assert again.progress is not None
     assert again.progress.non_finite_step == 19
+
+
+@pytest.mark.parametrize(
+    ("word", "after"),
+    [
+        ({"non_finite_step": 19}, {"non_finite_step": 19}),
+        ({"metrics": {"loss": 0.25}}, {"metrics": {"loss": 0.25}}),
+        ({}, None),
+    ],
+    ids=["no number", "newer values", "nothing new"],
+)
+def test_a_record_of_the_step_that_was_heard_last_may_still_say_more(word: Any, after: Any) -> None:
+    progress = {"step": 20, "metrics": {"loss": 0.5}, "percent": 50, "maxSteps": 40, "updatedAt": stamp(at(0))}
+    status = TrainingJobStatus.model_validate(recovering(progress=progress))
+    told = with_last_word(status, Span(last_step=20, **word), at(99), done=False).progress
+    assert told is not None
+    heard = status.progress
+    assert heard is not None
+    assert told == (heard if after is None else heard.model_copy(update={**after, "updated_at": stamp(at(99))}))
 
 
 def test_values_that_the_record_had_no_room_for_stay_as_last_heard() -> None:
