@@ -19,8 +19,8 @@ from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.ending import go_on_ending
 from thunderhead_operator.plan.farewell import asks_for_namespace, farewell
 from thunderhead_operator.plan.finished import finished
-from thunderhead_operator.plan.inherited import with_inheritance
 from thunderhead_operator.plan.job import Context, Job, Stage
+from thunderhead_operator.plan.ledger import with_spec_of_last
 from thunderhead_operator.plan.notices import notices
 from thunderhead_operator.plan.objects import Obj, section
 from thunderhead_operator.plan.observed import Observed
@@ -85,7 +85,7 @@ def _enriched(ctx: Context) -> Context:
         case Stage.CREATING | Stage.RUNNING:
             status = with_recovery(ctx, with_world(ctx, with_progress(ctx, ctx.status)))
         case Stage.IDLE | Stage.ENDING:
-            status = with_inheritance(ctx, ctx.status)
+            status = with_spec_of_last(with_world(ctx, ctx.status))
         case Stage.FINISHED:
             return ctx
     return replace(ctx, job=replace(ctx.job, status=status))

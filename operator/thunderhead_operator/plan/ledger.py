@@ -59,6 +59,16 @@ def close_attempt(ctx: Context, ending: Ending) -> TrainingJobStatus:
     )
 
 
+def with_spec_of_last(status: TrainingJobStatus) -> TrainingJobStatus:
+    """``status``, while no attempt runs, with the spec of its last execution, of which an older operator said nothing
+    in the entry. What the user has changed by then is of no matter: status has what that attempt was promised with."""
+    last = status.ledger[-1] if status.ledger else None
+    if last is None or last.spec_hash is not None or last.attempt != status.attempt or status.spec_hash is None:
+        return status
+    known = last.model_copy(update={"spec_hash": status.spec_hash})
+    return status.model_copy(update={"ledger": [*status.ledger[:-1], known]})
+
+
 def next_attempt(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
     """Promise an attempt: a number never used before, bound to the spec as it is now. Its pods come in a later pass."""
     assert ctx.job.spec is not None

@@ -16,8 +16,8 @@ def world_of(spec: TrainingJobSpec) -> World:
 
 
 def with_world(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
-    """``status`` with the running attempt's world fixed, once there may be a checkpoint of it. An attempt that an older
-    operator promised has none written down; its spec, if still the same, says it."""
+    """``status`` with the world of its attempt, fixed once there may be a checkpoint of it. A status that an older
+    operator wrote has none; the attempt's spec, if still the same, says it."""
     world = status.world
     if world is None and ctx.job.spec is not None and ctx.job.spec_hash == status.spec_hash:
         world = world_of(ctx.job.spec)
