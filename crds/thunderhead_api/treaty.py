@@ -37,12 +37,12 @@ class Label(StrEnum):
 
 
 class Annotation(StrEnum):
-    """Annotations: RESTART is the user's, on a job, WITHOUT on a pod template, MAKE stands on pods; all but these on an
-    attempt's copy of the code, which bears the RESTART that it was made for."""
+    """Annotations: RESTART is the user's, on a job, WITHOUT on a pod template, MAKE stands on pods and NetworkPolicies;
+    all but these on an attempt's copy of the code, which bears the RESTART that it was made for."""
 
     RESTART = f"{GROUP}/restart"  # another value: begin a new attempt, with the user's code as it is then
     WITHOUT = f"{GROUP}/without"  # rendered fields that the pod is not to have: see pod_fields
-    MAKE = f"{GROUP}/make"  # what the pods of one attempt have to have in common, hashed
+    MAKE = f"{GROUP}/make"  # hashed: of pods what those of one attempt have in common, of a NetworkPolicy its spec
     CODE_HASH = f"{GROUP}/code-hash"
     CODE_FROM = f"{GROUP}/code-from"  # the user's ConfigMap that it was copied from
     SPEC_HASH = f"{GROUP}/spec-hash"  # the spec that it was copied for

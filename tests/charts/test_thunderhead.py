@@ -171,6 +171,7 @@ async def rights_in_use() -> Rights:
             await client.get_child(kind, "n", "c")
     for kind in (Kind.POD, Kind.CONFIG_MAP):  # Services and NetworkPolicies go with their job
         await client.delete_child(kind, "n", "c", "u", None)
+    await client.replace_child(Kind.NETWORK_POLICY, "n", "c", {})
     await client.post_event("n", {})
     await client.get_lease("n", "l")
     await client.replace_lease("n", "l", {})

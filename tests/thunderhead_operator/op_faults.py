@@ -10,7 +10,7 @@ from thunderhead_api.treaty import KIND, Label
 from thunderhead_operator.cluster.api import ClusterApi
 from thunderhead_operator.cluster.errors import ApiError
 
-MUTATING = frozenset({"patch_job_status", "delete_job", "create_child", "delete_child", "post_event"})
+MUTATING = frozenset({"patch_job_status", "delete_job", "create_child", "replace_child", "delete_child", "post_event"})
 
 
 class Crash(BaseException):

@@ -151,7 +151,7 @@ class ApiServer:
     def _replace(self, place: tuple[str, str, str], body: Manifest) -> Manifest:
         if self.cluster.get(*place)["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
             raise Conflict("changed")
-        return self.cluster.edit(*place, lambda obj: obj.update(spec=body["spec"]))
+        return self.cluster.edit(*place, lambda obj: obj.update(spec=body["spec"], metadata=body["metadata"]))
 
     def _list(self, request: web.Request, kind: str, namespace: str | None) -> Manifest:
         found = [o for o in self.cluster.all(kind, namespace) if selected(o, request.query.get("labelSelector"))]

@@ -16,6 +16,7 @@ from thunderhead_api.treaty import Phase
 from thunderhead_operator.cluster.api import ClusterApi
 from thunderhead_operator.cluster.errors import ApiError, Forbidden, Invalid
 from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.plan.config import Config
 
 Call = Callable[[], Awaitable[Any]]
 
@@ -23,13 +24,17 @@ Call = Callable[[], Awaitable[Any]]
 class Refuses(Proxy):
     """An API server that takes no new ``kind``, while one is set."""
 
+    calls: tuple[str, ...] = ("create_child",)
+
     def __init__(self, api: ClusterApi) -> None:
         super().__init__(api)
+        self.tried = 0
         self.kind: Kind | None = None
         self.error = ApiError("")
 
     async def around(self, name: str, call: Call, args: tuple[Any, ...]) -> Any:
-        if name == "create_child" and args[0] is self.kind:
+        if name in self.calls and args[0] is self.kind:
+            self.tried += 1
             raise self.error
         return await call()
 
@@ -71,6 +76,54 @@ async def test_a_child_of_a_running_job_that_cannot_be_put_back_ends_nothing(
         world.cluster.create({key: lost[key] for key in ("kind", "spec")} | {"metadata": cleaned(lost["metadata"])})
     await world.tick(3)
     assert world.condition("Blocked") == ("False", "NotBlocked")
+    world.kubelets.script = done_after(1)
+    await world.finish()
+    assert world.status.phase is Phase.COMPLETE
+
+
+class RefusesRenewal(Refuses):
+    """An API server that lets no ``kind`` be changed."""
+
+    calls = ("replace_child",)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (Invalid("spec.ingress[1].from[0]: Invalid value"), "networkPolicy.agentPeers"),
+        (Forbidden('cannot update resource "networkpolicies"'), "cannot update resource"),
+    ],
+    ids=["invalid", "forbidden"],
+)
+async def test_a_policy_that_cannot_be_renewed_is_told_and_stands_in_the_way_of_nothing(
+    error: ApiError, says: str
+) -> None:
+    world = World(lambda pod: None, wrap=RefusesRenewal)
+    server = world.api
+    assert isinstance(server, RefusesRenewal)
+    world.agent = tells_where_it_is
+    world.submit(job(restarts={"maxRestarts": 0}))
+    await world.run(runs_attempt(1))
+    before = world.cluster.get("NetworkPolicy", NAMESPACE, "digits")
+    server.kind, server.error = Kind.NETWORK_POLICY, error
+    world.config = Config(agent_peers=({"podSelector": {}},))
+    world.restart_operator()
+    await world.tick(60)
+    assert world.condition("Blocked") == ("True", "Forbidden")
+    said = world.message("Blocked")
+    assert said.startswith("attempt 1 runs on with the NetworkPolicy of before, the new one is refused: NetworkPolicy")
+    assert says in said
+    assert (world.status.phase, world.events().count("Blocked")) == (Phase.RUNNING, 1)
+    assert 6 <= server.tried <= 14, "every 10 s, and with what is written"
+    world.cluster.delete_pod(NAMESPACE, "digits-1-0", grace_s=0)
+    await world.run(runs_attempt(2), limit=10)
+    assert world.status.phase is Phase.RUNNING, "the next attempt begins with it as well"
+    assert world.cluster.get("NetworkPolicy", NAMESPACE, "digits") == before
+    server.kind = None
+    await world.tick(11)
+    assert world.condition("Blocked") == ("False", "NotBlocked")
+    renewed = world.cluster.get("NetworkPolicy", NAMESPACE, "digits")
+    assert renewed["spec"]["ingress"][1]["from"] == [{"podSelector": {}}]
     world.kubelets.script = done_after(1)
     await world.finish()
     assert world.status.phase is Phase.COMPLETE

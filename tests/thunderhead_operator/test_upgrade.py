@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from op_faults import Proxy
+from op_faults import Counting, Proxy
 from op_kubelet import done_after
 from op_world import KEY, NAME, NAMESPACE, World, job
 
@@ -66,7 +66,10 @@ def policy(world: World) -> tuple[dict[str, str], list[str]]:
 
 
 @pytest.mark.parametrize("bears_uid", [True, False], ids=["pods of now", "pods of before the uid"])
-async def test_a_policy_is_kept_until_somebody_deletes_it_and_never_parts_the_pods_that_run(bears_uid: bool) -> None:
+@pytest.mark.parametrize("makes", ["of now", "of before", "gone"])
+async def test_the_policy_of_a_running_job_is_renewed_and_never_parts_the_pods_that_run(
+    bears_uid: bool, makes: str
+) -> None:
     world = World(lambda pod: None, config=peers("prometheus"))
     world.submit()
     await world.run(lambda w: w.status.pods_created_at is not None)
@@ -75,19 +78,77 @@ async def test_a_policy_is_kept_until_somebody_deletes_it_and_never_parts_the_po
     if not bears_uid:
         for name in world.pods():
             world.cluster.edit("Pod", NAMESPACE, name, lambda pod: pod["metadata"]["labels"].pop(Label.JOB_UID))
+    if makes == "of before":
+        world.cluster.edit("NetworkPolicy", NAMESPACE, NAME, lambda found: found["metadata"].pop("annotations"))
+    elif makes == "gone":
+        world.cluster.remove("NetworkPolicy", NAMESPACE, NAME)
+    pods = {pod["metadata"]["uid"] for pod in world.pods().values()}
     world.config = peers("prometheus", "collector")
     world.restart_operator()
     await world.tick(3)
-    assert policy(world) == (both, ["prometheus"])
-    world.cluster.remove("NetworkPolicy", NAMESPACE, NAME)
-    await world.tick(3)
     assert policy(world) == (both if bears_uid else names, ["prometheus", "collector"])
     assert all(pod["metadata"]["labels"].items() >= policy(world)[0].items() for pod in world.pods().values())
+    assert {pod["metadata"]["uid"] for pod in world.pods().values()} == pods
     world.cluster.delete_pod(NAMESPACE, pod_name(NAME, 1, 1), grace_s=0)
     await world.run(lambda w: w.status.attempt == 2 and w.status.pods_created_at is not None)
-    world.cluster.remove("NetworkPolicy", NAMESPACE, NAME)
+    assert policy(world) == (both, ["prometheus", "collector"]), "its pods bear the uid"
+
+
+def add_of_others(policy: Manifest) -> None:
+    """What a site, a tool or a controller writes onto it."""
+    policy["metadata"]["annotations"]["example.com/team"] = "a"
+    policy["metadata"]["labels"]["example.com/tier"] = "b"
+    policy["metadata"]["finalizers"] = ["example.com/mesh"]
+    policy["spec"] |= {"policyTypes": ["Ingress", "Egress"], "egress": []}
+
+
+async def test_what_others_have_written_onto_a_policy_stays_until_it_is_renewed_and_beside_it_after() -> None:
+    world = World(lambda pod: None, config=peers("prometheus"), wrap=Counting)
+    counts = world.api
+    assert isinstance(counts, Counting)
+    world.submit()
+    await world.run(lambda w: w.status.pods_created_at is not None)
+    edited = world.cluster.edit("NetworkPolicy", NAMESPACE, NAME, add_of_others)
+    world.restart_operator()
+    await world.tick(30)
+    assert world.cluster.get("NetworkPolicy", NAMESPACE, NAME) == edited
+    world.config = peers("collector")
+    world.restart_operator()
+    await world.tick(30)
+    found = world.cluster.get("NetworkPolicy", NAMESPACE, NAME)
+    assert (policy(world)[1], found["spec"]["policyTypes"], "egress" in found["spec"]) == (
+        ["collector"],
+        ["Ingress"],
+        False,
+    )
+    assert found["metadata"]["annotations"]["example.com/team"] == "a"
+    assert found["metadata"]["labels"]["example.com/tier"] == "b"
+    assert found["metadata"]["finalizers"] == ["example.com/mesh"]
+    assert found["metadata"]["uid"] == edited["metadata"]["uid"], "never deleted: nothing gets in meanwhile"
+    assert counts.calls["replace_child"] == 1
+
+
+@pytest.mark.parametrize("where", ["suspended", "finished", "of another's"])
+async def test_no_policy_is_touched_that_no_live_attempt_of_ours_needs(where: str) -> None:
+    world = World(lambda pod: None, config=peers("prometheus"))
+    world.submit()
+    await world.run(lambda w: w.status.pods_created_at is not None)
+    if where == "suspended":
+        world.edit_spec(suspend=True)
+        await world.run(lambda w: w.condition("Suspended") == ("True", "Suspended"))
+    elif where == "finished":
+        world.kubelets.script = done_after(1)
+        await world.finish()
+    else:
+        world.cluster.edit("NetworkPolicy", NAMESPACE, NAME, lambda found: found["metadata"].pop("ownerReferences"))
+    world.config = peers("collector")
+    world.restart_operator()
     await world.tick(3)
-    assert policy(world) == (both, ["prometheus", "collector"])
+    assert policy(world)[1] == ["prometheus"]
+    if where == "suspended":
+        world.edit_spec(suspend=False)
+        await world.run(lambda w: w.status.attempt == 2 and w.status.pods_created_at is not None)
+        assert policy(world)[1] == ["collector"]
 
 
 class RoomForOne(Proxy):

@@ -79,6 +79,15 @@ class ClusterApi(Protocol):
             AlreadyExists, Forbidden, Invalid: as there.
         """
 
+    async def replace_child(self, kind: Kind, namespace: str, name: str, manifest: Manifest) -> Obj:
+        """Replace one object, if its resourceVersion is still the one in ``manifest``.
+
+        Raises:
+            Conflict: it has changed.
+            NotFound: it is gone.
+            Forbidden, Invalid: as for :meth:`create_child`.
+        """
+
     async def delete_child(self, kind: Kind, namespace: str, name: str, uid: str, grace_s: int | None) -> None:
         """Delete this very object. ``grace_s`` None: its own grace period; 0: at once, whatever its node does.
 

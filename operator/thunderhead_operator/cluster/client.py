@@ -152,6 +152,10 @@ class KubernetesCluster:
         """See the protocol: with ``dryRun`` the API server does all of it but the storing."""
         await self._call("POST", _RESOURCES[kind], namespace, query=[("dryRun", "All")], body=manifest)
 
+    async def replace_child(self, kind: Kind, namespace: str, name: str, manifest: Manifest) -> Obj:
+        """See the protocol."""
+        return await self._call("PUT", _RESOURCES[kind], namespace, name, body=manifest)
+
     async def delete_child(self, kind: Kind, namespace: str, name: str, uid: str, grace_s: int | None) -> None:
         """See the protocol."""
         body = _delete_options(uid) | ({} if grace_s is None else {"gracePeriodSeconds": grace_s})

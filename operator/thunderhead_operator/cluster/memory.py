@@ -104,6 +104,14 @@ class MemoryCluster:
         """See the protocol; what this API server looks at is that a kind and a name are there."""
         self._check_new({**manifest, "kind": kind.value}, namespace)
 
+    async def replace_child(self, kind: Kind, namespace: str, name: str, manifest: Manifest) -> Obj:
+        """See the protocol."""
+        _check_right(kind)
+        found = self._find(kind, namespace, name)
+        if found["metadata"]["resourceVersion"] != manifest["metadata"].get("resourceVersion"):
+            raise Conflict(f"{kind} {name} has changed")
+        return self._store("MODIFIED", copied({**manifest, "kind": kind.value}))
+
     async def delete_child(self, kind: Kind, namespace: str, name: str, uid: str, grace_s: int | None) -> None:
         """See the protocol."""
         _check_right(kind)

@@ -25,9 +25,10 @@ from thunderhead_operator.plan.actions import (
     Kind,
     Notice,
     Rehearse,
+    RenewChild,
     WriteStatus,
 )
-from thunderhead_operator.plan.objects import Obj, name_of, owner_uid, section, uid_of
+from thunderhead_operator.plan.objects import Manifest, Obj, name_of, owner_uid, section, uid_of
 from thunderhead_operator.plan.observed import Refusal, RefusalKind, Rehearsal, is_quota
 
 _log = logging.getLogger(__name__)
@@ -60,8 +61,11 @@ async def perform(
     refusals: list[Refusal] = []
     children = [a for a in actions if isinstance(a, CreateChild)]
     deletes = [a for a in actions if isinstance(a, DeleteChild | DeleteJob)]
+    renewals = [a for a in actions if isinstance(a, RenewChild)]
+    unrenewed: list[Refusal] = []  # apart: no reason to make no pods
     # A pod whose ConfigMap is not there yet would wait for its kubelet's next try.
     first = [partial(_create, api, job, a, refusals) for a in children if a.kind is not Kind.POD]
+    first += [partial(_renew, api, job, a, unrenewed) for a in renewals]
     await _each([*first, *(partial(_delete, api, job, a) for a in deletes)])
     keys = [a for a in actions if isinstance(a, CreateKey)]
     await _each([partial(_create_key, api, job, a, random, refusals) for a in keys], stop=lambda: bool(refusals))
@@ -70,7 +74,8 @@ async def perform(
         await _each(pods, stop=lambda: bool(refusals))
     question = next((a for a in actions if isinstance(a, Rehearse)), None)
     answer = await _rehearse(api, job, question) if question else None
-    return Performed(acted=bool(children or keys or deletes), refusals=tuple(refusals), rehearsal=answer)
+    acted = bool(children or keys or deletes or renewals)
+    return Performed(acted=acted, refusals=(*refusals, *unrenewed), rehearsal=answer)
 
 
 async def post(api: ClusterApi, job: Obj, actions: Sequence[Action], now: datetime) -> None:
@@ -96,6 +101,28 @@ async def _create(api: ClusterApi, job: Obj, action: CreateChild, refusals: list
         return
     if refusal is not None:
         refusals.append(refusal)
+
+
+async def _renew(api: ClusterApi, job: Obj, action: RenewChild, refusals: list[Refusal]) -> None:
+    """Read first, so that what others have written beside ours is kept, and written only if nobody was faster."""
+    namespace, name = _place(job)[0], name_of(action.manifest)
+    try:
+        found = await api.get_child(action.kind, namespace, name)
+        if owner_uid(found) == uid_of(job):
+            await api.replace_child(action.kind, namespace, name, _renewed(found, action.manifest))
+            _log.info("%s %s/%s: renewed", action.kind, namespace, name)
+    except NotFound:
+        return
+    except Forbidden as error:
+        refusals.append(Refusal(action.kind, name, RefusalKind.FORBIDDEN, str(error), renewal=True))
+    except Invalid as error:
+        refusals.append(Refusal(action.kind, name, RefusalKind.INVALID, str(error), renewal=True))
+
+
+def _renewed(found: Obj, manifest: Manifest) -> Manifest:
+    before, now = section(found, "metadata"), manifest["metadata"]
+    ours = {part: {**section(before, part), **now.get(part, {})} for part in ("labels", "annotations")}
+    return {**manifest, "metadata": {**before, **ours}}
 
 
 async def _rehearse(api: ClusterApi, job: Obj, question: Rehearse) -> Rehearsal:

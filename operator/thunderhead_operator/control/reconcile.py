@@ -247,8 +247,13 @@ class Reconciler:
             memory.busy_passes = 0
             return 0.0 if news else decision.requeue_after
         if performed.refusals and not news:
-            return min(decision.requeue_after or self._config.retry_s, self._config.retry_s)
+            rate = self._retry_s(performed.refusals)
+            return min(decision.requeue_after or rate, rate)
         return _BUSY_WAIT_S if self._is_spinning(memory, job) else 0.0
+
+    def _retry_s(self, refusals: Sequence[Refusal]) -> float:
+        """What an upgrade would renew is refused for all jobs at once, and none of them waits for it."""
+        return self._config.rehearse_s if all(r.renewal for r in refusals) else self._config.retry_s
 
     def _is_spinning(self, memory: Memory, job: Obj) -> bool:
         """Pass after pass acts and the job stays as it is: an error of ours or of somebody who undoes what we do. Slow

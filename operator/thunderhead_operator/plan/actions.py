@@ -45,6 +45,15 @@ class CreateChild:
 
 
 @dataclass(frozen=True)
+class RenewChild:
+    """Give a child of ours that is there the specification it would be made with now. What others have added to its
+    metadata stays; of one that is gone, or somebody else's by then, nothing is made."""
+
+    kind: Kind
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
 class Rehearse:
     """Ask the API server whether it would take these children of an attempt with the spec of this hash; none is
     made."""
@@ -83,7 +92,7 @@ class DeleteJob:
     uid: str
 
 
-Action = WriteStatus | Notice | CreateChild | CreateKey | Rehearse | DeleteChild | DeleteJob
+Action = WriteStatus | Notice | CreateChild | CreateKey | RenewChild | Rehearse | DeleteChild | DeleteJob
 
 
 @dataclass(frozen=True)

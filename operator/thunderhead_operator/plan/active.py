@@ -24,6 +24,7 @@ from thunderhead_operator.plan.observed import RefusalKind
 from thunderhead_operator.plan.pods import PodView
 from thunderhead_operator.plan.render import attempt_children, attempt_key, job_children
 from thunderhead_operator.plan.render_pod import render_pod
+from thunderhead_operator.plan.renewal import renewals
 from thunderhead_operator.plan.restart import restart_wanted
 from thunderhead_operator.plan.spec_change import has_changed, spec_changes
 from thunderhead_operator.plan.step import Step
@@ -106,13 +107,15 @@ def _create(ctx: Context) -> Step:
         return Step(ctx.status, wake=next_retry(ctx))
     pods = tuple(CreateChild(Kind.POD, render_pod(ctx, rank)) for rank in ctx.missing[:_PODS_A_PASS])
     retry = next_retry(ctx) if ctx.observed.refusals else ()
-    furniture = _absent(ctx, (*job_children(ctx), *attempt_children(ctx)))
-    return Step(ctx.status, (*furniture, *_stale(ctx), *attempt_key(ctx), *pods), retry)
+    wanted = job_children(ctx)
+    made = _absent(ctx, (*wanted, *attempt_children(ctx)))
+    return Step(ctx.status, (*made, *renewals(ctx, wanted), *_stale(ctx), *attempt_key(ctx), *pods), retry)
 
 
 def _tidy(ctx: Context) -> tuple[Action, ...]:
     """What a running attempt needs besides its pods, put back if somebody took it, and what is left of older ones."""
-    return (*_absent(ctx, job_children(ctx)), *_stale(ctx))
+    wanted = job_children(ctx)
+    return (*_absent(ctx, wanted), *renewals(ctx, wanted), *_stale(ctx))
 
 
 def _absent(ctx: Context, wanted: tuple[CreateChild, ...]) -> tuple[CreateChild, ...]:

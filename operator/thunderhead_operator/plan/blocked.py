@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from thunderhead_api.conditions import Reason
+from thunderhead_api.conditions import Reason, is_true
+from thunderhead_api.treaty import ConditionType
 from thunderhead_operator.plan.actions import Kind
 from thunderhead_operator.plan.code import code_is_missing, code_sources
 from thunderhead_operator.plan.job import Context, Stage
@@ -36,14 +37,24 @@ def block_of(ctx: Context) -> Block | None:
     if ctx.job.stage is Stage.CREATING and ctx.missing:
         if code_is_missing(ctx):
             return _no_code(ctx)
-        if ctx.observed.refusals:
-            return _refused(ctx.observed.refusals[0])
-    lost = [r for r in ctx.observed.refusals if r.kind in _PUT_BACK]
+        if refusals := [r for r in ctx.observed.refusals if not r.renewal]:
+            return _refused(refusals[0])
+    lost = [r for r in ctx.observed.refusals if r.kind in _PUT_BACK and not r.renewal]
     if ctx.job.stage is Stage.RUNNING and lost:
         missing = _refused(lost[0])
         return Block(missing.reason, f"attempt {ctx.status.attempt} runs on without {missing.message}")
     views = [pod for _, pod in sorted(ctx.current.items())]
-    return next((block for pod in views if (block := _pod_block(ctx, pod))), None)
+    return next((block for pod in views if (block := _pod_block(ctx, pod))), None) or _not_renewed(ctx)
+
+
+def _not_renewed(ctx: Context) -> Block | None:
+    """Last of all, and not said of an attempt that still starts: it does so with what was there before."""
+    old = next((r for r in ctx.observed.refusals if r.renewal), None)
+    if old is None or not is_true(ctx.status.conditions, ConditionType.RUNNING):
+        return None
+    new = _refused(old)
+    said = f"attempt {ctx.status.attempt} runs on with the {old.kind} of before, the new one is refused: {new.message}"
+    return Block(new.reason, said)
 
 
 def next_retry(ctx: Context) -> tuple[datetime, ...]:

@@ -6,15 +6,11 @@ default then, and know no key if there was none: the attempt would stand until i
 
 from __future__ import annotations
 
-import hashlib
-import json
-
 from thunderhead_api.messages import Culprit
 from thunderhead_api.spec import TrainingJobSpec
-from thunderhead_api.spec_hash import HASH_HEX_DIGITS
 from thunderhead_api.treaty import Cause
 from thunderhead_operator.plan.job import Context, Stage
-from thunderhead_operator.plan.render import has_key
+from thunderhead_operator.plan.render import has_key, make_hash
 from thunderhead_operator.plan.verdict import Verdict
 
 
@@ -40,5 +36,4 @@ def image_of(ctx: Context, spec: TrainingJobSpec) -> str:
 def make_of(ctx: Context, spec: TrainingJobSpec) -> str:
     """Hash of what all pods of an attempt have to have in common and no spec alone decides. It is compared with what
     this operator would write, not with the image of a pod, which whoever admits pods may have rewritten."""
-    common = json.dumps({"image": image_of(ctx, spec), "key": has_key(ctx)}, sort_keys=True)
-    return hashlib.sha256(common.encode()).hexdigest()[:HASH_HEX_DIGITS]
+    return make_hash({"image": image_of(ctx, spec), "key": has_key(ctx)})

@@ -28,6 +28,8 @@ class Refusal:
     name: str
     why: RefusalKind
     message: str
+    renewal: bool = False
+    """It is there, as it was made before, and stands in nobody's way."""
 
     @property
     def gist(self) -> tuple[Kind, str, RefusalKind]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from thunderhead_api.messages import FrozenJob
@@ -13,6 +15,7 @@ from thunderhead_api.names import (
     service_name,
 )
 from thunderhead_api.spec import TrainingJobSpec
+from thunderhead_api.spec_hash import HASH_HEX_DIGITS
 from thunderhead_api.treaty import (
     AGENT_PORT,
     AGENT_PORT_NAME,
@@ -118,6 +121,12 @@ def has_code(spec: TrainingJobSpec) -> bool:
     return spec.code is not None and (spec.code.config_map is not None or spec.code.inline is not None)
 
 
+def make_hash(rendered: Any) -> str:
+    """What tells later whether the same would be rendered again. What the API server or an admission made of it is no
+    matter."""
+    return hashlib.sha256(json.dumps(rendered, sort_keys=True).encode()).hexdigest()[:HASH_HEX_DIGITS]
+
+
 def child_labels(ctx: Context, attempt: int | None = None) -> dict[str, str]:
     """Labels of a child, of one attempt or of the whole job."""
     labels = {
@@ -206,24 +215,22 @@ def _network_policy(ctx: Context) -> Manifest:
     job alone; who may read it and make pods in its namespace can bear it, see ``docs/install.md``."""
     own = {"podSelector": {"matchLabels": _own_labels(ctx)}}
     agent = {"port": AGENT_PORT, "protocol": "TCP"}
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": metadata(ctx, network_policy_name(ctx.job.name), child_labels(ctx)),
-        "spec": {
-            "podSelector": {"matchLabels": {Label.JOB.value: ctx.job.name}},
-            "policyTypes": ["Ingress"],
-            "ingress": [
-                {"from": [own]},
-                {"from": [dict(peer) for peer in ctx.config.agent_peers], "ports": [agent]},
-            ],
-        },
+    spec = {
+        "podSelector": {"matchLabels": {Label.JOB.value: ctx.job.name}},
+        "policyTypes": ["Ingress"],
+        "ingress": [
+            {"from": [own]},
+            {"from": [dict(peer) for peer in ctx.config.agent_peers], "ports": [agent]},
+        ],
     }
+    meta = metadata(ctx, network_policy_name(ctx.job.name), child_labels(ctx))
+    meta["annotations"] = {Annotation.MAKE.value: make_hash(spec)}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec}
 
 
 def _own_labels(ctx: Context) -> dict[str, str]:
-    """Without the uid where a pod of the attempt was made before pods bore it: one whose policy is made again, because
-    somebody took it, would else be kept from its peers."""
+    """Without the uid where a pod of the attempt was made before pods bore it: one whose policy is made
+    again or renewed would else be kept from its peers."""
     job, uid = {Label.JOB.value: ctx.job.name}, {Label.JOB_UID.value: ctx.job.uid}
     ours = (pod for pod in ctx.observed.pods if owner_uid(pod) == ctx.job.uid)
     pods = [pod for pod in ours if int_label(pod, Label.ATTEMPT) == ctx.status.attempt]

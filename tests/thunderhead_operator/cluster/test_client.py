@@ -184,6 +184,15 @@ async def test_a_lease_is_replaced_only_as_it_was_read(api: KubernetesCluster) -
     assert (await api.get_lease(NAMESPACE, "l"))["spec"] == {"holderIdentity": "b"}
 
 
+async def test_a_child_is_replaced_only_as_it_was_read(api: KubernetesCluster, memory: MemoryCluster) -> None:
+    memory.create(child("NetworkPolicy", NAME))
+    read = await api.get_child(Kind.NETWORK_POLICY, *PLACE)
+    again = await api.replace_child(Kind.NETWORK_POLICY, *PLACE, {**read, "spec": {"policyTypes": ["Ingress"]}})
+    assert again["spec"] == memory.get("NetworkPolicy", *PLACE)["spec"] == {"policyTypes": ["Ingress"]}
+    with pytest.raises(Conflict):
+        await api.replace_child(Kind.NETWORK_POLICY, *PLACE, dict(read))
+
+
 ERRORS: list[tuple[int, dict[str, str], str, type[ApiError]]] = [
     (400, {}, "BadRequest", Invalid),
     (401, {}, "Unauthorized", Forbidden),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from op_faults import Flaky, Proxy
 from op_world import NAME, NAMESPACE, START, World, job
 
 from thunderhead_api.treaty import KIND
-from thunderhead_operator.cluster.errors import ApiError, Forbidden, Invalid, Unavailable
+from thunderhead_operator.cluster.errors import ApiError, Conflict, Forbidden, Invalid, Unavailable
 from thunderhead_operator.cluster.memory import MemoryCluster
 from thunderhead_operator.cluster.perform import Performed, perform, post
 from thunderhead_operator.plan.actions import (
@@ -21,6 +22,7 @@ from thunderhead_operator.plan.actions import (
     Kind,
     Notice,
     Rehearse,
+    RenewChild,
     WriteStatus,
 )
 from thunderhead_operator.plan.objects import Manifest
@@ -143,6 +145,43 @@ async def test_a_rehearsal_makes_nothing(
     refusal = performed.rehearsal.refusal
     assert (refusal and refusal.why) == why
     assert cluster.all("Pod") == cluster.all("ConfigMap") == []
+
+
+NEW = {"spec": {"policyTypes": ["Ingress"]}}
+
+
+def takes_first(cluster: MemoryCluster, what: Callable[[Manifest], None] | None) -> Flaky:
+    """Somebody changes the policy, or removes it (None), between our read of it and our write."""
+
+    def choose(name: str) -> None:
+        if name == "replace_child" and what is None:
+            cluster.remove(Kind.NETWORK_POLICY, NAMESPACE, NAME)
+        elif name == "replace_child" and what is not None:
+            cluster.edit(Kind.NETWORK_POLICY, NAMESPACE, NAME, what)
+
+    return Flaky(cluster, choose)
+
+
+async def test_a_renewal_overwrites_nobodys_write_and_makes_nothing_anew(
+    cluster: MemoryCluster, owner: Manifest
+) -> None:
+    made = cluster.create(child(Kind.NETWORK_POLICY, NAME, owner["metadata"]["uid"]))
+    renewal = RenewChild(Kind.NETWORK_POLICY, child(Kind.NETWORK_POLICY, NAME, owner["metadata"]["uid"]) | NEW)
+    with pytest.raises(Conflict):
+        await perform(takes_first(cluster, lambda o: o["metadata"].update(labels={"a": "b"})), owner, [renewal])  # type: ignore[arg-type]  # a proxy
+    assert "spec" not in cluster.get(Kind.NETWORK_POLICY, NAMESPACE, NAME)
+    assert await perform(cluster, owner, [renewal]) == Performed(acted=True)
+    found = cluster.get(Kind.NETWORK_POLICY, NAMESPACE, NAME)
+    assert (found["metadata"]["uid"], found["spec"]) == (made["metadata"]["uid"], NEW["spec"])
+    assert found["metadata"]["labels"] == {"a": "b"}
+    assert await perform(takes_first(cluster, None), owner, [renewal]) == Performed(acted=True)  # type: ignore[arg-type]  # a proxy
+    assert cluster.all(Kind.NETWORK_POLICY) == []
+    assert await perform(cluster, owner, [renewal]) == Performed(acted=True)
+    assert cluster.all(Kind.NETWORK_POLICY) == []
+    stranger = cluster.create(job("stranger"))
+    theirs = cluster.create(child(Kind.NETWORK_POLICY, NAME, stranger["metadata"]["uid"]))
+    assert await perform(cluster, owner, [renewal]) == Performed(acted=True)
+    assert cluster.all(Kind.NETWORK_POLICY) == [theirs]
 
 
 async def test_what_is_gone_or_another_is_left(cluster: MemoryCluster, owner: Manifest) -> None:
