@@ -30,10 +30,10 @@ from thunderhead.checkpoint.reconcile import reconcile
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loggers.logger import Logger
 from thunderhead.loops.position import Position
+from thunderhead.results.metric_objects import MetricsOf
 from thunderhead.warning import warn
 
 if TYPE_CHECKING:
-    from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
 
 # The version of Lightning whose format this is; its migrations look at it.
@@ -146,7 +146,7 @@ def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
     if own is None:
         return position
     if own.get("results"):
-        trainer._train_results.load_state_dict(own["results"], logged_metrics_of(trainer.lightning_module))
+        trainer._train_results.load_state_dict(own["results"], MetricsOf(trainer.lightning_module))
     if "metrics" in own:
         trainer._metrics.load_state_dict(own["metrics"])
     if "counters" in own:
@@ -235,13 +235,8 @@ def of_this_rank(trainer: Trainer, content: dict[str, Any]) -> dict[str, Any]:
     """A file's content as this rank is to go on from it; one that Lightning wrote is the same for all."""
     if OWN_KEY not in content:
         return content
-    found, own = shares.of_this_rank(trainer, content, content[OWN_KEY], logged_metrics_of(trainer.lightning_module))
+    found, own = shares.of_this_rank(trainer, content, content[OWN_KEY], MetricsOf(trainer.lightning_module))
     return {**found, OWN_KEY: own}
-
-
-def logged_metrics_of(module: LightningModule) -> dict[str, Any]:
-    """The Metric objects among the module's attributes, by name."""
-    return {name: child for name, child in module.named_modules() if hasattr(child, "_forward_cache")}
 
 
 def training_data_of(content: dict[str, Any], position: Position) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
-from thunderhead.checkpoint.content import OWN_KEY, counters_of, dump, logged_metrics_of, restore_counters
+from thunderhead.checkpoint.content import OWN_KEY, counters_of, dump, restore_counters
 from thunderhead.checkpoint.layout import refuse_unfillable
 from thunderhead.checkpoint.staging import detached
 from thunderhead.job.board import Phase, Word
@@ -23,6 +23,7 @@ from thunderhead.loops.control import Control
 from thunderhead.loops.finite import FiniteWatch
 from thunderhead.loops.position import Position
 from thunderhead.loops.telemetry import Telemetry
+from thunderhead.results.metric_objects import MetricsOf
 from thunderhead.rng import capture_rng
 from thunderhead.warning import warn
 
@@ -325,7 +326,7 @@ def restore_local(trainer: Trainer, restored: Restored) -> None:
     if local["threads"] != torch.get_num_threads():
         warn(f"using {local['threads']} threads, as the run being resumed did, instead of {torch.get_num_threads()}")
         torch.set_num_threads(local["threads"])
-    trainer._train_results.load_state_dict(local["results"], logged_metrics_of(trainer.lightning_module))
+    trainer._train_results.load_state_dict(local["results"], MetricsOf(trainer.lightning_module))
     trainer._metrics.load_state_dict(local["metrics"])
     if "counters" in local:
         restore_counters(trainer, local["counters"])

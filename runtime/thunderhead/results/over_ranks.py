@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.results.entry import Entry, LogSpec, Mean, MetricEntry
-from thunderhead.results.sink import is_metric
+from thunderhead.results.metric_objects import MetricsOf
 from thunderhead.results.store import Results
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _metrics_of(trainer: Trainer, logged: dict[tuple[str, str], Logged]) -> dict
         MisconfigurationException: a rank has none. All of them raise: one alone would leave the others in a collective.
     """
     module = trainer.lightning_module
-    known = {path: child for path, child in module.named_modules(remove_duplicate=False) if is_metric(child)}
+    known = MetricsOf(module)
     absent = [(name, spec.metric_attribute) for _, name, spec in logged.values() if spec.metric_attribute not in known]
     told: list[list[tuple[str, str]]] = trainer.strategy.gather_words(absent)
     for rank, of_rank in enumerate(told):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.results.entry import REDUCTIONS, Entry, LogSpec, MetricEntry
+from thunderhead.results.metric_objects import MetricsOf, is_metric
 from thunderhead.results.rules import resolve_levels
 from thunderhead.results.store import Results
 from thunderhead.warning import warn_once
@@ -168,19 +169,15 @@ class Sink:
     def _attribute_of(self, name: str, metric: Any) -> str:
         """Name of the module's attribute that holds ``metric``, so that a resumed run finds it again."""
         module = self._trainer.lightning_module
-        known = {id(child): path for path, child in module.named_modules() if is_metric(child)}
-        if id(metric) not in known:
+        known = MetricsOf(module)
+        path = known.path_of(metric)
+        if path is None:
             raise MisconfigurationException(
                 f"self.log({name!r}) got a metric that is no attribute of {type(module).__name__}; assign it in "
                 "__init__, "
-                f"or pass metric_attribute=... (known: {sorted(known.values())})"
+                f"or pass metric_attribute=... (known: {sorted(known)})"
             )
-        return str(known[id(metric)])
-
-
-def is_metric(value: Any) -> bool:
-    """Whether ``value`` is a ``torchmetrics.Metric``, told by what we use of it so that we need not import it."""
-    return isinstance(value, torch.nn.Module) and hasattr(value, "_forward_cache") and hasattr(value, "compute")
+        return path
 
 
 def reduction_name(reduce_fx: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,3 +214,43 @@ def test_who_a_restored_value_is_reduced_with_is_for_the_new_run_to_say() -> Non
         restored.register("training_step", "value", replace(spec, reduction="sum"))
     again = restored.register("training_step", "value", spec)
     assert (again.spec, again.state()) == (spec, (6.0, 2))
+
+
+class Shared(Line):
+    """One metric in two places, logged by the second of its names."""
+
+    def __init__(self, *places: str) -> None:
+        super().__init__()
+        average = torchmetrics.MeanMetric()
+        for place in places:
+            setattr(self, place, average)
+        self.last = places[-1]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        """Only the epoch's mean."""
+        metric = getattr(self, self.last)
+        metric.update(batch[0])
+        self.log("mean", metric, on_step=False, on_epoch=True, metric_attribute=self.last)
+        return super().training_step(batch, batch_idx)
+
+
+def resumed_in_the_midst(tmp_path: Path, written: Shared, read: Shared) -> th.Trainer:
+    """Of one epoch of values 1, 2 and 6, after two of which a file was written."""
+    file = tmp_path / "a.ckpt"
+    save = th.callbacks.LambdaCallback(
+        on_train_batch_start=lambda t, m, batch, index: index == 2 and t.save_checkpoint(file)
+    )
+    trainer(save).fit(written, numbers(1, 2, 6))
+    made = trainer()
+    made.fit(read, numbers(1, 2, 6), ckpt_path=file)
+    return made
+
+
+def test_a_metric_that_two_parts_share_is_found_again_by_either_name(tmp_path: Path) -> None:
+    made = resumed_in_the_midst(tmp_path, Shared("one", "other"), Shared("one", "other"))
+    assert made.callback_metrics["mean"] == 3.0
+
+
+def test_a_metric_that_has_lost_its_name_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(MisconfigurationException, match="the metric 'other', and Shared has no metric of that name"):
+        resumed_in_the_midst(tmp_path, Shared("other"), Shared("one"))
