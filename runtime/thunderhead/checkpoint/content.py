@@ -65,8 +65,10 @@ def dump(trainer: Trainer, position: Position, *, weights_only: bool = False, fo
             state of loaders and of running values is made once per save.
     """
     module, datamodule = trainer.lightning_module, trainer.datamodule
-    # What was to be logged before this moment is not left to who goes on from it.
+    # What was to be logged before this moment is not left to who goes on from it, nor to loggers that hold it back:
+    # should this process be killed, nobody would write it.
     trainer._metrics.send_late()
+    trainer._metrics.save_loggers()
     content: dict[str, Any] = {
         "epoch": trainer.current_epoch,
         "global_step": trainer.global_step,

@@ -168,8 +168,8 @@ class CSVWriter:
         """Keep of the records that were found those from before ``step``, where training goes on; None for none.
 
         A run that was interrupted may have got further than where it is taken up again. Which records came later only
-        ``count``, how many there were by then, tells exactly: those of one step may be written on both sides of a
-        checkpoint. Without it, records without an epoch, which have an x of their own, stay.
+        ``count``, how many a checkpoint found here, tells exactly: those of one step may be written on both sides of
+        it. Where a checkpoint of before does not tell, records without an epoch, which have an x of their own, stay.
         """
         if not self._found:
             return
@@ -179,9 +179,10 @@ class CSVWriter:
             self._place.remove(self.metrics_file_path)
             return
         records = self._take_up()
-        # What a crash kept from being written may be missing from the count, so later steps go in any case.
-        end = step if count is None else step + 1
-        kept = [record for record in records[:count] if not _of_run(record) or int(record["step"]) < end]
+        if count is None:
+            kept = [record for record in records if not _of_run(record) or int(record["step"]) < step]
+        else:
+            kept = records[:count]
         if len(kept) < len(records):
             self._count += len(kept) - len(records)
             self._rewrite(kept)
@@ -203,9 +204,9 @@ class CSVWriter:
             return
         if self._found:
             self._take_up()
-        new = sorted({name for record in self.metrics for name in record} - set(self._columns))
+        new = {name for record in self.metrics for name in record} - set(self._columns)
         had = bool(self._columns)
-        self._columns = sorted([*self._columns, *new])
+        self._columns = sorted([*self._columns, *new]) if new else self._columns
         if self._written is not None:
             self._rewrite([*self._written, *self.metrics])
         elif new:
@@ -227,7 +228,7 @@ class CSVWriter:
         self._found = False
         records = self._read()
         self._count += len(records)
-        self._columns = sorted({name for record in records for name in record})
+        self._columns = list(records[0]) if records else []
         if self._written is not None:
             self._written = records
         return records

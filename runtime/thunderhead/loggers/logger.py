@@ -73,7 +73,7 @@ class Logger(ABC):
         """Record what the module computes."""
 
     def save(self) -> None:  # noqa: B027 - optional for implementers
-        """Write out what is held back; called at the end of each epoch."""
+        """Write out what is held back; called at the end of each epoch, and before a checkpoint is taken."""
 
     def finalize(self, status: str) -> None:
         """The run has ended: success, failed or aborted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ def places(directory: Path) -> list[tuple[str, list[str]]]:
     return [(row["step"], [name for name, value in row.items() if value]) for row in rows(directory)]
 
 
-def trainer(directory: Path, *callbacks: th.Callback, prefix: str = "", **arguments: Any) -> th.Trainer:
+def trainer(directory: Path, *callbacks: th.Callback, prefix: str = "", held: int = 2, **arguments: Any) -> th.Trainer:
     """As a new process would: the same version, given by name."""
     th.seed_everything(3, verbose=False)
-    logger = CSVLogger(directory, "runs", "one", prefix=prefix, flush_logs_every_n_steps=2)
+    logger = CSVLogger(directory, "runs", "one", prefix=prefix, flush_logs_every_n_steps=held)
     return th.Trainer(**{**QUIET, "logger": logger, "log_every_n_steps": 1, **arguments}, callbacks=list(callbacks))
 
 
@@ -53,6 +54,39 @@ def test_a_resumed_run_has_the_records_of_one_that_was_not_interrupted(tmp_path:
     assert len(rows(cut)) < len(rows(whole))
     trainer(cut, prefix=prefix, max_epochs=4).fit(Net(), shuffled(), in_order(), ckpt_path=file)
     assert rows(cut) == rows(whole)
+
+
+class Dies(Saves):
+    """Leaves the file, and of its records what is on the disk by then."""
+
+    def __init__(self, path: Path, step: int, left: Path) -> None:
+        super().__init__(path, step)
+        self.left = left
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        super().on_train_batch_start(trainer)
+        if trainer.global_step == self.step:
+            shutil.copytree(Path(trainer.logger.save_dir), self.left)
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_a_run_that_is_killed_after_its_checkpoint_has_lost_no_record_of_before(tmp_path: Path, step: int) -> None:
+    """Who goes on does not write them again, however many are held back."""
+    file, whole, cut, left = tmp_path / "a.ckpt", tmp_path / "whole", tmp_path / "cut", tmp_path / "left"
+    trainer(whole, held=100, max_epochs=2).fit(Net(), shuffled(), in_order())
+    trainer(cut, Dies(file, step, left), held=100, max_epochs=2).fit(Net(), shuffled(), in_order())
+    trainer(left, held=100, max_epochs=2).fit(Net(), shuffled(), in_order(), ckpt_path=file)
+    assert rows(left) == rows(whole)
+
+
+def test_a_file_whose_columns_have_another_order_is_gone_on_with_in_that(tmp_path: Path) -> None:
+    path = tmp_path / METRICS
+    path.parent.mkdir(parents=True)
+    path.write_text("step,b,a\n0,2.0,1.0\n")
+    logger = CSVLogger(tmp_path, "runs", "one")
+    logger.log_metrics({"a": 3.0, "b": 4.0}, step=1)
+    logger.save()
+    assert rows(tmp_path) == [{"step": "0", "b": "2.0", "a": "1.0"}, {"step": "1", "b": "4.0", "a": "3.0"}]
 
 
 HOOKS = (
