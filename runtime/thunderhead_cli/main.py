@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from thunderhead_api.extras import MissingExtra, needed, require
+from thunderhead_api.extras import MissingExtra
 from thunderhead_api.treaty import ExitCode
 from thunderhead_api.walk import did_you_mean
 from thunderhead_cli.jobfile import JobFile, JobFileError, UnreadableJobFile, problems_of, read_job_file
@@ -165,16 +165,8 @@ def verify_checkpoints(
     Exit code 0: at least one counts, and all that count are whole. 1: damage, nothing there, or the store refuses.
     78: what reads them is not installed. Credentials come from the environment (AWS_ACCESS_KEY_ID and so on).
     """
-    try:
-        if uri.startswith("s3://"):
-            require(context.command_path, "s3")
-        from thunderhead.store.verify import main as verify  # with it comes what reads them: only for those who ask
-    except MissingExtra as error:
-        raise refuse(str(error)) from error
-    except ModuleNotFoundError as error:
-        if (sentence := needed(context.command_path, error)) is None:
-            raise
-        raise refuse(sentence) from error
+    from thunderhead.store.verify import main as verify  # only for those who ask
+
     words = [uri, *(["--endpoint", endpoint] if endpoint else []), *(["--region", region] if region else [])]
     raise typer.Exit(verify([*words, *(["--json"] if as_json else [])], prog=context.command_path))
 

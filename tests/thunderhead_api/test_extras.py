@@ -103,6 +103,12 @@ def without(hidden: Iterable[str], *words: str, **variables: str) -> subprocess.
             "thunderhead verify-checkpoints needs awscrt, which is not",
         ),
         (["boto3"], ["verify-checkpoints", "s3://bucket"], "'thunderhead[s3]'"),
+        (
+            ["awscrt", "boto3", "botocore", "torch"],
+            ["-m", "thunderhead.store.verify", "file:///tmp"],
+            "python -m thunderhead.store.verify needs awscrt, which is not",
+        ),
+        (["boto3"], ["-m", "thunderhead.store.verify", "s3://bucket"], "'thunderhead[s3]'"),
     ],
 )
 def test_every_entry_point_says_what_it_lacks(tmp_path: Path, hidden: list[str], words: list[str], said: str) -> None:

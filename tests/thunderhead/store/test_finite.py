@@ -10,7 +10,7 @@ import torch
 from store_job import Job, just_open
 
 from thunderhead.store.objects import open_store
-from thunderhead.store.verify import verify_uri
+from thunderhead.store.verified import verify_uri
 
 
 @pytest.fixture

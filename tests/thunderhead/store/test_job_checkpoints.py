@@ -27,7 +27,7 @@ from thunderhead.store import CheckpointSettings, Epoch, JobAddress, open_job_ch
 from thunderhead.store.exchange import LocalExchange, PeerFailed, StoreExchange
 from thunderhead.store.job_checkpoints import EpochCheckpoints
 from thunderhead.store.memory import MemoryStore
-from thunderhead.store.verify import verify_uri
+from thunderhead.store.verified import verify_uri
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -258,7 +258,7 @@ def test_an_address_of_nothing_is_refused() -> None:
 def test_importing_the_package_is_cheap() -> None:
     """Neither torch nor boto3 for those who only verify; never torch.distributed.checkpoint, which costs 3 s."""
     script = (
-        "import sys, thunderhead.store, thunderhead.store.verify\n"
+        "import sys, thunderhead.store, thunderhead.store.verify, thunderhead.store.verified\n"
         "assert not {'torch', 'boto3', 'numpy'} & set(sys.modules)\n"
         "import thunderhead.store.job_checkpoints\n"
         "assert not {'boto3', 'torch.distributed.checkpoint'} & set(sys.modules)\n"

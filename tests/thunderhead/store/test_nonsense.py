@@ -19,7 +19,7 @@ from thunderhead.store.memory import MemoryStore
 from thunderhead.store.objects import Corrupt
 from thunderhead.store.settings import CheckpointSettings
 from thunderhead.store.shards import read_shard
-from thunderhead.store.verify import _as_json, _as_text, verify
+from thunderhead.store.verified import as_json, as_text, verify
 
 Objects = dict[str, bytes]
 SEED = 20261130
@@ -121,8 +121,8 @@ def test_nonsense_is_damage(saved: tuple[Objects, Oracle], name: str) -> None:
     assert found.step == 2, "the one before"
     report = verify(MemoryStore(objects))
     assert [commit.verified for commit in report.commits] == [False, True, True]
-    assert "DAMAGED" in _as_text("memory:", [report])
-    json.loads(_as_json([report]))
+    assert "DAMAGED" in as_text("memory:", [report])
+    json.loads(as_json([report]))
 
 
 @pytest.mark.parametrize("deep", [b"[" * 20_000 + b"]" * 20_000, b'{"a":' * 20_000 + b"1" + b"}" * 20_000])
@@ -155,7 +155,7 @@ def test_a_clock_may_be_set_to_anything(unix_s: float) -> None:
     assert restored.step == 5
     report = verify(MemoryStore(objects))
     assert report.verified
-    assert "verified" in _as_text("memory:", [report])
+    assert "verified" in as_text("memory:", [report])
 
 
 @pytest.mark.parametrize("plain", [b"[1,2]", b'"x"}', b"{]", b"null", b"1e999999"])
@@ -238,8 +238,8 @@ def test_no_mutation_of_a_manifest_is_more_than_damage(saved: tuple[Objects, Ora
         try:
             found = opened(branch, oracle)
             report = verify(MemoryStore(branch))
-            _as_text("memory:", [report])
-            json.loads(_as_json([report]))
+            as_text("memory:", [report])
+            json.loads(as_json([report]))
         except Exception as error:
             raise AssertionError(f"seed {seed}: {body.decode(errors='replace')[:2000]}") from error
         assert found is not None, f"seed {seed}"

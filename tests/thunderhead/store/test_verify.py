@@ -12,7 +12,8 @@ from store_world import Oracle, Process
 
 from thunderhead.job.errors import Superseded
 from thunderhead.store.files import FileStore
-from thunderhead.store.verify import main, verify
+from thunderhead.store.verified import verify
+from thunderhead.store.verify import main
 
 NEWEST = "steps/000000000003/000002-0000.json"
 
@@ -104,7 +105,7 @@ def test_no_checkpoint_is_not_a_verified_one(tmp_path: Path, capsys: pytest.Capt
 def test_a_store_that_cannot_be_read_is_told(s3_endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["s3://no-such-bucket", "--endpoint", s3_endpoint]) == 1
     assert "create the bucket" in capsys.readouterr().err
-    assert main(["nonsense"]) == 1
+    assert main(["nonsense"]) == 2
     assert "write s3://bucket/prefix" in capsys.readouterr().err
 
 
