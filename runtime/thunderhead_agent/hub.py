@@ -37,6 +37,7 @@ class Hub:
 
     Args:
         secret: what the nodes of this attempt share; None where there is but one.
+        number: of the round; a peer that has come for another one is refused.
         start_store: starts the workers' store and returns its port; awaited by :meth:`meet`.
         say: for one line per event.
     """
@@ -46,11 +47,13 @@ class Hub:
         nodes: int,
         secret: Secret | None,
         *,
+        number: int = 0,
         start_store: Callable[[], Awaitable[int]],
         say: Callable[[str], None],
     ) -> None:
         self._nodes = nodes
         self._secret = secret
+        self._number = number
         self._start_store = start_store
         self._say = say
         self._loop = asyncio.get_running_loop()
@@ -93,7 +96,7 @@ class Hub:
         # Starting the store takes seconds; a node that left meanwhile may come again.
         while self.missing:
             await self._everyone.wait()
-        self._go = Go()
+        self._go = Go(round=self._number)
         self._broadcast(self._go)
         return Meeting(self._go.round, self._store_port)
 
@@ -251,6 +254,8 @@ class Hub:
             return f"node rank {hello.node_rank} was introduced as {who.node_rank}"
         if not 0 < hello.node_rank < self._nodes:
             return f"node rank {hello.node_rank} is outside 1..{self._nodes - 1}"
+        if hello.round != self._number:
+            return f"node rank {hello.node_rank} comes for round {hello.round}, and this is round {self._number}"
         if hello.node_rank in self._peers:
             return f"node rank {hello.node_rank} is already here ({self._peers[hello.node_rank].hello.pod})"
         return None

@@ -56,6 +56,8 @@ class PeerSession:
         self._name = host
         self._task: asyncio.Task[None] | None = None
         self.verdict: asyncio.Future[Verdict] = self._loop.create_future()
+        self.missing: list[int] = []
+        self.others: list[tuple[float, list[RankStatus]]] = []
 
     def start(self) -> None:
         """Begin to look for node 0."""

@@ -52,10 +52,10 @@ def worker_plans(settings: Settings, met: Meeting, entry: str = TRAIN) -> list[W
     return [_plan(settings, met, local_rank, entry) for local_rank in range(settings.processes)]
 
 
-def board_path(settings: Settings, local_rank: int) -> Path:
-    """Where a worker's board lies; unique on the machine, since the local mode runs all pods on one."""
+def board_path(settings: Settings, number: int, local_rank: int) -> Path:
+    """Where a worker's board lies in a round; unique on the machine, since the local mode runs all pods on one."""
     job = settings.job
-    return settings.board_dir / f"thunderhead-{job.uid}-{job.attempt}-{settings.rank(local_rank)}.board"
+    return settings.board_dir / f"thunderhead-{job.uid}-{job.attempt}-{number}-{settings.rank(local_rank)}.board"
 
 
 def _plan(settings: Settings, met: Meeting, local_rank: int, entry: str) -> WorkerPlan:
@@ -74,7 +74,7 @@ def _plan(settings: Settings, met: Meeting, local_rank: int, entry: str) -> Work
         master_port=met.store_port,
         threads=settings.threads,
         job_file=settings.job_file,
-        board=board_path(settings, local_rank),
+        board=board_path(settings, met.round, local_rank),
         code_dir=settings.code_dir,
         run_dir=settings.run_dir,
         results_dir=settings.results_dir,

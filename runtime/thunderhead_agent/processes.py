@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -47,6 +49,14 @@ class WorkerProcess:
                 send(self.pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+
+
+def wait_for_exits(sentinels: list[int], timeout_s: float) -> None:
+    """Until every process is gone, or the time is over (one in uninterruptible sleep never goes)."""
+    end = time.monotonic() + timeout_s
+    while sentinels and (left := end - time.monotonic()) > 0:
+        gone = multiprocessing.connection.wait(sentinels, left)
+        sentinels = [s for s in sentinels if s not in gone]
 
 
 class ForkServer:

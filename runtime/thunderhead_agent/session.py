@@ -21,10 +21,20 @@ class Meeting:
 
 
 class Session(Protocol):
-    """One execution, seen from one node."""
+    """The group in one round, seen from one node."""
 
     verdict: asyncio.Future[Verdict]
-    """Set once, when the execution has ended; possibly before anyone has met."""
+    """Set once, when the round has ended; possibly before anyone has met."""
+
+    @property
+    def missing(self) -> list[int]:
+        """Nodes that have not come yet, as far as this node would know."""
+        ...
+
+    @property
+    def others(self) -> list[tuple[float, list[RankStatus]]]:
+        """What other nodes have reported to this one, each with its age in seconds."""
+        ...
 
     async def meet(self) -> Meeting:
         """Wait until all nodes are here and the workers' store is up."""

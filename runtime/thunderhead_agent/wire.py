@@ -29,6 +29,7 @@ class Hello(Message):
 
     type: Literal["hello"] = "hello"
     treaty: int = TREATY_VERSION
+    round: int = 0
     node_rank: int
     pod: Name
     node: Name | None = None

@@ -23,8 +23,8 @@ LIMIT_SECONDS = 30.0
 OURS = Secret(bytes(range(32)), "u-1", 3)
 
 
-def identity(node_rank: int, *, treaty: int = 1) -> Hello:
-    return Hello(treaty=treaty, node_rank=node_rank, pod=f"digits-3-{node_rank}")
+def identity(node_rank: int, *, treaty: int = 1, number: int = 0) -> Hello:
+    return Hello(treaty=treaty, round=number, node_rank=node_rank, pod=f"digits-3-{node_rank}")
 
 
 def a_failure(rank: int, node_rank: int, weight: int = CAUSE) -> Failure:
@@ -34,12 +34,12 @@ def a_failure(rank: int, node_rank: int, weight: int = CAUSE) -> Failure:
 class Group:
     """A hub on a free port of loopback, and peers that know it."""
 
-    def __init__(self, nodes: int) -> None:
+    def __init__(self, nodes: int, number: int = 0) -> None:
         self.said: list[str] = []
         self.stores_started = 0
         self.store_may_start = asyncio.Event()
         self.store_may_start.set()
-        self.hub = Hub(nodes, OURS, start_store=self._start_store, say=self.said.append)
+        self.hub = Hub(nodes, OURS, number=number, start_store=self._start_store, say=self.said.append)
         self.port = 0
         self._peers: list[PeerSession] = []
 
@@ -128,6 +128,7 @@ async def test_a_peer_that_comes_first_waits_for_the_hub() -> None:
     ("stranger", "reason"),
     [
         (identity(1, treaty=99), "treaty 99 is not ours (1)"),
+        (identity(1, number=1), "node rank 1 comes for round 1, and this is round 0"),
         (identity(0), "node rank 0 is outside 1..2"),
         (identity(3), "node rank 3 is outside 1..2"),
         (wire.Report(ranks=[]), "the first message must be a hello"),
@@ -142,6 +143,20 @@ async def test_whoever_has_the_key_and_does_not_fit_is_told_why(stranger: wire.F
         assert answer.reason == reason
         assert g.hub.missing == [1, 2]
         line.close()
+
+
+async def test_who_comes_for_the_next_round_before_the_last_one_is_over_waits_for_it() -> None:
+    async with group(2) as last:
+        early = last.peer(identity(1, number=1))
+        await until(lambda: any("comes for round 1" in line for line in last.said))
+        await last.hub.close()
+        following = Group(2, number=1)
+        following.port = last.port
+        await following.open()
+        met = await asyncio.gather(following.hub.meet(), early.meet())
+        assert [meeting.round for meeting in met] == [1, 1]
+        await early.close()
+        await following.close()
 
 
 async def test_a_node_is_who_it_was_introduced_as() -> None:

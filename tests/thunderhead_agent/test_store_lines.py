@@ -177,8 +177,6 @@ async def test_the_store_listens_on_loopback_though_the_agent_listens_everywhere
     early = EarlySignals.__new__(EarlySignals)  # without its handlers: this process is pytest's
     early.caught = []
     agent = Agent(settings, server, None, early=early)  # type: ignore[arg-type]  # what is not used of them is not there
-    port = await agent._start_store()
+    port = await agent._store()
     assert server.listener == ("127.0.0.1", port)
     asyncio.get_running_loop().remove_reader(server._ends[0])
-    for board in agent._boards:
-        board.path.unlink()
