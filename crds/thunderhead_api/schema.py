@@ -35,7 +35,7 @@ COLUMNS: Final = (
     ("Restarts", "integer", ".status.restarts.total", 0, "Restarts so far, charged and free."),
     ("Attempt", "integer", ".status.attempt", 1, "Number of the running attempt."),
     ("Checkpoint", "integer", ".status.checkpoint.step", 1, "Step of the newest committed checkpoint."),
-    ("Goodput", "integer", ".status.goodput.ratioPercent", 1, "Percent of the wall time that went into steps."),
+    ("Goodput", "integer", ".status.goodput.ratioPercent", 1, "Percent of the time wanted to run that was not lost."),
     ("Last-Cause", "string", ".status.lastRecovery.cause", 1, "Why the newest restart was needed."),
     ("Age", "date", ".metadata.creationTimestamp", 0, ""),
 )

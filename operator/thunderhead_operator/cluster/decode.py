@@ -1,5 +1,5 @@
 """JSON from the API server, in which tenants may have put anything that it takes: 10,000 levels, megabytes, half a
-million empty objects. What comes out is no deeper than a job may be, and holds what the operator reads."""
+million empty objects. What comes out is no deeper than Python's own parser goes, and holds what the operator reads."""
 
 from __future__ import annotations
 

@@ -10,9 +10,8 @@ rest is an object with the member ``"$"``:
     bytes, complex, dtype, device
 
 Values are exact: bits of floats and NaN payloads, order of dicts, types of keys, and how tensors lie in memory. A
-    tensor that occurs twice (tied weights) is stored once and comes back as one object, and tensors of one type that
-    share memory come back sharing it; other aliasing (two names for one list, views as another type) comes back as
-    copies.
+tensor that occurs twice (tied weights) is stored once and comes back as one object, and tensors of one type that share
+memory come back sharing it; other aliasing (two names for one list, views as another type) comes back as copies.
 """
 
 from __future__ import annotations
