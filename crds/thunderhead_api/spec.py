@@ -12,11 +12,6 @@ from thunderhead_api.hints import Says, obeys
 from thunderhead_api.trainer import INT53_MAX, ClassSpec, TrainerSpec
 from thunderhead_api.treaty import NODES_MAX
 
-DnsLabel = Annotated[
-    str,
-    StringConstraints(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
-    Says("must be a DNS label: a-z, 0-9 and '-', beginning and ending with a letter or digit"),
-]
 ObjectName = Annotated[
     str,
     StringConstraints(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"),

@@ -39,18 +39,6 @@ if TYPE_CHECKING:
 # The version of Lightning whose format this is; its migrations look at it.
 FORMAT_VERSION: Final = "2.6.6"
 OWN_KEY: Final = "thunderhead"
-RESERVED: Final = (
-    "epoch",
-    "global_step",
-    "pytorch-lightning_version",
-    "state_dict",
-    "loops",
-    "callbacks",
-    "optimizer_states",
-    "lr_schedulers",
-    OWN_KEY,
-)
-
 _OF_TRAINING: Final = ("epoch", "global_step", "loops", "optimizer_states", "lr_schedulers", OWN_KEY)
 
 
