@@ -12,8 +12,8 @@ from thunderhead_api.spec_hash import NOT_IN_PODS
 
 _ABSENT: Final = object()
 _VALUE_MAX: Final = 120
-_HIDDEN: Final = ("code.inline.files.", "podTemplate.")
-"""Texts below these paths are not shown: files are long, and variables of a container may be secrets."""
+_HIDDEN: Final = ("code.inline", "podTemplate")
+"""Of these, and below them, only numbers are shown: files are long, and variables of a container may be secrets."""
 
 
 def written(spec: TrainingJobSpec, *, pods_only: bool = True) -> dict[str, Any]:
@@ -62,10 +62,15 @@ def _holds_objects(values: list[Any]) -> bool:
 
 
 def _line(path: str, before: Any, after: Any) -> str:
-    if path.startswith(_HIDDEN) and (isinstance(before, str) or isinstance(after, str)):
+    hidden = any(f"{path}.".startswith(f"{part}.") for part in _HIDDEN)
+    if hidden and not (_is_number(before) and _is_number(after)):
         what = "added" if before is _ABSENT else "removed" if after is _ABSENT else "changed"
         return f"{path}: {what}"
     return f"{path}: {_shown(before)} → {_shown(after)}"
+
+
+def _is_number(value: Any) -> bool:
+    return value is _ABSENT or value is None or isinstance(value, int | float)
 
 
 def _shown(value: Any) -> str:

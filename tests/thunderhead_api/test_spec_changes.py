@@ -11,6 +11,8 @@ from thunderhead_api.spec_changes import changes, shortened, written
 
 BASE: dict[str, Any] = {"module": {"class_path": "m.M"}, "checkpoint": {"uri": "s3://bucket/x"}}
 
+HUSH = {"name": "trainer", "args": ["--key=hush"], "env": [{"name": "KEY", "value": "hush"}]}
+
 
 def said(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     one, other = (written(TrainingJobSpec.model_validate(BASE | fields)) for fields in (before, after))
@@ -50,6 +52,23 @@ def said(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
             {"podTemplate": {"spec": {"containers": [{"name": "trainer", "env": [{"name": "KEY", "value": "hush"}]}]}}},
             {"podTemplate": {"spec": {"containers": [{"name": "trainer", "env": [{"name": "KEY", "value": "psst"}]}]}}},
             ["podTemplate.spec.containers[0].env[0].value: changed"],
+        ),
+        ({}, {"podTemplate": {"spec": {"containers": [HUSH]}}}, ["podTemplate: added"]),
+        ({"podTemplate": {"spec": {"containers": [HUSH]}}}, {"podTemplate": {}}, ["podTemplate.spec: removed"]),
+        (
+            {"podTemplate": {"spec": {"containers": [{"name": "trainer"}], "priority": 1}}},
+            {"podTemplate": {"spec": {"containers": [HUSH, HUSH], "priority": 2}}},
+            [
+                "podTemplate.spec.containers[0].args: added",
+                "podTemplate.spec.containers[0].env: added",
+                "podTemplate.spec.containers[1]: added",
+                "podTemplate.spec.priority: 1 → 2",
+            ],
+        ),
+        (
+            {"podTemplate": {"spec": {"containers": [HUSH]}}},
+            {"podTemplate": {"spec": {"containers": [{**HUSH, "args": ["--key=psst"]}]}}},
+            ["podTemplate.spec.containers[0].args: changed"],
         ),
     ],
 )
