@@ -27,13 +27,13 @@ class LoadedIn:
         After a resume that of the run before, whose loaders these are to be, unless others are due.
         """
         before = self._before.pop(kind, epoch)
-        goes_on = self._every and epoch - before < self._every
+        goes_on = not self._every or epoch - before < self._every
         self._epochs[kind] = before if goes_on else epoch
         return self._epochs[kind]
 
     def state_dict(self) -> dict[str, Any]:
-        """The epochs by kind."""
-        return {**self._epochs, **self._before}
+        """The epochs by kind, in one order whichever kind was asked for first: equal runs have equal bits."""
+        return dict(sorted({**self._epochs, **self._before}.items()))
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from ``state_dict`` with loaders that are yet to be asked for."""

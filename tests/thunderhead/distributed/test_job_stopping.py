@@ -67,6 +67,7 @@ def agent_link(rank: int, attempt: int, directory: Path) -> Iterator[AgentLink]:
         board=directory / f"board-{rank}",
         code_dir=directory,
         run_dir=directory,
+        results_dir=directory,
     )
     board = Board.create(plan.board)
     before = signal.signal(signal.SIGTERM, lambda *_: board.words.__setitem__(Word.STOP, 1))

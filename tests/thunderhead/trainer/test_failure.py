@@ -189,7 +189,8 @@ def test_an_optimizer_with_the_state_of_another(tmp_path: Path) -> None:
     made = trainer()
     made.fit(Line(), numbers(1))
     made.save_checkpoint(tmp_path / "a.ckpt")
-    with pytest.raises(KeyError, match="betas") as caught:
+    edited = pytest.warns(UserWarning, match="class SGD, now Adam")
+    with edited, pytest.raises(KeyError, match="betas") as caught:
         trainer(max_epochs=2).fit(Line(adam), numbers(1), ckpt_path=tmp_path / "a.ckpt")
     assert caught.value.__notes__ == [
         "Adam needs 'betas', which the state in the checkpoint does not hold: another optimizer wrote it. Return that "
