@@ -31,7 +31,7 @@ def noted(trainer: Trainer, directory: Path) -> Iterator[None]:
 
 def _note(trainer: Trainer, directory: Path) -> None:
     draft = directory / f"{FILE}.draft"
-    with suppress(OSError):  # it helps people; no run ends for it
+    with suppress(Exception):  # it helps people, and asks loggers of the user's own: no run ends for it
         draft.write_text(json.dumps({"files": _files(trainer), "checkpoints": _checkpoints(trainer)}))
         os.replace(draft, directory / FILE)
 

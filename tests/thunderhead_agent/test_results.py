@@ -56,6 +56,23 @@ def test_loggers_and_the_best_checkpoint_are_noted(tmp_path: Path) -> None:
     assert all(Path(file["path"]).exists() for file in (*found["files"], kept))
 
 
+@pytest.mark.parametrize("place", [None, RuntimeError("the server is away")], ids=["has none", "cannot tell"])
+def test_a_logger_that_does_not_say_where_it_writes_ends_nothing(tmp_path: Path, place: Any) -> None:
+    class Elsewhere(th.loggers.CSVLogger):
+        @property
+        def log_dir(self) -> Any:
+            if place is not None:
+                raise place
+            return None
+
+    ran = False
+    run = trainer(tmp_path, logger=False)
+    run.loggers = [Elsewhere(tmp_path)]
+    with noted(run, tmp_path):
+        ran = True
+    assert ran
+
+
 def test_a_failure_is_noted_too(tmp_path: Path) -> None:
     run = trainer(tmp_path, logger=th.loggers.CSVLogger("s3://bucket/logs", version=3), enable_checkpointing=False)
 
