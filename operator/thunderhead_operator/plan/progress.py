@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import takewhile
 
 from thunderhead_api.messages import MetricValue, StatusReply
-from thunderhead_api.status import METRICS_MAX, Progress, Recovery, TrainingJobStatus
+from thunderhead_api.status import METRICS_MAX, LedgerEntry, Progress, Recovery, TrainingJobStatus
 from thunderhead_operator.plan.clock import fine_stamp, parse_time, stamp
 from thunderhead_operator.plan.given_up import given_up_of
 from thunderhead_operator.plan.job import Context
@@ -74,7 +75,7 @@ def with_recovery(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:
     detected = parse_time(recovery.detected_at)
     resumed = min(max(span.first_step_at, detected), ctx.now)
     seconds = round((resumed - detected).total_seconds(), 1)
-    lost = _steps_lost(ledger[-1].last_step, span.first_step)
+    lost = _steps_lost(ledger, span.first_step)
     closed = Recovery(
         cause=recovery.cause,
         detected_at=recovery.detected_at,
@@ -105,5 +106,8 @@ def _progress(reply: StatusReply, at: datetime, before: Progress | None) -> Prog
     return fresh
 
 
-def _steps_lost(last: int | None, first: int | None) -> int | None:
-    return max(0, last - first) if last is not None and first is not None else None
+def _steps_lost(ledger: list[LedgerEntry], first: int | None) -> int | None:
+    """Against the highest step since the last recovery: an execution that came to nothing takes none of them back."""
+    open_ = takewhile(lambda entry: entry.seconds_lost is None, reversed(ledger))
+    reached = max((entry.last_step for entry in open_ if entry.last_step is not None), default=None)
+    return max(0, reached - first) if reached is not None and first is not None else None

@@ -86,6 +86,25 @@ def test_the_first_new_step_closes_the_recovery() -> None:
     assert with_recovery(context(status.model_dump(mode="json"), now=90, sample=said), status) == status
 
 
+@pytest.mark.parametrize(
+    ("reached", "lost"),
+    [
+        ([(100, None), (None, None)], 40),
+        ([(100, None), (70, None)], 40),
+        ([(100, 9.0), (70, None)], 10),
+        ([(None, None)], None),
+    ],
+    ids=["the next did not begin", "the next died on the way", "the next recovered", "nobody knows"],
+)
+def test_steps_are_lost_from_the_highest_that_no_attempt_has_come_back_to(reached: Any, lost: int | None) -> None:
+    ledger = [{**ENTRY, "attempt": n, "lastStep": step, "secondsLost": s} for n, (step, s) in enumerate(reached, 1)]
+    said = reply(attempt=9, first_step=60, step=61, first_step_at="2026-01-01T00:00:52.250Z")
+    ctx = context(recovering(attempt=9, ledger=ledger), now=60, sample=said)
+    recovery = with_recovery(ctx, ctx.status).last_recovery
+    assert recovery is not None
+    assert recovery.steps_lost == lost
+
+
 def test_a_pods_clock_is_not_believed_beyond_reason() -> None:
     for claimed, seconds in (("2020-01-01T00:00:00Z", 0.0), ("2030-01-01T00:00:00Z", 30.0), ("yesterday", None)):
         ctx = context(recovering(), now=60, sample=reply(attempt=2, first_step=10, step=11, first_step_at=claimed))
