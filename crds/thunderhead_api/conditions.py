@@ -50,7 +50,7 @@ class Reason(StrEnum):
     RESOURCE_CLAIM_MISSING = "ResourceClaimMissing"  # dynamic resource allocation: the scheduler says nothing of it
     CANNOT_CONTINUE = "CannotContinue"  # what the job has saved does not fit the changed spec
     POLICY_DENIED = "PolicyDenied"  # the site's policy denies something of podTemplate
-    INVALID_POD = "InvalidPod"  # the API server takes no pod of the changed spec
+    INVALID_POD = "InvalidPod"  # the API server calls a pod of the spec invalid
     NOT_BLOCKED = "NotBlocked"
     # CodeChanged: the user's ConfigMap is not what the job runs
     CODE_EDITED = "CodeEdited"

@@ -19,7 +19,7 @@ from thunderhead_api.messages import Culprit, StatusReply
 from thunderhead_api.names import code_config_map_name, job_config_map_name
 from thunderhead_api.treaty import KIND, Annotation, Cause, Label, Outcome, Phase
 from thunderhead_operator.cluster.api import ClusterApi
-from thunderhead_operator.cluster.errors import Forbidden, Invalid, NotFound
+from thunderhead_operator.cluster.errors import Forbidden, NotFound
 from thunderhead_operator.cluster.memory import MemoryCluster
 from thunderhead_operator.plan.actions import Kind
 
@@ -205,21 +205,6 @@ async def test_no_number_that_a_pod_writes_holds_its_job_up(said: str, by: str) 
     assert world.status.phase is Phase.COMPLETE
     status = json.dumps(world.raw["status"], allow_nan=False)
     assert all(abs(int(number)) < 2**53 for number in re.findall(r"-?\d+", status))
-
-
-async def test_a_template_that_makes_no_valid_pod_fails_at_once() -> None:
-    class Strict(Proxy):
-        async def around(self, name: str, call: Call, args: tuple[Any, ...]) -> Any:
-            if name == "create_child" and args[0] is Kind.POD:
-                raise Invalid('spec.containers[0].env[0].name: Invalid value: "a b"')
-            return await call()
-
-    world = World(wrap=Strict)
-    world.submit()
-    await world.finish()
-    assert world.condition("Failed") == ("True", "InvalidConfiguration")
-    assert "env[0].name" in world.message("Failed")
-    assert (world.status.attempt, world.status.restarts.charged) == (1, 0)
 
 
 async def test_suspended_from_the_start() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from op_faults import Proxy
 from op_kubelet import done_after
 from op_world import KEY, NAMESPACE, World, job
 
-from thunderhead_api.treaty import Phase
+from thunderhead_api.treaty import Cause, Phase
 from thunderhead_operator.cluster.api import ClusterApi
 from thunderhead_operator.cluster.errors import ApiError, Forbidden, Invalid
 from thunderhead_operator.plan.actions import Kind
@@ -133,30 +133,135 @@ def cleaned(metadata: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in metadata.items() if key not in ("uid", "resourceVersion")}
 
 
-@pytest.mark.parametrize(
-    ("kind", "says"),
-    [
-        (Kind.POD, "the API server refuses Pod digits-1-0, look at podTemplate: spec: Invalid value"),
-        (Kind.CONFIG_MAP, "the API server refuses ConfigMap"),
-        (Kind.SERVICE, None),
-        (Kind.NETWORK_POLICY, None),
-        (Kind.SECRET, None),
-    ],
-)
-async def test_only_what_is_made_of_the_spec_says_that_the_spec_is_wrong(kind: Kind, says: str | None) -> None:
+class RefusesNew(Refuses):
+    """An API server that takes no new ``kind`` with the image of a job, were it only asked."""
+
+    calls = ("create_child", "rehearse_child")
+
+    async def around(self, name: str, call: Call, args: tuple[Any, ...]) -> Any:
+        good = name in self.calls and args[0] is Kind.POD and args[2]["spec"]["containers"][0]["image"] == "good:1"
+        return await (call() if good else super().around(name, call, args))
+
+
+def heal_by_edit(world: World, server: Refuses) -> None:
+    world.edit_spec(image="good:1")
+
+
+def heal_by_server(world: World, server: Refuses) -> None:
+    server.kind = None
+
+
+def heal_by_suspending(world: World, server: Refuses) -> None:
+    """It is made anew when it is resumed."""
+    server.kind = None
+    world.edit_spec(suspend=True)
+
+
+@pytest.mark.parametrize("heal", [heal_by_edit, heal_by_server, heal_by_suspending])
+@pytest.mark.parametrize("attempt", [1, 2], ids=["first", "recovery"])
+async def test_a_job_whose_pods_are_invalid_waits_for_either_to_change(
+    attempt: int, heal: Callable[[World, Refuses], None]
+) -> None:
+    """However long: no clock of the job's runs meanwhile, and no budget is spent."""
+    world = World(lambda pod: None, wrap=RefusesNew)
+    server = world.api
+    assert isinstance(server, RefusesNew)
+    world.agent = tells_where_it_is
+    limits = {"restarts": {"maxRestarts": 0}, "startupDeadlineSeconds": 30, "activeDeadlineSeconds": 100}
+    world.submit(job(**limits))
+    if attempt == 2:
+        await world.run(runs_attempt(1))
+    server.kind, server.error = Kind.POD, Invalid("spec.containers[0].image: Invalid value")
+    if attempt == 2:
+        world.cluster.delete_pod(NAMESPACE, "digits-1-0", grace_s=0)
+    await world.tick(20)
+    for _ in range(2):
+        server.tried = 0
+        await world.tick(60)
+        assert (world.condition("Blocked"), world.condition("Failed")) == (("True", "InvalidPod"), None)
+        said = "of this spec, correct it (spec.podTemplate): spec.containers[0].image: Invalid value"
+        assert said in world.message("Blocked")
+        assert (world.status.phase, world.status.attempt) == (Phase.BLOCKED, attempt)
+        assert 6 <= server.tried <= 8, "asked every 10 s, and when a process begins"
+        world.restart_operator()
+    assert world.events().count("Blocked") == 1
+    heal(world, server)
+    world.kubelets.script = done_after(2)
+    if heal is heal_by_suspending:
+        await world.run(lambda w: w.status.phase is Phase.SUSPENDED)
+        world.edit_spec(suspend=False)
+    await world.finish()
+    assert (world.status.phase, world.condition("Blocked")) == (Phase.COMPLETE, ("False", "NotBlocked"))
+    assert [e.cause for e in world.status.ledger] == [Cause.POD_DELETED, Cause.COMPLETED][-attempt:]
+    assert world.status.restarts.charged == 0
+
+
+async def test_what_is_refused_in_earnest_and_not_in_rehearsal_is_tried_more_and_more_seldom() -> None:
     world = World(done_after(2), wrap=Refuses)
     server = world.api
     assert isinstance(server, Refuses)
+    server.kind, server.error = Kind.POD, Invalid("denied by a webhook that takes no part in dry runs")
+    world.submit()
+    began = {}
+    for second in range(1000):
+        await world.tick()
+        began.setdefault(world.status.attempt, second)
+    first, *rest = began.values()
+    gaps = [later - sooner for sooner, later in pairwise([first, *rest])]
+    assert [round(gap, -1) for gap in gaps] == [10, 20, 40, 80, 160, 300, 300]
+    assert world.condition("Blocked") == ("True", "InvalidPod")
+    server.kind = None
+    await world.finish(310)
+    assert world.status.phase is Phase.COMPLETE
+    assert [(e.cause, e.free) for e in world.status.ledger] == [(Cause.COMPLETED, True)]
+
+
+class RefusesSecond(Refuses):
+    """An API server that takes the first pod of an attempt and no other."""
+
+    async def around(self, name: str, call: Call, args: tuple[Any, ...]) -> Any:
+        is_second = name == "create_child" and args[0] is self.kind and args[2]["metadata"]["name"].endswith("-1")
+        if is_second:
+            raise self.error
+        return await call()
+
+
+async def test_an_attempt_of_which_some_pods_are_refused_waits_with_those_it_has() -> None:
+    world = World(done_after(2), wrap=RefusesSecond)
+    server = world.api
+    assert isinstance(server, RefusesSecond)
+    server.kind, server.error = Kind.POD, Invalid("spec.nodeName: Invalid value")
+    world.submit()
+    await world.tick(30)
+    assert list(world.pods()) == ["digits-1-0"]
+    assert (world.condition("Blocked"), world.condition("Failed")) == (("True", "InvalidPod"), None)
+    server.kind = None
+    await world.run(lambda w: len(w.pods()) == 2, limit=3)
+    assert world.status.attempt == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "says"),
+    [
+        (Kind.POD, "InvalidPod", "Pod digits-2-0 of this spec, correct it (spec.podTemplate): spec: Invalid value"),
+        (Kind.CONFIG_MAP, "InvalidPod", "of this spec, correct it: spec: Invalid value"),
+        (Kind.SERVICE, "Forbidden", "Service digits: spec: Invalid value"),
+        (Kind.NETWORK_POLICY, "Forbidden", "NetworkPolicy digits: spec: Invalid value"),
+        (Kind.SECRET, "Forbidden", "spec: Invalid value"),
+    ],
+)
+async def test_only_what_is_made_of_the_spec_says_that_the_spec_is_wrong(kind: Kind, reason: str, says: str) -> None:
+    world = World(done_after(2), wrap=RefusesNew)
+    server = world.api
+    assert isinstance(server, RefusesNew)
     server.kind, server.error = kind, Invalid("spec: Invalid value")
     world.submit()
     await world.tick(30)
-    if says is not None:
-        assert world.condition("Failed") == ("True", "InvalidConfiguration")
-        assert says in world.message("Failed")
-        assert ("podTemplate" in world.message("Failed")) is (kind is Kind.POD)
+    assert (world.condition("Failed"), world.condition("Blocked")) == (None, ("True", reason))
+    assert says in world.message("Blocked")
+    assert ("podTemplate" in world.message("Blocked")) is (kind is Kind.POD)
+    if reason == "InvalidPod":
         return
-    assert (world.condition("Failed"), world.condition("Blocked")) == (None, ("True", "Forbidden"))
-    assert "podTemplate" not in world.message("Blocked")
     server.kind = Kind.POD
     server.error = Forbidden("exceeded quota")
     await world.tick(5)

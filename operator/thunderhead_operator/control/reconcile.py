@@ -235,6 +235,7 @@ class Reconciler:
             memory.written_at = self._monotonic()
             if section(performed.job, "status").get("attempt", 0) != attempt:
                 memory.refusals = ()  # what stood in the way of one attempt says nothing about the next
+                memory.rehearsal = None  # and what was asked before one nothing about that after it
                 memory.silent.clear()
             return decision.requeue_after
         news = _gists(performed.refusals) != _gists(memory.refusals)

@@ -16,11 +16,10 @@ from thunderhead_operator.plan.code import code_is_missing, is_kept, running_has
 from thunderhead_operator.plan.deadlines import active_deadline, missed_deadline, startup_deadline
 from thunderhead_operator.plan.ending import all_done, begin_ending, completed, stop_pod, wake_times
 from thunderhead_operator.plan.half_made import half_made
-from thunderhead_operator.plan.hold import asking, denied, hold_of, is_rehearsed, rehearsal_for
+from thunderhead_operator.plan.hold import asking, denied, hold_of, is_rehearsed, refused_invalid, rehearsal_for
 from thunderhead_operator.plan.job import Context, Stage
 from thunderhead_operator.plan.ledger import next_attempt, released
 from thunderhead_operator.plan.objects import Obj, int_label, name_of, owner_uid, uid_of
-from thunderhead_operator.plan.observed import RefusalKind
 from thunderhead_operator.plan.pods import PodView
 from thunderhead_operator.plan.render import attempt_children, attempt_key, job_children
 from thunderhead_operator.plan.render_pod import render_pod
@@ -30,8 +29,6 @@ from thunderhead_operator.plan.spec_change import has_changed, spec_changes
 from thunderhead_operator.plan.step import Step
 from thunderhead_operator.plan.verdict import Pending, Verdict, verdict_of
 
-_MADE_OF_SPEC: Final = (Kind.POD, Kind.CONFIG_MAP)
-"""What the job alone decides; the other children are the operator's and its configuration's."""
 _PODS_A_PASS: Final = 250
 """Rendered at once: a pass never awaits while it decides, so all jobs wait for it."""
 
@@ -67,11 +64,6 @@ def active(ctx: Context) -> Step:
 
 def _asked_to_end(ctx: Context) -> Verdict | None:
     """Reasons that are no failure of a pod: the spec, the user, the clock."""
-    refused = [r for r in ctx.observed.refusals if r.why is RefusalKind.INVALID and r.kind in _MADE_OF_SPEC]
-    if refused and ctx.job.stage is Stage.CREATING:
-        look = ", look at podTemplate" if refused[0].kind is Kind.POD else ""
-        said = f"the API server refuses {refused[0].kind} {refused[0].name}{look}: {refused[0].message}"
-        return Verdict(Cause.INVALID_CONFIGURATION, Culprit(message=said[:MESSAGE_MAX]))
     if ctx.job.suspend:
         return Verdict(Cause.SUSPENDED, Culprit(), intact=True)
     if (has_changed(ctx) or ctx.job.spec is None) and _can_change(ctx):
@@ -101,7 +93,8 @@ def _create(ctx: Context) -> Step:
     if not ctx.missing:
         seen = {"pods_created_at": stamp(ctx.now), "code_hash": running_hash(ctx)}
         return Step(ctx.status.model_copy(update=seen))
-    if not ctx.current and (block := denied(ctx)) is not None:  # promised by an operator of another policy
+    # promised by an operator of another policy, or refused before anything runs: no clock of the job's goes on
+    if not ctx.current and (block := denied(ctx) or refused_invalid(ctx)) is not None:
         return Step(released(ctx.status), hold=block)
     if code_is_missing(ctx):
         return Step(ctx.status, wake=next_retry(ctx))

@@ -79,6 +79,8 @@ def _refused(refusal: Refusal) -> Block:
         return Block(Reason.NAME_TAKEN, what)
     if is_quota(refusal.message):
         return Block(Reason.QUOTA_EXCEEDED, what)
+    if refusal.why is RefusalKind.INVALID and refusal.kind in (Kind.POD, Kind.CONFIG_MAP):
+        return Block(Reason.INVALID_POD, what)
     if refusal.kind is Kind.POD and "service account" in refusal.message:
         return Block(Reason.SERVICE_ACCOUNT_MISSING, what)
     return Block(Reason.FORBIDDEN, what)

@@ -39,6 +39,8 @@ class Config:
     """How often a refused child is tried again."""
     rehearse_s: float = 10.0
     """How often the API server is asked again about a changed spec whose pods it refused."""
+    vain_attempts_s: float = 300.0
+    """Upper bound of the wait before an attempt that follows several of which no pod was taken."""
     write_period_s: float = 10.0
     """Progress alone is written at most so often."""
     no_progress_limit: int = 10

@@ -6,15 +6,16 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from thunderhead_api.conditions import Reason
+from thunderhead_api.conditions import Reason, find_condition
 from thunderhead_api.status import LedgerEntry
-from thunderhead_api.treaty import Annotation, Cause
+from thunderhead_api.treaty import Annotation, Cause, ConditionType
 from thunderhead_operator.plan.actions import CreateChild, Kind, Rehearse
 from thunderhead_operator.plan.blocked import Block
+from thunderhead_operator.plan.clock import seconds_since
 from thunderhead_operator.plan.code import running_hash
 from thunderhead_operator.plan.job import Context, Stage
 from thunderhead_operator.plan.ledger import next_attempt
-from thunderhead_operator.plan.observed import RefusalKind, Rehearsal
+from thunderhead_operator.plan.observed import Refusal, RefusalKind, Rehearsal
 from thunderhead_operator.plan.policy import violations
 from thunderhead_operator.plan.render import attempt_children
 from thunderhead_operator.plan.render_pod import render_pod
@@ -29,6 +30,10 @@ _REMEDY: Final = {
     Cause.STARTUP_DEADLINE: "let its pods start",
 }
 """Ends that a change of the spec or the code can bring, and what heals them besides another change."""
+
+
+_MADE_OF_SPEC: Final = (Kind.POD, Kind.CONFIG_MAP)
+"""What the job alone decides; the other children are the operator's and its configuration's."""
 
 
 def hold_of(ctx: Context) -> Block | None:
@@ -50,10 +55,19 @@ def denied(ctx: Context) -> Block | None:
     return Block(Reason.POLICY_DENIED, "\n".join(map(str, found))) if found else None
 
 
+def refused_invalid(ctx: Context) -> Block | None:
+    """The block on a spec of which the API server has just called a child invalid: trying again is no use before one
+    of them changes."""
+    made_of_it = (r for r in ctx.observed.refusals if r.why is RefusalKind.INVALID and r.kind in _MADE_OF_SPEC)
+    found = next(made_of_it, None)
+    return None if found is None else _refusal(found)
+
+
 def rehearsal_for(ctx: Context) -> Rehearse | None:
     """The question whether the API server takes the children of the next attempt, where the spec has changed since the
-    last one. Without an answer no running attempt is ended for the change, and no other begins."""
-    if not has_changed(ctx):
+    last one, or the last one had an invalid child. Without an answer no running attempt is ended for the change, and no
+    other begins."""
+    if not _is_in_doubt(ctx):
         return None
     status = next_attempt(ctx, ctx.status)
     coming = replace(ctx, job=replace(ctx.job, status=status))
@@ -63,18 +77,30 @@ def rehearsal_for(ctx: Context) -> Rehearse | None:
 
 def is_rehearsed(ctx: Context) -> bool:
     """Whether another attempt with this spec needs no rehearsal, or has had it."""
-    return not has_changed(ctx) or _rehearsal(ctx) is not None
+    return not _is_in_doubt(ctx) or _rehearsal(ctx) is not None
 
 
 def asking(ctx: Context, step: Step, question: Rehearse | None) -> Step:
     """``step``, and the question where its answer matters: asked again now and then while the answer is no."""
     if question is None or denied(ctx) is not None or other_world(ctx) is not None:
         return step
-    rest_s = ctx.config.rehearse_s - ctx.observed.rehearsed_s if _rehearsal(ctx) else 0.0
+    rest_s = ctx.config.rehearse_s - ctx.observed.rehearsed_s if _rehearsal(ctx) else _rest_s(ctx)
     if rest_s > 0:
         return replace(step, wake=(*step.wake, ctx.now + timedelta(seconds=rest_s)))
     again = ctx.now + timedelta(seconds=ctx.config.rehearse_s)
     return replace(step, actions=(*step.actions, question), wake=(*step.wake, again))
+
+
+def _rest_s(ctx: Context) -> float:
+    """Seconds until the first question. An admission may take in a rehearsal what it refuses in earnest: each attempt
+    that comes of such an answer makes the next wait longer, or they would follow each other at once."""
+    known = find_condition(ctx.status.conditions, ConditionType.BLOCKED)
+    if has_changed(ctx) or known is None:
+        return 0.0
+    last = ctx.status.ledger[-1].attempt if ctx.status.ledger else 0
+    vain = max(0, ctx.status.attempt - last - 1)
+    wait = min(ctx.config.rehearse_s * 2.0 ** min(vain, 8), ctx.config.vain_attempts_s)
+    return wait - seconds_since(known.last_transition_time, ctx.now)
 
 
 def is_vain_change(ctx: Context, cause: Cause) -> bool:
@@ -110,18 +136,34 @@ def _tried_in_vain(ctx: Context) -> Block | None:
 
 
 def _refused(ctx: Context) -> Block | None:
+    """Until there is an answer, what was said last stands: a process that has just begun knows no more."""
     rehearsal = _rehearsal(ctx)
-    if rehearsal is None or rehearsal.refusal is None:
-        return None
-    refusal = rehearsal.refusal
+    if rehearsal is None:
+        return _said_before(ctx)
+    return None if rehearsal.refusal is None else _refusal(rehearsal.refusal)
+
+
+def _refusal(refusal: Refusal) -> Block:
     reason = Reason.INVALID_POD if refusal.why is RefusalKind.INVALID else Reason.FORBIDDEN
-    return Block(
-        reason,
-        f"the API server refuses {refusal.kind} {refusal.name} of the changed spec, correct it: {refusal.message}",
-    )
+    look = " (spec.podTemplate)" if refusal.kind is Kind.POD else ""
+    said = f"the API server refuses {refusal.kind} {refusal.name} of this spec, correct it{look}: {refusal.message}"
+    return Block(reason, said)
+
+
+def _said_before(ctx: Context) -> Block | None:
+    """The block that no attempt has begun for since: told by status, for nothing else would outlive the process."""
+    known = find_condition(ctx.status.conditions, ConditionType.BLOCKED)
+    if ctx.job.stage is not Stage.IDLE or known is None or known.status != "True":
+        return None
+    return Block(known.reason, known.message) if known.reason == Reason.INVALID_POD else None
+
+
+def _is_in_doubt(ctx: Context) -> bool:
+    """Whether the API server may refuse what the next attempt would have."""
+    return has_changed(ctx) or (ctx.job.spec is not None and _said_before(ctx) is not None)
 
 
 def _rehearsal(ctx: Context) -> Rehearsal | None:
     """The answer for the spec as it is."""
     found = ctx.observed.rehearsal
-    return found if found and has_changed(ctx) and found.spec_hash == ctx.job.spec_hash else None
+    return found if found and _is_in_doubt(ctx) and found.spec_hash == ctx.job.spec_hash else None
