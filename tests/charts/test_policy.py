@@ -174,14 +174,39 @@ def test_a_job_that_was_there_before_the_policy_can_still_be_suspended(render: R
     assert [len(messages) for messages in found] == [0, 1, 1, 0, 0]
 
 
-def test_where_it_is_rendered(render: Render) -> None:
+NAMESPACED = {"scope": "namespaced"}
+
+
+@pytest.mark.parametrize(
+    ("rbac", "enabled", "bound_to"),
+    [
+        ({}, None, []),
+        ({}, True, []),
+        ({}, False, None),
+        (NAMESPACED, None, None),
+        (NAMESPACED, False, None),
+        (NAMESPACED, True, ["team-a", "team-b"]),
+    ],
+    ids=str,
+)
+def test_where_it_is_rendered_and_whom_it_binds(
+    rbac: Manifest, enabled: bool | None, bound_to: list[str] | None, render: Render
+) -> None:
+    """``bound_to``: namespaces, empty: all of them; None: it is not there."""
     kinds = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
-    whole = [m for m in render({}) if m["kind"] in kinds]
-    assert {m["kind"] for m in whole} == kinds
-    for manifest in whole:
-        kubernetes_validate.validate(manifest, "1.36", strict=True)
-    for values in ({"policy": {"admission": {"enabled": False}}}, {"rbac": {"scope": "namespaced"}}):
-        assert not [m for m in render(values) if m["kind"] in kinds]
+    watch = {"watchNamespaces": ["team-a", "team-b"]} if rbac else {}
+    found = {m["kind"]: m for m in render({"rbac": rbac, "policy": {"admission": {"enabled": enabled}}} | watch)}
+    if bound_to is None:
+        assert not kinds & set(found)
+        return
+    for kind in kinds:
+        kubernetes_validate.validate(found[kind], "1.36", strict=True)
+        assert "namespace" not in found[kind]["metadata"]
+    binding = found["ValidatingAdmissionPolicyBinding"]["spec"]
+    assert binding["policyName"] == found["ValidatingAdmissionPolicy"]["metadata"]["name"]
+    by_name = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": bound_to}
+    selector = {"namespaceSelector": {"matchExpressions": [by_name]}}
+    assert binding.get("matchResources") == (selector if bound_to else None)
 
 
 def test_the_operator_is_told_the_same(render: Render) -> None:
