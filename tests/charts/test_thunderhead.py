@@ -18,9 +18,9 @@ from helm_python import HelmError
 
 from thunderhead_api.schema import crd
 from thunderhead_operator.__main__ import parser
-from thunderhead_operator.cluster.client import _RESOURCES, KubernetesCluster
-from thunderhead_operator.control.resync import WATCHED
-from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.cluster.client import KubernetesCluster, resource_of
+from thunderhead_operator.control.resync import watched
+from thunderhead_operator.plan.kinds import TRAITS, Kind, of_attempts
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ("1.36", "1.37")
@@ -165,18 +165,19 @@ async def rights_in_use() -> Rights:
     await client.list_children("n", "j")
     for kind in Kind:
         await client.create_child(kind, "n", {})
-        if kind is not Kind.SECRET:
+        if TRAITS[kind].readable:
             await client.rehearse_child(kind, "n", {})
             await client.list_labelled(kind, None)
             await client.get_child(kind, "n", "c")
-    for kind in (Kind.POD, Kind.CONFIG_MAP):  # Services and NetworkPolicies go with their job
+        if TRAITS[kind].renewed:
+            await client.replace_child(kind, "n", "c", {})
+    for kind in of_attempts():  # the others go with their job
         await client.delete_child(kind, "n", "c", "u", None)
-    await client.replace_child(Kind.NETWORK_POLICY, "n", "c", {})
     await client.post_event("n", {})
     await client.get_lease("n", "l")
     await client.replace_lease("n", "l", {})
-    for kind in WATCHED:
-        prefix, plural = _RESOURCES[kind]
+    for kind in watched():
+        prefix, plural = resource_of(kind)
         group = prefix.removeprefix("/apis/").partition("/")[0] if prefix.startswith("/apis/") else ""
         client.needed.setdefault((group, plural), set()).update({"list", "watch"})
     return client.needed

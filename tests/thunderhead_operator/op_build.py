@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.half_made import make_of
 from thunderhead_operator.plan.job import Context, Job
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Manifest
 from thunderhead_operator.plan.observed import Observed, Sample
 
@@ -158,4 +159,9 @@ def context(
     """What a rule of an attempt sees ``now`` seconds after the start."""
     taken = Sample(sample, at(now)) if sample else None
     made = stored(running_status() if status is None else status, **(spec or {}))
-    return Context(Job.parse(made), Observed(pods=pods, sample=taken, **observed), at(now), config or Config())
+    return Context(Job.parse(made), observing(pods, sample=taken, **observed), at(now), config or Config())
+
+
+def observing(pods: Sequence[Manifest] = (), config_maps: Sequence[Manifest] = (), **hints: Any) -> Observed:
+    """Children that are there, and hints."""
+    return Observed(children={Kind.POD: tuple(pods), Kind.CONFIG_MAP: tuple(config_maps)}, **hints)

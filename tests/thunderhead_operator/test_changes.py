@@ -14,8 +14,8 @@ from op_world import KEY, NAMESPACE, World, job
 from thunderhead_api.messages import Culprit
 from thunderhead_api.treaty import KIND, Annotation, Cause, Outcome, Phase
 from thunderhead_operator.cluster.errors import Invalid
-from thunderhead_operator.plan.actions import Kind
 from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.policy import ALLOW_ALL, Policy
 
 Call = Callable[[], Awaitable[Any]]

@@ -21,7 +21,7 @@ from thunderhead_api.treaty import KIND, Annotation, Cause, Label, Outcome, Phas
 from thunderhead_operator.cluster.api import ClusterApi
 from thunderhead_operator.cluster.errors import Forbidden, NotFound
 from thunderhead_operator.cluster.memory import MemoryCluster
-from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.plan.kinds import Kind
 
 Call = Callable[[], Awaitable[Any]]
 

@@ -15,6 +15,7 @@ from thunderhead_operator.cluster.api import ClusterApi
 from thunderhead_operator.cluster.perform import Performed, perform
 from thunderhead_operator.control import reconcile
 from thunderhead_operator.plan.actions import Action, WriteStatus
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Obj, name_of, section, uid_of
 from thunderhead_operator.plan.pods import PodView
 
@@ -25,8 +26,8 @@ async def act_then_record(api: ClusterApi, job: Obj, actions: Sequence[Action]) 
     """Delete the pods, then write down why."""
     if actions and isinstance(actions[0], WriteStatus) and actions[0].patch.get("ending"):
         namespace, name = section(job, "metadata")["namespace"], name_of(job)
-        for pod in (await api.list_children(namespace, name)).pods:
-            await api.delete_child("Pod", namespace, name_of(pod), uid_of(pod), 0)  # type: ignore[arg-type]  # an enum of strings
+        for pod in (await api.list_children(namespace, name))[Kind.POD]:
+            await api.delete_child(Kind.POD, namespace, name_of(pod), uid_of(pod), 0)
     return await perform(api, job, actions)
 
 

@@ -15,8 +15,8 @@ from op_world import KEY, NAMESPACE, World, job
 from thunderhead_api.treaty import Cause, Phase
 from thunderhead_operator.cluster.api import ClusterApi
 from thunderhead_operator.cluster.errors import ApiError, Forbidden, Invalid
-from thunderhead_operator.plan.actions import Kind
 from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.kinds import Kind
 
 Call = Callable[[], Awaitable[Any]]
 

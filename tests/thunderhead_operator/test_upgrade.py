@@ -13,8 +13,8 @@ from op_world import KEY, NAME, NAMESPACE, World, job
 from thunderhead_api.names import code_config_map_name, pod_name
 from thunderhead_api.treaty import KIND, Annotation, Cause, Label
 from thunderhead_operator.cluster.errors import Forbidden
-from thunderhead_operator.plan.actions import Kind
 from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Manifest, name_of
 
 

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.plan.kinds import Children, Kind
 from thunderhead_operator.plan.objects import Manifest, Obj
-
-
-@dataclass(frozen=True)
-class Children:
-    """What one job may have made. Pods as far as decisions read them: metadata, of annotations only our own, node and
-    containers' names, status. Of the rest the metadata alone; whoever needs more of one reads it by name."""
-
-    pods: tuple[Obj, ...] = ()
-    config_maps: tuple[Obj, ...] = ()
-    services: tuple[Obj, ...] = ()
-    network_policies: tuple[Obj, ...] = ()
 
 
 class ClusterApi(Protocol):
@@ -51,7 +39,7 @@ class ClusterApi(Protocol):
         """
 
     async def list_children(self, namespace: str, job: str) -> Children:
-        """Pods and ConfigMaps labelled with the job's name, and the Service and NetworkPolicy that bear it."""
+        """All that may be read: by their label what attempts have of their own, by its name what a job has one of."""
 
     async def list_labelled(self, kind: Kind, namespace: str | None) -> Sequence[Obj]:
         """Every object of a kind that bears the job label, of a namespace or of all."""

@@ -14,14 +14,12 @@ from typing import Any, Final
 import aiohttp
 from kubernetes.aio import client, config
 
-from thunderhead_api.names import network_policy_name, service_name
 from thunderhead_api.treaty import GROUP, KIND, PLURAL, VERSION, Label
-from thunderhead_operator.cluster.api import Children
 from thunderhead_operator.cluster.decode import decode, slim, without_history
 from thunderhead_operator.cluster.errors import NotFound, TooLong, Unavailable, error_for
 from thunderhead_operator.cluster.gather import gather
 from thunderhead_operator.cluster.stream import change_in, lines, read_within
-from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.plan.kinds import TRAITS, Children, Kind, readable
 from thunderhead_operator.plan.objects import Manifest, Obj, items, section
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=15, connect=5)
@@ -38,17 +36,14 @@ _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=me
 _JOBS: Final = f"/apis/{GROUP}/{VERSION}", PLURAL
 _LEASES: Final = "/apis/coordination.k8s.io/v1", "leases"
 _EVENTS: Final = "/apis/events.k8s.io/v1", "events"
-_RESOURCES: Final[Mapping[str, tuple[str, str]]] = {
-    KIND: _JOBS,
-    Kind.POD: ("/api/v1", "pods"),
-    Kind.CONFIG_MAP: ("/api/v1", "configmaps"),
-    Kind.SERVICE: ("/api/v1", "services"),
-    Kind.NETWORK_POLICY: ("/apis/networking.k8s.io/v1", "networkpolicies"),
-    Kind.SECRET: ("/api/v1", "secrets"),
-}
 _Resource = tuple[str, str]
 OnCall = Callable[[str, int], None]
 """Told of every call: its verb and the HTTP status, 0 where there was no answer."""
+
+
+def resource_of(kind: str) -> _Resource:
+    """Prefix of the paths of a kind's API, and how that calls it."""
+    return _JOBS if kind == KIND else TRAITS[Kind(kind)].api
 
 
 async def load_client() -> client.ApiClient:
@@ -102,18 +97,17 @@ class KubernetesCluster:
         await self._call("DELETE", _JOBS, namespace, name, body=body)
 
     async def list_children(self, namespace: str, job: str) -> Children:
-        """See the protocol: four reads at once. Anyone may give objects our label, as many and as large as he likes; so
-        only pods are read whole, and what has one name per job is read by it."""
-        selector = f"{Label.JOB}={job}"
-        pods, config_maps, services, policies = await gather(
-            [
-                self._list_whole(Kind.POD, namespace, selector),
-                self._list_bare(Kind.CONFIG_MAP, namespace, selector),
-                self._find(Kind.SERVICE, namespace, service_name(job)),
-                self._find(Kind.NETWORK_POLICY, namespace, network_policy_name(job)),
-            ]
-        )
-        return Children(tuple(pods), tuple(config_maps), tuple(services), tuple(policies))
+        """See the protocol: a read of each kind, at once. Anyone may give objects our label, as many and as large as he
+        likes; so only pods are read whole, and what has one name per job is read by it."""
+        kinds = readable()
+        found = await gather(self._children_of(kind, namespace, job) for kind in kinds)
+        return {kind: tuple(objects) for kind, objects in zip(kinds, found, strict=True)}
+
+    async def _children_of(self, kind: Kind, namespace: str, job: str) -> Sequence[Obj]:
+        if (name := TRAITS[kind].name) is not None:
+            return await self._find(kind, namespace, name(job))
+        read = self._list_whole if kind is Kind.POD else self._list_bare
+        return await read(kind, namespace, f"{Label.JOB}={job}")
 
     async def list_labelled(self, kind: Kind, namespace: str | None) -> Sequence[Obj]:
         """See the protocol; metadata only, which is all that a resync reads."""
@@ -121,7 +115,7 @@ class KubernetesCluster:
 
     async def list_metadata(self, kind: str, namespace: str | None) -> tuple[Sequence[Obj], str]:
         """Metadata of all jobs, or of all objects of another kind with our label; and the version to watch from."""
-        return await self._list(_RESOURCES[kind], namespace, None if kind == KIND else Label.JOB.value)
+        return await self._list(resource_of(kind), namespace, None if kind == KIND else Label.JOB.value)
 
     async def watch(self, kind: str, namespace: str | None, version: str) -> AsyncGenerator[tuple[str, Obj, str]]:
         """Event, object and version of every change since ``version``, until the server ends it. Metadata only, but of
@@ -133,8 +127,8 @@ class KubernetesCluster:
         query = [("watch", "true"), ("allowWatchBookmarks", "true"), ("resourceVersion", version)]
         query += [("timeoutSeconds", str(_STREAM_S))]
         query += [] if kind == KIND else [("labelSelector", Label.JOB.value)]
-        accept = None if kind == Kind.POD else _METADATA
-        async with self._open("GET", _RESOURCES[kind], namespace, query=query, accept=accept, limits=_STREAM) as answer:
+        accept, where = None if kind == Kind.POD else _METADATA, resource_of(kind)
+        async with self._open("GET", where, namespace, query=query, accept=accept, limits=_STREAM) as answer:
             if answer.status != 200:
                 await _checked(answer.status, await read_within(answer.content, _ANSWER_BYTES), answer.headers)
             async for line in lines(answer.content, _ANSWER_BYTES):
@@ -142,24 +136,24 @@ class KubernetesCluster:
 
     async def get_child(self, kind: Kind, namespace: str, name: str) -> Obj:
         """See the protocol."""
-        return await self._call("GET", _RESOURCES[kind], namespace, name)
+        return await self._call("GET", resource_of(kind), namespace, name)
 
     async def create_child(self, kind: Kind, namespace: str, manifest: Manifest) -> Obj:
         """See the protocol."""
-        return await self._call("POST", _RESOURCES[kind], namespace, body=manifest)
+        return await self._call("POST", resource_of(kind), namespace, body=manifest)
 
     async def rehearse_child(self, kind: Kind, namespace: str, manifest: Manifest) -> None:
         """See the protocol: with ``dryRun`` the API server does all of it but the storing."""
-        await self._call("POST", _RESOURCES[kind], namespace, query=[("dryRun", "All")], body=manifest)
+        await self._call("POST", resource_of(kind), namespace, query=[("dryRun", "All")], body=manifest)
 
     async def replace_child(self, kind: Kind, namespace: str, name: str, manifest: Manifest) -> Obj:
         """See the protocol."""
-        return await self._call("PUT", _RESOURCES[kind], namespace, name, body=manifest)
+        return await self._call("PUT", resource_of(kind), namespace, name, body=manifest)
 
     async def delete_child(self, kind: Kind, namespace: str, name: str, uid: str, grace_s: int | None) -> None:
         """See the protocol."""
         body = _delete_options(uid) | ({} if grace_s is None else {"gracePeriodSeconds": grace_s})
-        await self._call("DELETE", _RESOURCES[kind], namespace, name, body=body)
+        await self._call("DELETE", resource_of(kind), namespace, name, body=body)
 
     async def post_event(self, namespace: str, event: Manifest) -> None:
         """See the protocol."""
@@ -180,12 +174,12 @@ class KubernetesCluster:
     async def _find(self, kind: Kind, namespace: str, name: str) -> list[Obj]:
         """Metadata of one child, if it is there."""
         try:
-            return [slim(await self._call("GET", _RESOURCES[kind], namespace, name, accept=_METADATA))]
+            return [slim(await self._call("GET", resource_of(kind), namespace, name, accept=_METADATA))]
         except NotFound:
             return []
 
     async def _list_bare(self, kind: Kind, namespace: str, selector: str) -> list[Obj]:
-        return (await self._list(_RESOURCES[kind], namespace, selector))[0]
+        return (await self._list(resource_of(kind), namespace, selector))[0]
 
     async def _list(self, resource: _Resource, namespace: str | None, selector: str | None) -> tuple[list[Obj], str]:
         """Metadata from all pages, and the version of the list."""
@@ -200,7 +194,7 @@ class KubernetesCluster:
         """What decisions read of whole objects, of each page before the next is asked for."""
         found: list[Obj] = []
         total = 0
-        async for page, size in self._pages(_RESOURCES[kind], namespace, selector, None):
+        async for page, size in self._pages(resource_of(kind), namespace, selector, None):
             total += size
             if total > _LIST_BYTES:
                 said = f"{kind} objects labelled {selector} in namespace {namespace} have more than {_LIST_BYTES} bytes"

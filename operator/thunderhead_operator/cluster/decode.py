@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from thunderhead_api.extent import DEPTH_MAX
 from thunderhead_api.treaty import GROUP
-from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Manifest, Obj, items, section
 
 _CUT_BELOW: Final = DEPTH_MAX + 8

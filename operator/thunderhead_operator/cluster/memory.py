@@ -10,12 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from thunderhead_api.names import network_policy_name, service_name
 from thunderhead_api.treaty import KIND, Label
-from thunderhead_operator.cluster.api import Children
 from thunderhead_operator.cluster.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
-from thunderhead_operator.plan.actions import Kind
 from thunderhead_operator.plan.clock import stamp
+from thunderhead_operator.plan.kinds import TRAITS, Children, Kind, readable
 from thunderhead_operator.plan.objects import Manifest, Obj
 
 Watcher = Callable[[str, str, Obj], None]
@@ -72,19 +70,12 @@ class MemoryCluster:
     async def list_children(self, namespace: str, job: str) -> Children:
         """See the protocol."""
 
-        def labelled(kind: Kind) -> tuple[Obj, ...]:
-            found = self.all(kind, namespace)
-            return tuple(o for o in found if o["metadata"].get("labels", {}).get(Label.JOB) == job)
+        def is_of_job(kind: Kind, meta: Obj) -> bool:
+            name = TRAITS[kind].name
+            return meta.get("labels", {}).get(Label.JOB) == job if name is None else bool(meta["name"] == name(job))
 
-        def named(kind: Kind, name: str) -> tuple[Obj, ...]:
-            return tuple(o for o in self.all(kind, namespace) if o["metadata"]["name"] == name)
-
-        return Children(
-            pods=labelled(Kind.POD),
-            config_maps=labelled(Kind.CONFIG_MAP),
-            services=named(Kind.SERVICE, service_name(job)),
-            network_policies=named(Kind.NETWORK_POLICY, network_policy_name(job)),
-        )
+        found = {kind: self.all(kind, namespace) for kind in readable()}
+        return {kind: tuple(o for o in objects if is_of_job(kind, o["metadata"])) for kind, objects in found.items()}
 
     async def list_labelled(self, kind: Kind, namespace: str | None) -> Sequence[Obj]:
         """See the protocol."""
@@ -331,8 +322,8 @@ def merged(target: Any, patch: Any) -> Any:
 
 def _check_right(kind: Kind) -> None:
     """As the chart's rules have it: Secrets can be created, and that is all."""
-    if kind is Kind.SECRET:
-        raise Forbidden("secrets is forbidden: the operator may create them only")
+    if not TRAITS[kind].readable:
+        raise Forbidden(f"{TRAITS[kind].api[1]} is forbidden: the operator may create them only")
 
 
 def _deleted_at(meta: Obj) -> datetime:

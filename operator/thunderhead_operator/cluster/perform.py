@@ -22,12 +22,12 @@ from thunderhead_operator.plan.actions import (
     CreateKey,
     DeleteChild,
     DeleteJob,
-    Kind,
     Notice,
     Rehearse,
     RenewChild,
     WriteStatus,
 )
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Manifest, Obj, name_of, owner_uid, section, uid_of
 from thunderhead_operator.plan.observed import Refusal, RefusalKind, Rehearsal, is_quota
 

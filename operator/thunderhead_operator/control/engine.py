@@ -13,8 +13,8 @@ from thunderhead_operator.control.keys import job_key
 from thunderhead_operator.control.progress import Address, Fetch, ProgressPuller, fetch_status, pod_address
 from thunderhead_operator.control.queue import Handler, Key, WorkQueue
 from thunderhead_operator.control.reconcile import Memory, Reconciler
-from thunderhead_operator.plan.actions import Kind
 from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Obj
 
 

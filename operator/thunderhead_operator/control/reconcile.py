@@ -9,17 +9,18 @@ from datetime import datetime
 from typing import Any, Final
 
 from thunderhead_api.treaty import Label
-from thunderhead_operator.cluster.api import Children, ClusterApi
+from thunderhead_operator.cluster.api import ClusterApi
 from thunderhead_operator.cluster.errors import AlreadyExists, Forbidden, Invalid, NotFound
 from thunderhead_operator.cluster.gather import gather
 from thunderhead_operator.cluster.perform import Performed, perform, post
 from thunderhead_operator.control.queue import Key
-from thunderhead_operator.plan.actions import Decision, Kind, WriteStatus
+from thunderhead_operator.plan.actions import Decision, WriteStatus
 from thunderhead_operator.plan.code import sight
 from thunderhead_operator.plan.code_sight import CodeSight
 from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.decide import decide, wanted_reads
 from thunderhead_operator.plan.farewell import farewell
+from thunderhead_operator.plan.kinds import Children, Kind
 from thunderhead_operator.plan.objects import Manifest, Obj, int_label, name_of, section, uid_of
 from thunderhead_operator.plan.observed import Observed, Refusal, Rehearsal, Sample
 from thunderhead_operator.plan.pods import is_silent
@@ -79,13 +80,10 @@ class Reconciler:
             await self._take_leave(key)
             return None
         memory = self._memory_of(key, job)
-        _keep_last_sight(memory, children.pods)
-        memory.silent |= {uid_of(pod) for pod in children.pods if is_silent(pod)}
+        _keep_last_sight(memory, children[Kind.POD])
+        memory.silent |= {uid_of(pod) for pod in children[Kind.POD] if is_silent(pod)}
         observed = Observed(
-            pods=children.pods,
-            config_maps=children.config_maps,
-            services=children.services,
-            network_policies=children.network_policies,
+            children=children,
             refusals=memory.refusals,
             rehearsal=memory.rehearsal,
             rehearsed_s=self._seconds_since(memory.rehearsed_at),
@@ -104,7 +102,7 @@ class Reconciler:
         if forgotten is not None:
             forgotten.gone = True
             self._on_pass(key, forgotten)
-        pods = (await self._api.list_children(*key)).pods
+        pods = (await self._api.list_children(*key))[Kind.POD]
         stops = farewell(key[1], None, pods, self._config)
         await perform(self._api, {"metadata": {"namespace": key[0], "name": key[1]}}, stops)
 
@@ -134,7 +132,7 @@ class Reconciler:
 
     async def _decide(self, key: Key, memory: Memory, job: Obj, observed: Observed) -> tuple[Decision, Performed]:
         observed = await self._read_contents(key, memory, job, observed)
-        memory.job, memory.pods = job, observed.pods
+        memory.job, memory.pods = job, observed.of(Kind.POD)
         decision = decide(job, observed, self._now(), self._config)
         return decision, await perform(self._api, job, decision.actions)
 

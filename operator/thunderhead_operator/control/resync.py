@@ -17,13 +17,16 @@ from thunderhead_operator.cluster.errors import ApiError
 from thunderhead_operator.cluster.gather import gather
 from thunderhead_operator.control.keys import job_key
 from thunderhead_operator.control.queue import Key
-from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.plan.kinds import heard
 from thunderhead_operator.plan.objects import Obj, section, uid_of
 
 _log = logging.getLogger(__name__)
 PERIOD_S: Final = 60.0
-WATCHED: Final = frozenset({KIND, Kind.POD.value, Kind.SERVICE.value, Kind.NETWORK_POLICY.value})
-_CHILD_KINDS: Final = (Kind.POD, Kind.SERVICE, Kind.NETWORK_POLICY)
+
+
+def watched() -> tuple[str, ...]:
+    """Every kind of which a change wakes a pass, the jobs' own first."""
+    return KIND, *(kind.value for kind in heard())
 
 
 class Resync:
@@ -85,8 +88,7 @@ class Resync:
             key, version = job_key(kind, obj), str(section(obj, "metadata").get("resourceVersion"))
             if key is not None:
                 found.setdefault(key, set()).add(f"{uid_of(obj)}/{version}")
-                if kind in WATCHED:
-                    listed[uid_of(obj)] = kind, version
+                listed[uid_of(obj)] = kind, version
         versions = {key: frozenset(seen) for key, seen in found.items()}
         for key in sorted(versions.keys() | self._versions.keys()):
             if versions.get(key) != self._versions.get(key):
@@ -97,11 +99,12 @@ class Resync:
 
     async def _list(self) -> list[tuple[str, Obj]]:
         pairs: list[tuple[str, Obj]] = []
+        kinds = heard()
         for namespace in self._namespaces:
             jobs = self._api.list_jobs(namespace)
-            children = [self._api.list_labelled(kind, namespace) for kind in _CHILD_KINDS]
+            children = [self._api.list_labelled(kind, namespace) for kind in kinds]
             lists = await gather([jobs, *children])
-            for kind, objects in zip((KIND, *(k.value for k in _CHILD_KINDS)), lists, strict=True):
+            for kind, objects in zip((KIND, *(k.value for k in kinds)), lists, strict=True):
                 pairs += [(kind, obj) for obj in objects]
         return pairs
 

@@ -19,7 +19,7 @@ from thunderhead_operator.cluster.client import KubernetesCluster, load_client
 from thunderhead_operator.control.engine import Operator, utc_now
 from thunderhead_operator.control.lease import Lease
 from thunderhead_operator.control.metrics import Gauges, Metrics
-from thunderhead_operator.control.resync import PERIOD_S, WATCHED, Resync
+from thunderhead_operator.control.resync import PERIOD_S, Resync, watched
 from thunderhead_operator.control.watch import Watcher
 from thunderhead_operator.kopfio.registry import shell_registry
 from thunderhead_operator.kopfio.settings import shell_settings
@@ -133,7 +133,7 @@ class Shell:
 
     def _ages(self) -> dict[str, float]:
         now = time.monotonic()
-        return {kind: now - self._heard_at[kind] for kind in sorted(WATCHED) if kind in self._heard_at}
+        return {kind: now - self._heard_at[kind] for kind in sorted(watched()) if kind in self._heard_at}
 
     async def _start(self) -> None:
         self._exporter = start_http_server(self._options.metrics_port, registry=self._registry)
@@ -165,7 +165,7 @@ class Shell:
     def _watchers(self) -> list[Watcher]:
         return [
             Watcher(self._cluster, kind=kind, namespace=namespace, tell=self.saw, jitter=random.random)
-            for kind in sorted(WATCHED)
+            for kind in sorted(watched())
             for namespace in self._options.namespaces or (None,)
         ]
 

@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Manifest
-
-
-class Kind(StrEnum):
-    """Kinds of children."""
-
-    POD = "Pod"
-    CONFIG_MAP = "ConfigMap"
-    SERVICE = "Service"
-    NETWORK_POLICY = "NetworkPolicy"
-    SECRET = "Secret"  # of these the operator may create, and neither read nor delete any
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from typing import Final
 
 from thunderhead_api.conditions import MESSAGE_MAX
 from thunderhead_api.messages import Culprit
-from thunderhead_api.names import network_policy_name, service_name
 from thunderhead_api.treaty import Cause, Label
-from thunderhead_operator.plan.actions import Action, CreateChild, DeleteChild, Kind
+from thunderhead_operator.plan.actions import Action, CreateChild, DeleteChild
 from thunderhead_operator.plan.blocked import next_retry
 from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.code import code_is_missing, is_kept, running_hash
@@ -18,6 +17,7 @@ from thunderhead_operator.plan.ending import all_done, begin_ending, completed, 
 from thunderhead_operator.plan.half_made import half_made
 from thunderhead_operator.plan.hold import asking, denied, hold_of, is_rehearsed, refused_invalid, rehearsal_for
 from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.kinds import Kind, of_attempts
 from thunderhead_operator.plan.ledger import next_attempt, released
 from thunderhead_operator.plan.objects import Obj, int_label, name_of, owner_uid, uid_of
 from thunderhead_operator.plan.pods import PodView
@@ -113,31 +113,25 @@ def _tidy(ctx: Context) -> tuple[Action, ...]:
 
 def _absent(ctx: Context, wanted: tuple[CreateChild, ...]) -> tuple[CreateChild, ...]:
     """Those of ``wanted``, which are no pods, that are not there yet."""
-    there = {
-        Kind.CONFIG_MAP: _ours(ctx, ctx.observed.config_maps),
-        Kind.SERVICE: _ours(ctx, ctx.observed.services) & {service_name(ctx.job.name)},
-        Kind.NETWORK_POLICY: _ours(ctx, ctx.observed.network_policies) & {network_policy_name(ctx.job.name)},
-    }
+    there = {kind: {name_of(child) for child in _ours(ctx, kind)} for kind in {child.kind for child in wanted}}
     return tuple(child for child in wanted if name_of(child.manifest) not in there[child.kind])
 
 
-def _ours(ctx: Context, children: tuple[Obj, ...]) -> set[str]:
-    return {name_of(child) for child in children if owner_uid(child) == ctx.job.uid}
+def _ours(ctx: Context, kind: Kind) -> list[Obj]:
+    return [child for child in ctx.observed.of(kind) if owner_uid(child) == ctx.job.uid]
 
 
 def _stale(ctx: Context) -> tuple[Action, ...]:
-    """Pods and ConfigMaps of older attempts: kept until the next attempt is under way, so that logs can be read."""
+    """What older attempts had of their own: kept until the next attempt is under way, so that logs can be read."""
     stops = (stop_pod(ctx, pod, ctx.config.survivor_grace_s) for pod in _older_pods(ctx))
-    maps = [
-        child
-        for child in ctx.observed.config_maps
-        if owner_uid(child) == ctx.job.uid and 0 < int_label(child, Label.ATTEMPT) < ctx.status.attempt
-        if not is_kept(ctx, child)
+    others = [
+        DeleteChild(kind, name_of(child), uid_of(child))
+        for kind in of_attempts()
+        for child in _ours(ctx, kind)
+        if kind is not Kind.POD and 0 < int_label(child, Label.ATTEMPT) < ctx.status.attempt
+        if not (kind is Kind.CONFIG_MAP and is_kept(ctx, child))
     ]
-    return (
-        *(stop for stop in stops if stop),
-        *(DeleteChild(Kind.CONFIG_MAP, name_of(child), uid_of(child)) for child in maps),
-    )
+    return (*(stop for stop in stops if stop), *others)
 
 
 def _older_pods(ctx: Context) -> list[PodView]:

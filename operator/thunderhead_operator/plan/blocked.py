@@ -9,15 +9,14 @@ from typing import Final
 
 from thunderhead_api.conditions import Reason, is_true
 from thunderhead_api.treaty import ConditionType
-from thunderhead_operator.plan.actions import Kind
 from thunderhead_operator.plan.code import code_is_missing, code_sources
 from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.kinds import TRAITS, Kind
 from thunderhead_operator.plan.observed import Refusal, RefusalKind, is_quota
 from thunderhead_operator.plan.pods import PodView, Waiting
 
 _IMAGE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CONFIG: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
-_PUT_BACK: Final = (Kind.SERVICE, Kind.NETWORK_POLICY)  # while an attempt runs: nothing else is made then
 _SECRET: Final = re.compile(r"\bsecret\b", re.IGNORECASE)
 _CONFIG_MAP: Final = re.compile(r"\bconfig ?map\b", re.IGNORECASE)
 
@@ -39,7 +38,8 @@ def block_of(ctx: Context) -> Block | None:
             return _no_code(ctx)
         if refusals := [r for r in ctx.observed.refusals if not r.renewal]:
             return _refused(refusals[0])
-    lost = [r for r in ctx.observed.refusals if r.kind in _PUT_BACK and not r.renewal]
+    # while an attempt runs, what the job has one of is put back, and nothing else is made
+    lost = [r for r in ctx.observed.refusals if TRAITS[r.kind].name is not None and not r.renewal]
     if ctx.job.stage is Stage.RUNNING and lost:
         missing = _refused(lost[0])
         return Block(missing.reason, f"attempt {ctx.status.attempt} runs on without {missing.message}")
@@ -73,13 +73,13 @@ def _no_code(ctx: Context) -> Block:
 
 def _refused(refusal: Refusal) -> Block:
     what = f"{refusal.kind} {refusal.name}: {refusal.message}"
-    if refusal.kind is Kind.NETWORK_POLICY and refusal.why is RefusalKind.INVALID:
-        what += "; its peers are the operator's: networkPolicy.agentPeers of the chart"
+    if refusal.why is RefusalKind.INVALID and (look := TRAITS[refusal.kind].if_invalid):
+        what += f"; {look}"
     if refusal.why is RefusalKind.TAKEN:
         return Block(Reason.NAME_TAKEN, what)
     if is_quota(refusal.message):
         return Block(Reason.QUOTA_EXCEEDED, what)
-    if refusal.why is RefusalKind.INVALID and refusal.kind in (Kind.POD, Kind.CONFIG_MAP):
+    if refusal.why is RefusalKind.INVALID and TRAITS[refusal.kind].of_spec:
         return Block(Reason.INVALID_POD, what)
     if refusal.kind is Kind.POD and "service account" in refusal.message:
         return Block(Reason.SERVICE_ACCOUNT_MISSING, what)

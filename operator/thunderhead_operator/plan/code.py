@@ -11,6 +11,7 @@ from thunderhead_api.names import code_config_map_name
 from thunderhead_api.treaty import Annotation, Label
 from thunderhead_operator.plan.code_sight import CodeSight
 from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Obj, int_label, name_of, owner_uid, section
 from thunderhead_operator.plan.same_failure import ON_PURPOSE
 
@@ -104,7 +105,7 @@ def _copy_name(ctx: Context, config_map: Obj) -> str:
 
 
 def _ours(ctx: Context) -> list[Obj]:
-    return [child for child in ctx.observed.config_maps if owner_uid(child) == ctx.job.uid]
+    return [child for child in ctx.observed.of(Kind.CONFIG_MAP) if owner_uid(child) == ctx.job.uid]
 
 
 def _user_name(ctx: Context) -> str | None:

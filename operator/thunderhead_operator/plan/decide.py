@@ -20,6 +20,7 @@ from thunderhead_operator.plan.ending import go_on_ending
 from thunderhead_operator.plan.farewell import asks_for_namespace, farewell
 from thunderhead_operator.plan.finished import finished
 from thunderhead_operator.plan.job import Context, Job, Stage
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.ledger import with_spec_of_last
 from thunderhead_operator.plan.notices import notices
 from thunderhead_operator.plan.objects import Obj, section
@@ -48,7 +49,7 @@ def decide(job: Obj, observed: Observed, now: datetime, config: Config = _DEFAUL
     """
     parsed = Job.parse(job)
     if not parsed.is_ours:
-        return Decision(farewell(parsed.name, parsed.uid, observed.pods, config) if parsed.is_going else ())
+        return Decision(farewell(parsed.name, parsed.uid, observed.of(Kind.POD), config) if parsed.is_going else ())
     ctx = Context(parsed, observed, now, config)
     ctx = _enriched(ctx)
     step = _step(ctx)

@@ -11,11 +11,12 @@ from thunderhead_api.messages import Culprit
 from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.status import Ending
 from thunderhead_api.treaty import Cause, Outcome
-from thunderhead_operator.plan.actions import Action, DeleteChild, Kind
+from thunderhead_operator.plan.actions import Action, DeleteChild
 from thunderhead_operator.plan.budget import fruitless_row, price_of, restart_delay_s
 from thunderhead_operator.plan.clock import fine_stamp, parse_time
 from thunderhead_operator.plan.hold import hold_of, is_rehearsed
 from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.ledger import close_attempt, next_attempt, released
 from thunderhead_operator.plan.pods import PodView
 from thunderhead_operator.plan.same_failure import same_before

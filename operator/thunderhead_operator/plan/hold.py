@@ -9,11 +9,12 @@ from typing import Final
 from thunderhead_api.conditions import Reason, find_condition
 from thunderhead_api.status import LedgerEntry
 from thunderhead_api.treaty import Annotation, Cause, ConditionType
-from thunderhead_operator.plan.actions import CreateChild, Kind, Rehearse
+from thunderhead_operator.plan.actions import CreateChild, Rehearse
 from thunderhead_operator.plan.blocked import Block
 from thunderhead_operator.plan.clock import seconds_since
 from thunderhead_operator.plan.code import running_hash
 from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.kinds import TRAITS, Kind
 from thunderhead_operator.plan.ledger import next_attempt
 from thunderhead_operator.plan.observed import Refusal, RefusalKind, Rehearsal
 from thunderhead_operator.plan.policy import violations
@@ -30,10 +31,6 @@ _REMEDY: Final = {
     Cause.STARTUP_DEADLINE: "let its pods start",
 }
 """Ends that a change of the spec or the code can bring, and what heals them besides another change."""
-
-
-_MADE_OF_SPEC: Final = (Kind.POD, Kind.CONFIG_MAP)
-"""What the job alone decides; the other children are the operator's and its configuration's."""
 
 
 def hold_of(ctx: Context) -> Block | None:
@@ -58,7 +55,7 @@ def denied(ctx: Context) -> Block | None:
 def refused_invalid(ctx: Context) -> Block | None:
     """The block on a spec of which the API server has just called a child invalid: trying again is no use before one
     of them changes."""
-    made_of_it = (r for r in ctx.observed.refusals if r.why is RefusalKind.INVALID and r.kind in _MADE_OF_SPEC)
+    made_of_it = (r for r in ctx.observed.refusals if r.why is RefusalKind.INVALID and TRAITS[r.kind].of_spec)
     found = next(made_of_it, None)
     return None if found is None else _refusal(found)
 

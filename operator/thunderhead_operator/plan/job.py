@@ -17,6 +17,7 @@ from thunderhead_api.status import TrainingJobStatus
 from thunderhead_api.treaty import MANAGED_BY, NODES_MAX, TREATY_VERSION, Cause, ConditionType, Label
 from thunderhead_api.validate import InvalidJob, parse_spec
 from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.kinds import Kind, of_attempts
 from thunderhead_operator.plan.objects import Obj, int_label, owner_uid, section
 from thunderhead_operator.plan.observed import Observed
 from thunderhead_operator.plan.pods import PodView, view_pod
@@ -137,7 +138,7 @@ class Context:
     @cached_property
     def pods(self) -> tuple[PodView, ...]:
         """Our pods of any attempt; a pod of another owner that carries our label is not ours."""
-        return tuple(view_pod(pod) for pod in self.observed.pods if owner_uid(pod) == self.job.uid)
+        return tuple(view_pod(pod) for pod in self.observed.of(Kind.POD) if owner_uid(pod) == self.job.uid)
 
     @cached_property
     def current(self) -> dict[int, PodView]:
@@ -171,6 +172,6 @@ class Context:
     @property
     def highest_attempt(self) -> int:
         """Largest attempt number that status or any child of ours bears, so that none is ever used twice."""
-        children = (*self.observed.pods, *self.observed.config_maps)
+        children = (child for kind in of_attempts() for child in self.observed.of(kind))
         labels = (int_label(child, Label.ATTEMPT) for child in children if owner_uid(child) == self.job.uid)
         return max(self.status.attempt, *labels, 0)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from thunderhead_api.messages import StatusReply
-from thunderhead_operator.plan.actions import Kind
 from thunderhead_operator.plan.code_sight import CodeSight
+from thunderhead_operator.plan.kinds import Children, Kind
 from thunderhead_operator.plan.objects import Obj
 
 
@@ -68,10 +68,7 @@ class Sample:
 class Observed:
     """Children read live, and hints from memory: without any hint a decision is right, only later or less precise."""
 
-    pods: tuple[Obj, ...] = ()
-    config_maps: tuple[Obj, ...] = ()
-    services: tuple[Obj, ...] = ()
-    network_policies: tuple[Obj, ...] = ()
+    children: Children = field(default_factory=dict)
     code: Obj | None = None
     """What an attempt's copy of the code is still to be made from; None: not needed or not there."""
     frozen: Obj | None = None
@@ -94,3 +91,7 @@ class Observed:
     """Hint: the newest answer of node 0's agent."""
     quiet_s: float = float("inf")
     """Hint: seconds since our last write of this status."""
+
+    def of(self, kind: Kind) -> tuple[Obj, ...]:
+        """The children of one kind."""
+        return self.children.get(kind, ())

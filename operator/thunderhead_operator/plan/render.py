@@ -28,9 +28,10 @@ from thunderhead_api.treaty import (
     Annotation,
     Label,
 )
-from thunderhead_operator.plan.actions import CreateChild, CreateKey, Kind
+from thunderhead_operator.plan.actions import CreateChild, CreateKey
 from thunderhead_operator.plan.code import hash_of
 from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Manifest, int_label, owner_uid, section
 from thunderhead_operator.plan.spec_change import remembered
 
@@ -232,6 +233,6 @@ def _own_labels(ctx: Context) -> dict[str, str]:
     """Without the uid where a pod of the attempt was made before pods bore it: one whose policy is made
     again or renewed would else be kept from its peers."""
     job, uid = {Label.JOB.value: ctx.job.name}, {Label.JOB_UID.value: ctx.job.uid}
-    ours = (pod for pod in ctx.observed.pods if owner_uid(pod) == ctx.job.uid)
+    ours = (pod for pod in ctx.observed.of(Kind.POD) if owner_uid(pod) == ctx.job.uid)
     pods = [pod for pod in ours if int_label(pod, Label.ATTEMPT) == ctx.status.attempt]
     return job | uid if all(Label.JOB_UID in section(pod, "metadata", "labels") for pod in pods) else job

@@ -11,7 +11,7 @@ from thunderhead_api.status import TrainingJobStatus
 from thunderhead_api.treaty import KIND
 from thunderhead_operator.cluster.errors import NotFound
 from thunderhead_operator.cluster.memory import MemoryCluster
-from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.plan.kinds import Kind
 
 Obj = dict[str, Any]
 

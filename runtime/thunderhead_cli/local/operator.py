@@ -10,8 +10,8 @@ from thunderhead_api.messages import StatusReply
 from thunderhead_api.treaty import Label
 from thunderhead_cli.local.cluster import LocalCluster
 from thunderhead_operator.control.reconcile import Memory, Reconciler
-from thunderhead_operator.plan.actions import Kind
 from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Obj, section
 from thunderhead_operator.plan.observed import Sample
 from thunderhead_operator.plan.policy import ALLOW_ALL

@@ -24,7 +24,7 @@ from thunderhead_operator.cluster.errors import (
     Unavailable,
 )
 from thunderhead_operator.cluster.memory import MemoryCluster
-from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.plan.kinds import Kind
 
 PLACE = NAMESPACE, NAME
 
@@ -119,9 +119,8 @@ async def test_children_of_one_job_only(api: KubernetesCluster, memory: MemoryCl
     for kind in (Kind.SERVICE, Kind.NETWORK_POLICY):
         memory.create(child(kind, NAME))
     found = await api.list_children(*PLACE)
-    groups = (found.pods, found.config_maps, found.services, found.network_policies)
-    names = [[o["metadata"]["name"] for o in group] for group in groups]
-    assert names == [["mine-pod"], ["mine-configmap"], [NAME], [NAME]]
+    names = {kind: [o["metadata"]["name"] for o in objects] for kind, objects in found.items()}
+    assert names == {"Pod": ["mine-pod"], "ConfigMap": ["mine-configmap"], "Service": [NAME], "NetworkPolicy": [NAME]}
     assert len(await api.list_labelled(Kind.POD, None)) == 2
 
 
@@ -142,7 +141,7 @@ async def test_pages_are_as_long_as_they_may_be(
         large = child("Pod", f"digits-1-{number}")
         large["metadata"]["annotations"] = {"a": "x" * 30_000}
         memory.create(large)
-    found = (await api.list_children(*PLACE)).pods
+    found = (await api.list_children(*PLACE))[Kind.POD]
     assert len(found) == 20
     assert not any("annotations" in pod["metadata"] for pod in found)
     monkeypatch.setattr(client, "_LIST_BYTES", 400_000)
@@ -154,9 +153,9 @@ async def test_labels_alone_load_nothing(api: KubernetesCluster, memory: MemoryC
     for number in range(200):
         memory.create(child("ConfigMap", f"forged-{number}") | {"data": {"a": "y" * 200_000}})
     before = server.sent
-    found = await api.list_children(*PLACE)
-    assert len(found.config_maps) == 200
-    assert all(found.keys() == {"metadata"} for found in found.config_maps)
+    found = (await api.list_children(*PLACE))[Kind.CONFIG_MAP]
+    assert len(found) == 200
+    assert all(found.keys() == {"metadata"} for found in found)
     assert server.sent - before < 500_000
 
 

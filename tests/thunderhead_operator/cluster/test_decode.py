@@ -12,7 +12,7 @@ import pytest
 from thunderhead_api.extent import excess
 from thunderhead_operator.cluster import decode as module
 from thunderhead_operator.cluster.decode import decode, slim
-from thunderhead_operator.plan.actions import Kind
+from thunderhead_operator.plan.kinds import Kind
 
 SEED = 20261130
 LISTS, MAPS = ("[", "]"), ('{"[": ', "}")

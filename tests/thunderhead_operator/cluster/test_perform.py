@@ -19,12 +19,12 @@ from thunderhead_operator.plan.actions import (
     CreateKey,
     DeleteChild,
     DeleteJob,
-    Kind,
     Notice,
     Rehearse,
     RenewChild,
     WriteStatus,
 )
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Manifest
 from thunderhead_operator.plan.observed import RefusalKind
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from op_build import context, pod, running_status
 
-from thunderhead_operator.plan.actions import Kind
 from thunderhead_operator.plan.blocked import block_of
 from thunderhead_operator.plan.code import code_is_missing, code_sources
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.observed import Refusal, RefusalKind
 
 CREATING = {k: v for k, v in running_status().items() if k != "podsCreatedAt"}

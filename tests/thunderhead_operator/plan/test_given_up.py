@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from op_build import at, context, pod, record, reply, running_status, stored
+from op_build import at, context, observing, pod, record, reply, running_status, stored
 
 from thunderhead_api.conditions import find_condition
 from thunderhead_api.messages import PassedOverCheckpoint
@@ -30,7 +30,7 @@ def pass_at(now: float, status: dict[str, Any], observed: Observed) -> tuple[Tra
 
 def test_it_is_told_once_and_stays_in_the_ledger() -> None:
     answer = reply(first_step=12, step=13, passed_over=[DAMAGED])
-    status, notices = pass_at(1, running_status(), Observed(pods=PODS, sample=Sample(answer, at(1))))
+    status, notices = pass_at(1, running_status(), observing(pods=PODS, sample=Sample(answer, at(1))))
     assert status.given_up is not None
     assert (status.given_up.restored_step, status.given_up.steps) == (12, 8)
     assert status.given_up.checkpoints == [DAMAGED]
@@ -42,7 +42,7 @@ def test_it_is_told_once_and_stays_in_the_ledger() -> None:
 
     done = tuple(pod(n, record=record(n, Outcome.DONE, first_step=12, last_step=40)) for n in (0, 1))
     before = status.model_dump(mode="json", exclude_none=True)
-    ended, notices = pass_at(20, before, Observed(pods=done))
+    ended, notices = pass_at(20, before, observing(pods=done))
     assert ended.ledger[-1].given_up == status.given_up
     assert [n for n in notices if n.reason == "CheckpointGivenUp"] == []
 
@@ -51,7 +51,7 @@ def test_an_attempt_that_ended_before_anybody_asked_says_it_in_its_record() -> N
     ended = tuple(
         pod(n, record=record(n, Outcome.DONE, first_step=12, last_step=40, passed_over=[DAMAGED])) for n in (0, 1)
     )
-    status, notices = pass_at(5, running_status(), Observed(pods=ended))
+    status, notices = pass_at(5, running_status(), observing(pods=ended))
     assert status.ledger[-1].given_up is not None
     assert [n.note for n in notices if n.reason == "CheckpointGivenUp"] == [
         f"attempt 1 {sentence(status.ledger[-1].given_up)}"
@@ -60,7 +60,7 @@ def test_an_attempt_that_ended_before_anybody_asked_says_it_in_its_record() -> N
 
 def test_nothing_given_up_says_nothing() -> None:
     status, notices = pass_at(
-        1, running_status(), Observed(pods=PODS, sample=Sample(reply(first_step=12, step=13), at(1)))
+        1, running_status(), observing(pods=PODS, sample=Sample(reply(first_step=12, step=13), at(1)))
     )
     assert status.given_up is None
     assert "given up" not in "".join([*(c.message for c in status.conditions), *(n.note for n in notices)])

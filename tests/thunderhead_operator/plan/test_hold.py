@@ -6,15 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from op_build import at, context, pod, reply, running_status, stored
+from op_build import at, context, observing, pod, reply, running_status, stored
 
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_api.treaty import Cause
 from thunderhead_operator.cluster.memory import merged
-from thunderhead_operator.plan.actions import Kind, Rehearse, WriteStatus
+from thunderhead_operator.plan.actions import Rehearse, WriteStatus
 from thunderhead_operator.plan.decide import decide
 from thunderhead_operator.plan.hold import hold_of, is_rehearsed, is_vain_change, rehearsal_for
 from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.observed import Observed, Refusal, RefusalKind, Rehearsal, Sample
 from thunderhead_operator.plan.world import with_world
 
@@ -95,12 +96,12 @@ def decided(observed: Observed, status: dict[str, Any] | None = None, **spec: An
 
 
 def test_an_attempt_that_runs_is_ended_for_a_change_only_once_the_api_server_takes_the_next() -> None:
-    (question,) = [a for a in decided(Observed(pods=PODS), seed=3) if isinstance(a, Rehearse)]
+    (question,) = [a for a in decided(observing(pods=PODS), seed=3) if isinstance(a, Rehearse)]
     assert [child.kind for child in question.children] == [Kind.CONFIG_MAP, Kind.POD]
     assert question.children[-1].manifest["metadata"]["name"] == "digits-2-0"
     write = decide(
         stored(running_status(world=WORLD), seed=3),
-        Observed(pods=PODS, rehearsal=Rehearsal(question.spec_hash, None)),
+        observing(pods=PODS, rehearsal=Rehearsal(question.spec_hash, None)),
         at(1),
     ).actions[0]
     assert isinstance(write, WriteStatus)
@@ -120,7 +121,7 @@ def test_a_change_that_the_api_server_refuses_is_held(why: RefusalKind, reason: 
     assert hold.reason == reason
     assert "spec.containers[0].image" in hold.message
     sample = Sample(reply(first_step=0, step=3), at(1))
-    again = decided(Observed(pods=PODS, rehearsal=told, sample=sample), seed=3)
+    again = decided(observing(pods=PODS, rehearsal=told, sample=sample), seed=3)
     assert [type(a) for a in again if not hasattr(a, "manifest")] == [Rehearse], "and asked again"
 
 
@@ -134,7 +135,7 @@ def test_an_answer_about_another_change_is_none() -> None:
 
 def test_a_held_job_shows_that_it_trains() -> None:
     sample = Sample(reply(first_step=0, step=3), at(1))
-    write = decide(stored(running_status(world=WORLD), nodes=1), Observed(pods=PODS, sample=sample), at(1)).actions[0]
+    write = decide(stored(running_status(world=WORLD), nodes=1), observing(pods=PODS, sample=sample), at(1)).actions[0]
     assert isinstance(write, WriteStatus)
     status = TrainingJobStatus.model_validate(merged(running_status(world=WORLD), write.patch))
     assert {c.type: c.status for c in status.conditions}["Blocked"] == "True"

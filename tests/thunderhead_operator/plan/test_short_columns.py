@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from op_build import at, pod, record, reply, running_status, stored
+from op_build import at, observing, pod, record, reply, running_status, stored
 
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_api.treaty import Outcome
 from thunderhead_operator.cluster.memory import merged
-from thunderhead_operator.plan.actions import Kind, WriteStatus
+from thunderhead_operator.plan.actions import WriteStatus
 from thunderhead_operator.plan.decide import decide
+from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Manifest
-from thunderhead_operator.plan.observed import Observed, Refusal, RefusalKind, Sample
+from thunderhead_operator.plan.observed import Refusal, RefusalKind, Sample
 
 CREATING = {k: v for k, v in running_status().items() if k != "podsCreatedAt"}
 
@@ -22,7 +23,7 @@ def after(status: dict[str, Any], now: float, *pods: Manifest, passes: int = 4, 
     """The status once all that these passes want is written."""
     job = stored(status)
     for _ in range(passes):
-        actions = decide(job, Observed(pods=pods, **observed), at(now)).actions
+        actions = decide(job, observing(pods=pods, **observed), at(now)).actions
         if actions and isinstance(actions[0], WriteStatus):
             job["status"] = merged(job["status"], actions[0].patch)
     return TrainingJobStatus.model_validate(job["status"])
