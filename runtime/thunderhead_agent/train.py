@@ -76,11 +76,11 @@ def go_on_in_files(loggers: Iterable[Any], results_dir: Path) -> None:
 
     Loggers with a version of their own, or with a place elsewhere, which other jobs may share, are left as they are.
     """
-    from thunderhead.loggers import CSVLogger, TensorBoardLogger
+    from thunderhead.loggers.versions import VersionedLogger
 
     taken = set()
     for logger in loggers:
-        if isinstance(logger, (CSVLogger, TensorBoardLogger)) and logger._version is None:
+        if isinstance(logger, VersionedLogger) and logger._version is None:
             root = os.path.abspath(logger.root_dir)
             if Path(root).is_relative_to(results_dir) and (type(logger), root) not in taken:
                 taken.add((type(logger), root))

@@ -11,12 +11,13 @@ import yaml
 
 from thunderhead.checkpoint.places import is_url, local, place_of
 from thunderhead.checkpoint.writable import Destination
-from thunderhead.loggers.logger import Logger, given_version, next_version, plain_hyperparameters, rank_zero_only
-from thunderhead.trainer.arguments import directory, text, whole_number
+from thunderhead.loggers.logger import plain_hyperparameters, rank_zero_only
+from thunderhead.loggers.versions import VersionedLogger
+from thunderhead.trainer.arguments import whole_number
 from thunderhead.warning import warn
 
 
-class CSVLogger(Logger):
+class CSVLogger(VersionedLogger):
     """Writes ``metrics.csv`` and ``hparams.yaml`` under ``<save_dir>/<name>/version_<n>``.
 
     Floats are written so that reading them gives the same bits.
@@ -41,40 +42,9 @@ class CSVLogger(Logger):
         prefix: str = "",
         flush_logs_every_n_steps: int = 100,
     ) -> None:
-        self._save_dir = directory("CSVLogger: save_dir", save_dir)
-        self._name: str = text("CSVLogger: name", name, optional=True) or ""
-        self._version = given_version("CSVLogger: version", version)
-        self._prefix: str = text("CSVLogger: prefix", prefix, optional=True) or ""
+        super().__init__("CSVLogger", save_dir, name, version, prefix)
         self._flush_every: int = whole_number("CSVLogger: flush_logs_every_n_steps", flush_logs_every_n_steps, least=1)
         self._experiment: CSVWriter | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the experiment."""
-        return self._name
-
-    @property
-    def version(self) -> int | str:
-        """The given version, or the next free number."""
-        if self._version is None:
-            self._version = next_version(self.root_dir)
-        return self._version
-
-    @property
-    def root_dir(self) -> str:
-        """Directory of all versions."""
-        return os.path.join(self._save_dir, self._name)
-
-    @property
-    def log_dir(self) -> str:
-        """Directory of this version."""
-        version = self.version if isinstance(self.version, str) else f"version_{self.version}"
-        return os.path.join(self.root_dir, version)
-
-    @property
-    def save_dir(self) -> str:
-        """Directory of all experiments."""
-        return self._save_dir
 
     @property
     @rank_zero_only
@@ -89,7 +59,7 @@ class CSVLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Hold a record back, and write when enough are."""
         if self._prefix:
-            metrics = {f"{self._prefix}-{name}": value for name, value in metrics.items()}
+            metrics = {self._prefixed(name): value for name, value in metrics.items()}
         writer = self.experiment
         writer.log_metrics(metrics, step)
         if len(writer.metrics) >= self._flush_every:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import operator
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, SupportsIndex
+from typing import Any
 
-from thunderhead.checkpoint.places import place_of
 from thunderhead.checkpoint.writable import Destination
-from thunderhead.exceptions import MisconfigurationException
 from thunderhead.warning import is_rank_zero
 
 
@@ -99,31 +95,6 @@ class Logger(ABC):
     def _files_below(self, directory: str) -> Destination:
         argument = self._decided_by or f"{type(self).__name__}(save_dir={self.save_dir!r})"
         return Destination(directory, argument, "logs")
-
-
-def given_version(name: str, value: Any) -> int | str | None:
-    """The version that was given: a number from 0, the name of a directory, or None for the next free number.
-
-    Raises:
-        MisconfigurationException: anything else.
-    """
-    if value is None or isinstance(value, (str, os.PathLike)):
-        return None if value is None else os.fspath(value)
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < 0:
-        raise MisconfigurationException(
-            f"{name}={value!r} must be a number from 0 or the name of a directory; None takes the next free number"
-        )
-    return operator.index(value)
-
-
-def next_version(root: str) -> int:
-    """One more than the highest ``version_<n>`` under ``root``, a directory or URL; 0 where there is none."""
-    place = place_of(root)
-    numbers = [name.removeprefix("version_") for name in place.names(root) if name.startswith("version_")]
-    for number in sorted((text for text in numbers if text.isdigit()), key=int, reverse=True):
-        if place.is_directory(os.path.join(root, f"version_{number}")):
-            return int(number) + 1
-    return 0
 
 
 def plain_hyperparameters(params: Any) -> dict[str, Any]:

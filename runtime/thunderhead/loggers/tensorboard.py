@@ -16,9 +16,10 @@ from thunderhead.checkpoint.places import place_of
 from thunderhead.checkpoint.writable import Destination
 from thunderhead.data.transfer import move_to_device
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
-from thunderhead.loggers.logger import Logger, given_version, next_version, plain_hyperparameters, rank_zero_only
+from thunderhead.loggers.logger import plain_hyperparameters, rank_zero_only
+from thunderhead.loggers.versions import VersionedLogger
 from thunderhead.rng import isolate_rng
-from thunderhead.trainer.arguments import directory, switch, text
+from thunderhead.trainer.arguments import directory, switch
 from thunderhead.warning import warn
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _WRITER_OPTIONS: Final = ("comment", "purge_step", "max_queue", "flush_secs", "filename_suffix")
 
 
-class TensorBoardLogger(Logger):
+class TensorBoardLogger(VersionedLogger):
     """Writes event files and ``hparams.yaml`` under ``<save_dir>/<name>/version_<n>``.
 
     TensorBoard is imported when something is first written (extra ``loggers``).
@@ -79,38 +80,13 @@ class TensorBoardLogger(Logger):
                     f"TensorBoardLogger has no argument {option!r}.{did_you_mean(option, known)} Beside its own it "
                     f"takes SummaryWriter's {', '.join(_WRITER_OPTIONS)}"
                 )
-        self._save_dir = directory("TensorBoardLogger: save_dir", save_dir)
-        self._name: str = text("TensorBoardLogger: name", name, optional=True) or ""
-        self._version = given_version("TensorBoardLogger: version", version)
+        super().__init__("TensorBoardLogger", save_dir, name, version, prefix)
         self._log_graph: bool = switch("TensorBoardLogger: log_graph", log_graph)
         self._default_hp_metric: bool = switch("TensorBoardLogger: default_hp_metric", default_hp_metric)
-        self._prefix: str = text("TensorBoardLogger: prefix", prefix, optional=True) or ""
         self._sub_dir = None if sub_dir is None else directory("TensorBoardLogger: sub_dir", sub_dir)
         self._options = kwargs
         self._experiment: SummaryWriter | None = None
         self.hparams: dict[str, Any] = {}
-
-    @property
-    def name(self) -> str:
-        """Name of the experiment."""
-        return self._name
-
-    @property
-    def version(self) -> int | str:
-        """The given version, or the next free number."""
-        if self._version is None:
-            self._version = next_version(self.root_dir)
-        return self._version
-
-    @property
-    def save_dir(self) -> str:
-        """Directory of all experiments."""
-        return self._save_dir
-
-    @property
-    def root_dir(self) -> str:
-        """Directory of all versions."""
-        return os.path.join(self._save_dir, self._name)
 
     @property
     def sub_dir(self) -> str | None:
@@ -120,8 +96,7 @@ class TensorBoardLogger(Logger):
     @property
     def log_dir(self) -> str:
         """Directory of the event files; ``~`` and ``$VARIABLES`` are filled in."""
-        version = self.version if isinstance(self.version, str) else f"version_{self.version}"
-        directory = os.path.join(self.root_dir, version, self._sub_dir or "").rstrip(os.sep)
+        directory = os.path.join(super().log_dir, self._sub_dir or "").rstrip(os.sep)
         return os.path.expanduser(os.path.expandvars(directory))
 
     @property
@@ -143,7 +118,7 @@ class TensorBoardLogger(Logger):
             ValueError: a value is neither a number, a tensor with one element nor a dict of them.
         """
         for name, value in metrics.items():
-            tag = f"{self._prefix}-{name}" if self._prefix else name
+            tag = self._prefixed(name)
             if isinstance(value, dict):
                 self.experiment.add_scalars(tag, {key: _number(key, item) for key, item in value.items()}, step)
             else:
