@@ -121,6 +121,12 @@ def _parse_spec(obj: Obj) -> tuple[TrainingJobSpec | None, str | None, str]:
         return None, str(error), Cause.INVALID_CONFIGURATION if error.excessive else Reason.INVALID_SPEC
 
 
+def nodes_of(status: TrainingJobStatus) -> int:
+    """Pods of the attempt that ``status`` promises. Bounded, for the number is only as good as whoever may edit a
+    status."""
+    return max(0, min(status.nodes.total, NODES_MAX))
+
+
 @dataclass(frozen=True)
 class Context:
     """Everything a rule may look at."""
@@ -153,9 +159,8 @@ class Context:
 
     @cached_property
     def num_nodes(self) -> int:
-        """Pods that the attempt has; it was promised with this number, whatever the spec says by now. Bounded, for the
-        number is only as good as whoever may edit a status."""
-        return max(0, min(self.status.nodes.total, NODES_MAX))
+        """Pods that the attempt has; it was promised with this number, whatever the spec says by now."""
+        return nodes_of(self.status)
 
     @property
     def missing(self) -> list[int]:

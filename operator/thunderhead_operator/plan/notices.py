@@ -9,6 +9,7 @@ from thunderhead_api.status import GivenUp, TrainingJobStatus
 from thunderhead_api.treaty import Cause, ConditionType
 from thunderhead_operator.plan.actions import Notice
 from thunderhead_operator.plan.given_up import sentence
+from thunderhead_operator.plan.job import nodes_of
 
 
 def notices(before: TrainingJobStatus, after: TrainingJobStatus) -> tuple[Notice, ...]:
@@ -24,7 +25,7 @@ def notices(before: TrainingJobStatus, after: TrainingJobStatus) -> tuple[Notice
 
 def _attempt(before: TrainingJobStatus, after: TrainingJobStatus) -> Iterator[Notice]:
     if after.attempt != before.attempt:
-        yield Notice("AttemptStarted", f"attempt {after.attempt} with {after.nodes.total} nodes")
+        yield Notice("AttemptStarted", f"attempt {after.attempt} with {nodes_of(after)} nodes")
         if after.changes:
             yield Notice("SpecChanged", f"attempt {after.attempt} has a changed spec: {'; '.join(after.changes)}")
     elif after.code_hash != before.code_hash:

@@ -86,13 +86,14 @@ def frozen_job(ctx: Context) -> FrozenJob:
     spec = ctx.job.spec
     assert spec is not None
     processes = processes_per_node(spec)
-    resolved = spec.model_copy(update={"processes_per_node": processes, "code": None, "pod_template": None})
+    ours = {"nodes": ctx.num_nodes, "processes_per_node": processes}
+    resolved = spec.model_copy(update={**ours, "code": None, "pod_template": None})
     return FrozenJob(
         namespace=ctx.job.namespace,
         name=ctx.job.name,
         uid=ctx.job.uid,
         attempt=ctx.status.attempt,
-        nodes=spec.nodes,
+        nodes=ctx.num_nodes,
         processes_per_node=processes,
         spec_hash=ctx.status.spec_hash or "",
         checkpoint=ctx.status.checkpoint,

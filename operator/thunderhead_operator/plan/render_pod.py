@@ -166,7 +166,7 @@ def _environment(ctx: Context, spec: TrainingJobSpec, rank: int) -> list[Manifes
         Env.UID: job.uid,
         Env.ATTEMPT: str(attempt),
         Env.NODE_RANK: str(rank),
-        Env.NODES: str(spec.nodes),
+        Env.NODES: str(ctx.num_nodes),
         Env.RENDEZVOUS_HOST: rendezvous_host(job.name, attempt, job.namespace),
         Env.RENDEZVOUS_PORT: str(RENDEZVOUS_PORT),
         Env.AGENT_PORT: str(AGENT_PORT),

@@ -10,7 +10,7 @@ from thunderhead_api.treaty import Annotation, Cause, ConditionType, Phase
 from thunderhead_operator.plan.blocked import Block, block_of
 from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.given_up import sentence
-from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.job import Context, Stage, nodes_of
 from thunderhead_operator.plan.pods import PodView
 from thunderhead_operator.plan.step import Step
 from thunderhead_operator.plan.verdict import is_done
@@ -114,7 +114,7 @@ def _running(ctx: Context, step: Step, running: bool) -> Verdicts:
         said = f"attempt {status.attempt} ends: {status.ending.cause}"
         return [(ConditionType.RUNNING, False, Reason.ENDING, said)]
     if not _same_attempt(ctx, status):
-        return [(ConditionType.RUNNING, False, Reason.WAITING_FOR_PODS, f"{status.nodes.total} pods are to be made")]
+        return [(ConditionType.RUNNING, False, Reason.WAITING_FOR_PODS, f"{nodes_of(status)} pods are to be made")]
     return [(ConditionType.RUNNING, False, *waiting_for(ctx))]
 
 
@@ -169,7 +169,7 @@ def _code_changed(ctx: Context) -> Verdicts:
 
 def _nodes(ctx: Context, step: Step, running: bool) -> Nodes:
     """Pods that train, and those that have done all they had to. Ranks may have met before a probe has asked."""
-    total, same = step.status.nodes.total, step.status.attempt == ctx.status.attempt
+    total, same = nodes_of(step.status), step.status.attempt == ctx.status.attempt
     alive = same and step.failure is None
 
     def counts(pod: PodView) -> bool:

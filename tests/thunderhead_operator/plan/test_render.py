@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -13,6 +15,7 @@ from thunderhead_api.messages import FrozenJob
 from thunderhead_api.pod_fields import REMOVABLE
 from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.treaty import Env, Label
+from thunderhead_operator import plan
 from thunderhead_operator.plan.config import Config
 from thunderhead_operator.plan.render import (
     attempt_children,
@@ -124,6 +127,26 @@ def test_the_key_is_a_file_of_the_trainer_alone() -> None:
         "sidecar": [],
     }
     assert env(made)["THUNDERHEAD_KEY_FILE"] == "/etc/thunderhead/key/attempt.key"
+
+
+def test_an_attempt_has_as_many_nodes_as_it_was_promised_with_whatever_the_spec_says() -> None:
+    ctx = context(running_status(nodes={"total": 3}), spec={"nodes": 1})
+    frozen = frozen_job(ctx)
+    assert (frozen.nodes, frozen.world_size, frozen.spec["nodes"]) == (3, 3, 3)
+    assert [env(render_pod(ctx, rank))[Env.NODES] for rank in ctx.missing] == ["3", "3", "3"]
+    assert attempt_key(ctx) != ()
+
+
+@pytest.mark.parametrize(
+    ("read", "where"),
+    [
+        pytest.param(r"nodes\.total\b", {"job.py"}, id="of an attempt: Context.num_nodes and nodes_of alone"),
+        pytest.param(r"\bspec\.nodes\b", {"ledger.py", "world.py"}, id="of the spec: for what is promised next"),
+    ],
+)
+def test_the_number_of_nodes_has_one_source(read: str, where: set[str]) -> None:
+    sources = Path(plan.__path__[0]).glob("*.py")
+    assert {path.name for path in sources if re.search(read, path.read_text())} == where
 
 
 def test_a_single_node_has_nobody_to_know() -> None:
