@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from thunderhead.store.by_uri import open_store
 from thunderhead.store.epochs import Commit, Epoch
 from thunderhead.store.log import list_job, read_lineage, read_manifest
-from thunderhead.store.objects import ObjectStore, open_store
+from thunderhead.store.objects import ObjectStore
 from thunderhead.store.reading import fetch
 from thunderhead.store.restore import load, load_tree
 

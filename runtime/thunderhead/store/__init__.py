@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from thunderhead.store.by_uri import open_store
 from thunderhead.store.epochs import Epoch
-from thunderhead.store.objects import ObjectStore, open_store
+from thunderhead.store.objects import ObjectStore
 from thunderhead.store.settings import CheckpointSettings, JobAddress
 
 if TYPE_CHECKING:

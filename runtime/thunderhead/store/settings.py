@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from thunderhead.store.by_uri import open_store
 from thunderhead.store.epochs import Epoch
-from thunderhead.store.objects import ObjectStore, open_store
+from thunderhead.store.objects import ObjectStore
 
 # Below this, splitting a share costs more in requests than it gains in bandwidth.
 MIN_SHARE_BYTES: Final = 8 * 1024 * 1024

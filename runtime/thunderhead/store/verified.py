@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+from thunderhead.store.by_uri import open_store
 from thunderhead.store.epochs import Commit
 from thunderhead.store.log import list_job, read_lineage, read_manifest
-from thunderhead.store.objects import Corrupt, NotFound, ObjectStore, open_store
+from thunderhead.store.objects import Corrupt, NotFound, ObjectStore
 from thunderhead.store.reading import job_roots, split_manifest_uri, verified_chunks
 
 

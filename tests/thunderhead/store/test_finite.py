@@ -9,7 +9,7 @@ import pytest
 import torch
 from store_job import Job, just_open
 
-from thunderhead.store.objects import open_store
+from thunderhead.store.by_uri import open_store
 from thunderhead.store.verified import verify_uri
 
 

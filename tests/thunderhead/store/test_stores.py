@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from thunderhead.job.errors import InvalidConfiguration
+from thunderhead.store.by_uri import open_store
 from thunderhead.store.memory import MemoryStore
-from thunderhead.store.objects import NotFound, ObjectInfo, ObjectStore, PreconditionFailed, open_store
+from thunderhead.store.objects import NotFound, ObjectInfo, ObjectStore, PreconditionFailed
 
 
 @pytest.fixture(params=["file", "memory", "s3"])
