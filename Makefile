@@ -5,6 +5,8 @@ BIN := .venv/bin
 REPORTS := build/reports
 TEST_WORKERS ?= 2
 SEEDS ?= 0 500
+# An environment may forbid it; then each of the hundred interpreters that tests start compiles torch and all else anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup setup-runtime demo test search-resume lint bench bench-trainer bench-parity
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_PRELOAD = ("torch", "torch.distributed", "torch._dynamo", "thunderhead.trainer.trainer", "pytest")
+# Whatever else a test's module imports, each of its ranks imports by itself.
+_PRELOAD = ("torch", "torch.distributed", "torch._dynamo", "torchmetrics", "thunderhead.trainer.trainer", "pytest")
 _CONTEXT.set_forkserver_preload(list(_PRELOAD))
 
 
