@@ -10,7 +10,7 @@ from thunderhead import job
 from thunderhead.job.board import Board, Word
 from thunderhead.job.link import CheckpointPolicy
 from thunderhead.job.stop import StopAgreement
-from thunderhead.store import CheckpointSettings, Epoch, JobAddress, open_job_checkpoints
+from thunderhead.store import CheckpointSettings, Execution, JobAddress, open_job_checkpoints
 from thunderhead_agent.link import AgentLink
 
 
@@ -21,7 +21,7 @@ def inside_a_job(folder: Path) -> Iterator[Board]:
     stop = StopAgreement(asked=lambda: board.words[Word.STOP] != 0)
     checkpoints = open_job_checkpoints(
         JobAddress(uri=(folder / "store").as_uri(), namespace="bench", name="bench", uid="bench"),
-        CheckpointSettings(epoch=Epoch(1)),
+        CheckpointSettings(execution=Execution(1)),
     )
     policy = CheckpointPolicy(every_seconds=3600.0)
     job.attach(AgentLink(board=board, checkpoints=checkpoints, policy=policy, stop=stop))

@@ -76,7 +76,7 @@ def assert_nothing_ran_twice(run: Run, commits: Commits) -> None:
     """Every rank trained once in each attempt, and only these two attempts ever claimed the checkpoints."""
     announced = Counter((rank.attempt, rank.rank) for rank in run.observer.ranks)
     assert set(announced.values()) == {1}, announced
-    assert [epoch.attempt for epoch in commits.epochs(run)] == [1, 2]
+    assert [execution.attempt for execution in commits.executions(run)] == [1, 2]
     assert {attempt_of(pod) for pod in run.pods()} == {2}
 
 

@@ -53,7 +53,7 @@ def test_a_frozen_node_cannot_commit_once_another_has(
     resumed = run.wait_step(1, attempt=2, timeout_s=150)
     figures.note(SCENARIO, "node frozen → first new step elsewhere ended", resumed.at - frozen_at, "s")
     assert run.pod(0, attempt=2)["spec"]["nodeName"] != node
-    eventually(lambda: commits.counting(run)[0].epoch.attempt == 2, "a commit of attempt 2", timeout_s=60)
+    eventually(lambda: commits.counting(run)[0].execution.attempt == 2, "a commit of attempt 2", timeout_s=60)
 
     healed.thaw(node)
     gate.open()
@@ -67,7 +67,7 @@ def test_a_frozen_node_cannot_commit_once_another_has(
     assert said, last_words
     figures.note(SCENARIO, "the zombie's last words", said[-1].partition("F ")[2])
     assert [(one["cause"], one["free"]) for one in status["ledger"]] == [("NodeLost", True), ("Completed", True)]
-    late = [commit for commit in commits.counting(run) if commit.epoch.attempt == 1 and commit.step >= HELD_STEP]
+    late = [commit for commit in commits.counting(run) if commit.execution.attempt == 1 and commit.step >= HELD_STEP]
     assert late == [], "what the zombie wrote after attempt 2 had begun does not count"
     commit_key = rf"/{run.name}/[^/]+/steps/0*{HELD_STEP}/0*1-\d+\.json"
     tried = [r.path for r in gate.requests if r.method == "PUT" and re.search(commit_key, r.path)]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from thunderhead.store.by_uri import open_store
-from thunderhead.store.epochs import Commit, Epoch
+from thunderhead.store.executions import Commit, Execution
 from thunderhead.store.log import list_job, read_lineage, read_manifest
 from thunderhead.store.objects import ObjectStore
 from thunderhead.store.reading import fetch
@@ -23,7 +23,7 @@ from .run import Run
 class Checkpoint:
     """One commit, whole: what all ranks hold alike, and what each holds alone."""
 
-    epoch: Epoch
+    execution: Execution
     step: int
     uri: str
     world_size: int
@@ -66,8 +66,8 @@ class Commits:
         """Every manifest there is, also those that do not count."""
         return sorted(list_job(self.store(run)).commits)
 
-    def epochs(self, run: Run) -> list[Epoch]:
-        """Every epoch that has claimed the job."""
+    def executions(self, run: Run) -> list[Execution]:
+        """Every execution that has claimed the job."""
         return sorted(list_job(self.store(run)).claims)
 
     def newest(self, run: Run) -> Checkpoint:
@@ -81,7 +81,7 @@ class Commits:
         loaded = load(store, commit.key, rank=0, world_size=manifest.world_size)
         ranks = range(manifest.world_size)
         return Checkpoint(
-            epoch=commit.epoch,
+            execution=commit.execution,
             step=commit.step,
             uri=store.uri(commit.key),
             world_size=manifest.world_size,

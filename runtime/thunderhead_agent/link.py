@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from thunderhead.job.board import Board, Word
 from thunderhead.job.link import Ask, CheckpointPolicy, JobCheckpoints, StopControl
 from thunderhead.job.stop import StopAgreement
-from thunderhead.store import CheckpointSettings, Epoch, JobAddress, open_job_checkpoints
+from thunderhead.store import CheckpointSettings, Execution, JobAddress, open_job_checkpoints
 from thunderhead_agent.plan import WorkerPlan
 from thunderhead_agent.process_group import another_client
 from thunderhead_api.messages import FrozenJob
@@ -91,7 +91,7 @@ def _checkpoints(
             secret=s3.get("credentialsSecretName"),
         ),
         CheckpointSettings(
-            epoch=Epoch(plan.attempt, plan.round),
+            execution=Execution(plan.attempt, plan.round),
             rank=plan.rank,
             world_size=plan.world_size,
             keep=spec.get("keep", 3),

@@ -7,7 +7,7 @@ JobError
 ├── StorageUnavailable     the store did not answer for as long as we wait; another attempt may help  (exit 1)
 ├── NothingRestorable      commits exist, none verifies; never silently from zero  (exit 77)
 ├── NoAgreement            a peer did not answer when all were to stop together  (exit 69)
-├── Superseded             a newer epoch owns the job; our late writes do not count (exit 76)
+├── Superseded             a newer execution owns the job; our late writes do not count (exit 76)
 └── Stopped                stopped as asked, with the checkpoint committed          (exit 75)
 """
 
@@ -43,7 +43,7 @@ class NoAgreement(JobError):
 
 
 class Superseded(JobError):
-    """A newer epoch of the same job has claimed the store."""
+    """A newer execution of the same job has claimed the store."""
 
 
 class Stopped(JobError):

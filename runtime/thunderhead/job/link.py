@@ -98,12 +98,12 @@ class JobCheckpoints(Protocol):
         ...
 
     def open(self) -> Restored | None:
-        """Claim this epoch, choose the newest checkpoint that counts, and read it.
+        """Claim this execution, choose the newest checkpoint that counts, and read it.
 
         Returns ``None`` only where the lineage holds no commit at all (or ``resume: Never``).
 
         Raises:
-            Superseded: a newer epoch has claimed the job, or another process this very epoch.
+            Superseded: a newer execution has claimed the job, or another process this very execution.
             StorageRefused: the store denies us or its bucket is missing.
             NothingRestorable: commits exist, yet none of them verifies.
         """
@@ -138,7 +138,7 @@ class JobCheckpoints(Protocol):
         knows; the newest checkpoint of which no rank knows any is kept, whatever follows it.
 
         Raises:
-            Superseded: a newer epoch has claimed the job; the caller must end.
+            Superseded: a newer execution has claimed the job; the caller must end.
             StorageRefused: the store denies us, for longer than is tolerated.
             StorageUnavailable: it did not answer within ``patience_s``.
         """

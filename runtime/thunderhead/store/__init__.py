@@ -10,15 +10,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from thunderhead.store.by_uri import open_store
-from thunderhead.store.epochs import Epoch
+from thunderhead.store.executions import Execution
 from thunderhead.store.objects import ObjectStore
 from thunderhead.store.settings import CheckpointSettings, JobAddress
 
 if TYPE_CHECKING:
     from thunderhead.store.exchange import Exchange
-    from thunderhead.store.job_checkpoints import EpochCheckpoints
+    from thunderhead.store.job_checkpoints import ExecutionCheckpoints
 
-__all__ = ["CheckpointSettings", "Epoch", "JobAddress", "ObjectStore", "open_job_checkpoints", "open_store"]
+__all__ = ["CheckpointSettings", "Execution", "JobAddress", "ObjectStore", "open_job_checkpoints", "open_store"]
 
 
 def open_job_checkpoints(
@@ -30,7 +30,7 @@ def open_job_checkpoints(
     on_back: Callable[[], None] | None = None,
     asked: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.time,
-) -> EpochCheckpoints:
+) -> ExecutionCheckpoints:
     """Job checkpoints of one rank; implements :class:`thunderhead.job.link.JobCheckpoints`.
 
     Nothing is read or written yet.
@@ -51,12 +51,12 @@ def open_job_checkpoints(
         ValueError: no exchange for several ranks.
     """
     from thunderhead.store.exchange import LocalExchange
-    from thunderhead.store.job_checkpoints import EpochCheckpoints
+    from thunderhead.store.job_checkpoints import ExecutionCheckpoints
 
     world_size = settings.world_size
     if exchange is None and world_size > 1:
         raise ValueError(f"world_size={world_size} needs an exchange between the ranks; pass StoreExchange(...)")
-    return EpochCheckpoints(
+    return ExecutionCheckpoints(
         address.open(),
         settings,
         exchange or LocalExchange(),

@@ -1,4 +1,4 @@
-"""What the ranks of one epoch tell each other about checkpoints: a few small messages, never a collective.
+"""What the ranks of one execution tell each other about checkpoints: a few small messages, never a collective.
 
 Only two patterns are needed: every rank reports to rank 0, and rank 0 announces to all. A rank that fails leaves its
     reason under one fixed key, which every waiting rank looks at between short waits, so that all end with the same
@@ -50,7 +50,7 @@ class PeerFailed(RuntimeError):
 
 
 class Exchange(Protocol):
-    """A small key-value store that the ranks of one epoch, and nobody else, share."""
+    """A small key-value store that the ranks of one execution, and nobody else, share."""
 
     def set(self, key: str, value: bytes) -> None:
         """Publish; each key is set once."""
@@ -93,7 +93,7 @@ class StoreExchange:
     It looks rather than waits: a client that waits blocks every thread that shares it, and logs each time-out.
 
     Args:
-        store: already made unique to this epoch, by a ``PrefixStore``.
+        store: already made unique to this execution, by a ``PrefixStore``.
         sleep: pauses between looks.
         monotonic: the clock of the waiting.
     """
@@ -143,7 +143,7 @@ class Peers:
     """The two patterns, for one rank.
 
     Args:
-        exchange: shared by the ranks of this epoch.
+        exchange: shared by the ranks of this execution.
         rank: this rank.
         world_size: number of ranks.
         timeout_s: how long to wait for a silent peer. Only a backstop: whoever watches the processes notices earlier.

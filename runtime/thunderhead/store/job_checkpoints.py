@@ -1,4 +1,4 @@
-"""Committed checkpoints of one epoch of a job, seen from one rank: what the trainer opens, saves to and closes."""
+"""Committed checkpoints of one execution of a job, seen from one rank: what the trainer opens, saves to and closes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from thunderhead.job.errors import Stopped, StorageRefused
 from thunderhead.job.link import Restored, Skipped, Tree
 from thunderhead.standing import logger_of
 from thunderhead.store.codec import encode
-from thunderhead.store.epochs import Commit
 from thunderhead.store.exchange import Exchange, Peers
-from thunderhead.store.log import EpochLog
+from thunderhead.store.executions import Commit
+from thunderhead.store.log import ExecutionLog
 from thunderhead.store.manifest import LOCAL, REPLICATED
 from thunderhead.store.members import as_moment
 from thunderhead.store.objects import ObjectStore, Unavailable
@@ -31,20 +31,20 @@ logger = logger_of(__name__)
 OnCommit = Callable[[int, str, float], None]
 
 
-class EpochCheckpoints:
+class ExecutionCheckpoints:
     """Implements :class:`thunderhead.job.link.JobCheckpoints`.
 
     Args:
         store: rooted at the job.
         settings: how this rank takes part.
-        exchange: shared by the ranks of this epoch alone.
+        exchange: shared by the ranks of this execution alone.
         open_store: opens another job's store for ``resume`` by URI.
         on_commit: called with step, manifest URI and Unix time, on every rank, whenever the newest acknowledged
             checkpoint becomes known (by :meth:`open`) or changes (by :meth:`save`).
         on_back: called on rank 0, from a thread of its own, when a store that took no checkpoint takes writes again.
         asked: whether this rank was asked to stop, so that opening no longer waits for a store that is away.
         clock: Unix time in seconds.
-        nonce: tells this process from another of the same epoch; only rank 0's is used.
+        nonce: tells this process from another of the same execution; only rank 0's is used.
         sleep, monotonic: the pauses while the store is away, and the clock of the waiting.
     """
 
@@ -70,7 +70,7 @@ class EpochCheckpoints:
         self._sleep = sleep
         self._monotonic = monotonic
         self._store = self._patient(store)
-        self._log = EpochLog(self._store, settings.epoch, nonce or secrets.token_hex(8))
+        self._log = ExecutionLog(self._store, settings.execution, nonce or secrets.token_hex(8))
         self._peers = Peers(
             exchange, rank=settings.rank, world_size=settings.world_size, timeout_s=settings.peer_timeout_s
         )
@@ -138,7 +138,7 @@ class EpochCheckpoints:
             assert step == self._newest.step, f"step {step} is before the acknowledged step {self._newest.step}"
             self._notify(self._newest)
             return None
-        commit = Commit(self._settings.epoch, step)
+        commit = Commit(self._settings.execution, step)
         try:
             part = Part(commit, position, self._stage(replicated, local), non_finite_step)
             skipped = self._saving.save(part, patience_s=patience_s)

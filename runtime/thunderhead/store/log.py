@@ -9,7 +9,16 @@ from typing import Any, Final
 from thunderhead.job.errors import StorageRefused, Superseded
 from thunderhead.standing import logger_of
 from thunderhead.store.documents import seal, unseal
-from thunderhead.store.epochs import EPOCHS, STEPS, Commit, Epoch, base_key, claim_key, committed_key, epoch_of_key
+from thunderhead.store.executions import (
+    EXECUTIONS,
+    STEPS,
+    Commit,
+    Execution,
+    base_key,
+    claim_key,
+    committed_key,
+    execution_of_key,
+)
 from thunderhead.store.lineage import Lineage, Listing, Segment, newer_than
 from thunderhead.store.manifest import Manifest
 from thunderhead.store.members import mapping, member
@@ -50,16 +59,16 @@ def create_once(store: ObjectStore, key: str, body: bytes) -> None:
             return
 
 
-def list_claims(store: ObjectStore) -> frozenset[Epoch]:
-    """Epochs that have begun."""
-    return _list_epochs(store)[0]
+def list_claims(store: ObjectStore) -> frozenset[Execution]:
+    """Executions that have begun."""
+    return _list_executions(store)[0]
 
 
-def _list_epochs(store: ObjectStore) -> tuple[frozenset[Epoch], frozenset[Epoch], frozenset[Epoch]]:
-    """Epochs that have begun, those that have named their base, and those that have committed."""
-    found: dict[str, set[Epoch]] = {"claim": set(), "base": set(), "committed": set()}
-    for info in store.scan(EPOCHS):
-        entry = epoch_of_key(info.key)
+def _list_executions(store: ObjectStore) -> tuple[frozenset[Execution], frozenset[Execution], frozenset[Execution]]:
+    """Executions that have begun, those that have named their base, and those that have committed."""
+    found: dict[str, set[Execution]] = {"claim": set(), "base": set(), "committed": set()}
+    for info in store.scan(EXECUTIONS):
+        entry = execution_of_key(info.key)
         if entry:
             found[entry[1]].add(entry[0])
     return frozenset(found["claim"]), frozenset(found["base"]), frozenset(found["committed"])
@@ -67,7 +76,7 @@ def _list_epochs(store: ObjectStore) -> tuple[frozenset[Epoch], frozenset[Epoch]
 
 def list_job(store: ObjectStore) -> Listing:
     """Claims and bases first, commits after: a commit that was acknowledged before this call is in the listing."""
-    claims, bases, committed = _list_epochs(store)
+    claims, bases, committed = _list_executions(store)
     commits = (Commit.of_key(info.key) for info in store.scan(STEPS))
     return Listing(
         claims=claims, bases=bases, commits=frozenset(commit for commit in commits if commit), committed=committed
@@ -84,40 +93,42 @@ def read_manifest(store: ObjectStore, key: str) -> Manifest:
     manifest = Manifest.from_bytes(store.get(key), store.uri(key))
     if not key.endswith(manifest.commit.key):
         raise Corrupt(
-            f"{store.uri(key)} holds the manifest of step {manifest.commit.step}, epoch {manifest.commit.epoch}"
+            f"{store.uri(key)} holds the manifest of step {manifest.commit.step}, execution {manifest.commit.execution}"
         )
     return manifest
 
 
-def read_lineage(store: ObjectStore, listing: Listing, *, before: Epoch | None = None) -> Lineage:
-    """The lineage of the newest epoch (older than ``before``) that tells it.
+def read_lineage(store: ObjectStore, listing: Listing, *, before: Execution | None = None) -> Lineage:
+    """The lineage of the newest execution (older than ``before``) that tells it.
 
-    Its base tells it, and so does each of its manifests. An epoch that tells nothing (both damaged, or it died before
-    naming a base) leaves the next older one to tell; its own commits, if any, stay candidates.
+    Its base tells it, and so does each of its manifests. An execution that tells nothing (both damaged, or it died
+    before naming a base) leaves the next older one to tell; its own commits, if any, stay candidates.
     """
     mute: list[Segment] = []
-    for epoch in listing.newest_first():
-        if before is not None and epoch >= before:
+    for execution in listing.newest_first():
+        if before is not None and execution >= before:
             continue
-        for lineage in _told_by(store, listing, epoch):
+        for lineage in _told_by(store, listing, execution):
             return Lineage((*mute, *lineage.segments), lineage.origin)
-        logger.warning("epoch %s tells no lineage: its base is damaged or missing; asking the one before", epoch)
-        if listing.commits_of(epoch) or epoch in listing.committed:
-            mute.append(Segment(epoch))
+        logger.warning(
+            "execution %s tells no lineage: its base is damaged or missing; asking the one before", execution
+        )
+        if listing.commits_of(execution) or execution in listing.committed:
+            mute.append(Segment(execution))
     return Lineage(tuple(mute))
 
 
-def _told_by(store: ObjectStore, listing: Listing, epoch: Epoch) -> Iterator[Lineage]:
-    if epoch in listing.bases:
-        with suppress_damage(store.uri(base_key(epoch))):
-            document = unseal(store.get(base_key(epoch)), store.uri(base_key(epoch)))
-            if document.get("epoch") != str(epoch):
+def _told_by(store: ObjectStore, listing: Listing, execution: Execution) -> Iterator[Lineage]:
+    if execution in listing.bases:
+        with suppress_damage(store.uri(base_key(execution))):
+            document = unseal(store.get(base_key(execution)), store.uri(base_key(execution)))
+            if document.get("epoch") != str(execution):
                 raise Corrupt(f"it is the base of {document.get('epoch')}")
             lineage = Lineage.from_json(mapping(member(document, "lineage"), "lineage"))
-            if not lineage.segments or lineage.segments[0].epoch != epoch:
-                raise Corrupt(f"its lineage does not begin with {epoch}")
+            if not lineage.segments or lineage.segments[0].execution != execution:
+                raise Corrupt(f"its lineage does not begin with {execution}")
             yield lineage
-    for commit in listing.commits_of(epoch):
+    for commit in listing.commits_of(execution):
         with suppress_damage(store.uri(commit.key)):
             yield read_manifest(store, commit.key).lineage
 
@@ -136,37 +147,38 @@ class suppress_damage(suppress):
         return suppressed
 
 
-class EpochLog:
-    """What rank 0 of one epoch writes.
+class ExecutionLog:
+    """What rank 0 of one execution writes.
 
     Args:
         store: rooted at the job.
-        epoch: this execution.
-        nonce: drawn by this process; two processes of one epoch differ in it.
+        execution: this execution.
+        nonce: drawn by this process; two processes of one execution differ in it.
     """
 
-    def __init__(self, store: ObjectStore, epoch: Epoch, nonce: str) -> None:
+    def __init__(self, store: ObjectStore, execution: Execution, nonce: str) -> None:
         self.store = store
-        self.epoch = epoch
+        self.execution = execution
         self.nonce = nonce
         self._claim = b""
         self._marked = False
 
     def claim(self, *, world_size: int, at: float) -> None:
-        """Claim the epoch. Everything listed afterwards holds all that older epochs have acknowledged.
+        """Claim the execution. Everything listed afterwards holds all that older executions have acknowledged.
 
         Raises:
-            Superseded: another process has claimed this epoch, or a newer one exists.
+            Superseded: another process has claimed this execution, or a newer one exists.
             StorageRefused: the store ignores ``If-None-Match``.
         """
-        key = claim_key(self.epoch)
+        key = claim_key(self.execution)
         body = self._claim = self._document(at, world_size=world_size)
         try:
             create_once(self.store, key, body)
         except Taken as error:
-            # Perhaps our own earlier process, but nobody can prove that it is dead; only a new epoch excludes it.
+            # Perhaps our own earlier process, but nobody can prove that it is dead; only a new execution excludes it.
             raise Superseded(
-                f"epoch {self.epoch} was claimed by another process ({error}); a restart needs a new attempt or round"
+                f"execution {self.execution} was claimed by another process ({error}); "
+                "a restart needs a new attempt or round"
             ) from error
         self._check_conditional_writes(key, body)
         self.check_not_superseded()
@@ -177,9 +189,11 @@ class EpochLog:
         Raises:
             Superseded: there is one.
         """
-        newer = newer_than(self.epoch, list_claims(self.store))
+        newer = newer_than(self.execution, list_claims(self.store))
         if newer is not None:
-            raise Superseded(f"epoch {self.epoch} is superseded by {newer}, which has claimed {self.store.uri()}")
+            raise Superseded(
+                f"execution {self.execution} is superseded by {newer}, which has claimed {self.store.uri()}"
+            )
 
     def probe(self) -> None:
         """Whether the store takes a write of ours: our claim once more, which exists and stays as it is.
@@ -188,24 +202,24 @@ class EpochLog:
             StoreError, StorageRefused: it does not.
         """
         with suppress(PreconditionFailed):
-            self.store.put(claim_key(self.epoch), self._claim, if_none_match=True)
+            self.store.put(claim_key(self.execution), self._claim, if_none_match=True)
 
     def write_base(self, lineage: Lineage, *, base: str | None, at: float) -> None:
-        """Name what this epoch starts from; ``lineage`` includes this epoch.
+        """Name what this execution starts from; ``lineage`` includes this execution.
 
         Raises:
-            Superseded: another process has named a base for this epoch.
+            Superseded: another process has named a base for this execution.
         """
         body = self._document(at, base=base, lineage=lineage.to_json())
-        self._create(base_key(self.epoch), body)
+        self._create(base_key(self.execution), body)
 
     def commit(self, manifest: Manifest) -> None:
         """Put the manifest, which commits the checkpoint, and look for newer claims, which decides whether it counts.
 
         Raises:
-            Superseded: a newer epoch exists, and it may not have seen this commit. It must not be acknowledged.
+            Superseded: a newer execution exists, and it may not have seen this commit. It must not be acknowledged.
         """
-        assert manifest.commit.epoch == self.epoch
+        assert manifest.commit.execution == self.execution
         self._create(manifest.commit.key, manifest.to_bytes())
         self._mark(manifest)
         self.check_not_superseded()
@@ -218,14 +232,14 @@ class EpochLog:
         """
         if not self._marked:
             with suppress(StoreError, StorageRefused):
-                self.store.put(committed_key(self.epoch), self._document(manifest.at, step=manifest.commit.step))
+                self.store.put(committed_key(self.execution), self._document(manifest.at, step=manifest.commit.step))
                 self._marked = True
 
     def _create(self, key: str, body: bytes) -> None:
         try:
             create_once(self.store, key, body)
         except Taken as error:
-            raise Superseded(f"epoch {self.epoch} is run by another process too: {error}") from error
+            raise Superseded(f"execution {self.execution} is run by another process too: {error}") from error
 
     def _check_conditional_writes(self, key: str, body: bytes) -> None:
         """Write the same claim again, which a store that knows ``If-None-Match`` must refuse and any other survives."""
@@ -239,4 +253,4 @@ class EpochLog:
         )
 
     def _document(self, at: float, **members: Any) -> bytes:
-        return seal({"epoch": str(self.epoch), "nonce": self.nonce, "at": at, **members})
+        return seal({"epoch": str(self.execution), "nonce": self.nonce, "at": at, **members})

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from thunderhead.store.checksums import Checksums
 from thunderhead.store.documents import seal, unseal
-from thunderhead.store.epochs import Commit, Epoch, shard_of_key
+from thunderhead.store.executions import Commit, Execution, shard_of_key
 from thunderhead.store.lineage import Lineage
 from thunderhead.store.members import checksum, mapping, member, moment, sequence, text, truth, whole
 from thunderhead.store.objects import Corrupt
@@ -118,11 +118,11 @@ class Manifest:
     """One commit of one job.
 
     Attributes:
-        commit: epoch and step.
-        nonce: drawn by the process that claimed the epoch; tells our own write from another's after a lost reply.
+        commit: execution and step.
+        nonce: drawn by the process that claimed the execution; tells our own write from another's after a lost reply.
         world_size: ranks that saved it.
         position: the trainer's position, for people (the restored one is part of the replicated tree).
-        lineage: the lineage up to and including this epoch, so that one readable manifest tells it.
+        lineage: the lineage up to and including this execution, so that one readable manifest tells it.
         shards: every object of the checkpoint.
         environment: what else its continuation's bits depend on.
         at: Unix time of the commit by rank 0's clock, in seconds.
@@ -158,7 +158,7 @@ class Manifest:
             {
                 "format": FORMAT,
                 "version": VERSION,
-                "epoch": str(self.commit.epoch),
+                "epoch": str(self.commit.execution),
                 "step": self.commit.step,
                 "nonce": self.nonce,
                 "world_size": self.world_size,
@@ -194,7 +194,7 @@ class Manifest:
         shards = sequence(member(document, "shards"), "shards")
         return cls(
             commit=Commit(
-                Epoch.parse(text(member(document, "epoch"), "epoch")), whole(member(document, "step"), "step")
+                Execution.parse(text(member(document, "epoch"), "epoch")), whole(member(document, "step"), "step")
             ),
             nonce=text(member(document, "nonce"), "nonce"),
             world_size=whole(member(document, "world_size"), "world_size", low=1, high=MAX_RANKS),
@@ -224,5 +224,5 @@ class Manifest:
             raise Corrupt("rank 0's share of what all ranks hold alike is missing")
         if len({shard.key for shard in self.shards}) != len(self.shards):
             raise Corrupt("two shards have one key")
-        if not self.lineage.segments or self.lineage.segments[0].epoch != self.commit.epoch:
-            raise Corrupt(f"its lineage does not begin with {self.commit.epoch}")
+        if not self.lineage.segments or self.lineage.segments[0].execution != self.commit.execution:
+            raise Corrupt(f"its lineage does not begin with {self.commit.execution}")

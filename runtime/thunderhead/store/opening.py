@@ -1,4 +1,4 @@
-"""Opening an epoch: claim it, agree on the newest commit that every rank can read back whole, name it as the base.
+"""Opening an execution: claim it, agree on the newest commit that every rank can read back whole, name it as the base.
 
 Rank 0 leads. Under the topics ``open/0``, ``open/1``, … it announces one commit after the other, newest first; every
 rank reads what it needs of it, verifying as it reads, and reports a complaint or none. The first without complaints
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from thunderhead.job.errors import InvalidConfiguration, NothingRestorable
 from thunderhead.job.link import PassedOver
 from thunderhead.standing import logger_of
-from thunderhead.store.epochs import Commit
 from thunderhead.store.exchange import Peers
+from thunderhead.store.executions import Commit
 from thunderhead.store.lineage import Lineage, Listing
-from thunderhead.store.log import EpochLog, list_job, read_lineage, read_manifest, suppress_damage
+from thunderhead.store.log import ExecutionLog, list_job, read_lineage, read_manifest, suppress_damage
 from thunderhead.store.objects import Corrupt, NotFound, ObjectStore
 from thunderhead.store.reading import job_roots, split_manifest_uri
 from thunderhead.store.restore import Loaded, load
@@ -59,8 +59,8 @@ class Opened:
     """The outcome of an opening.
 
     Attributes:
-        restoration: the base as this rank read it; ``None`` where the epoch starts from nothing.
-        lineage: up to and including this epoch; known to rank 0 alone.
+        restoration: the base as this rank read it; ``None`` where the execution starts from nothing.
+        lineage: up to and including this execution; known to rank 0 alone.
         base: the base, where it is a commit of this job; known to rank 0 alone.
         nonce: rank 0's.
         passed_over: newer commits that were given up, newest first; known to rank 0 alone.
@@ -80,7 +80,7 @@ class Opening:
     """One opening, as one rank takes part in it.
 
     Args:
-        log: of this epoch; its nonce is used on rank 0 only.
+        log: of this execution; its nonce is used on rank 0 only.
         peers: the other ranks.
         resume: ``"Auto"``, ``"Never"`` or a URI.
         known: URI of the newest commit that the job's status knows of.
@@ -90,7 +90,7 @@ class Opening:
 
     def __init__(
         self,
-        log: EpochLog,
+        log: ExecutionLog,
         peers: Peers,
         *,
         resume: str,
@@ -119,7 +119,7 @@ class Opening:
             restoration = self._propose(number, candidate)
             if restoration is not None:
                 return self._settle(number + 1, lineage, restoration, self._finite(restoration, candidates[number:]))
-            # A newer epoch deletes what it does not keep: what we cannot read may be no damage at all.
+            # A newer execution deletes what it does not keep: what we cannot read may be no damage at all.
             self._log.check_not_superseded()
         if candidates:
             raise NothingRestorable(
@@ -145,11 +145,11 @@ class Opening:
         if self._resume == "Never":
             return [], Lineage()
         listing = list_job(self._log.store)
-        lineage = read_lineage(self._log.store, listing, before=self._log.epoch)
+        lineage = read_lineage(self._log.store, listing, before=self._log.execution)
         candidates = [Candidate(None, commit.key) for commit in lineage.counting(listing.commits)]
         self._look_for_the_known(listing, lineage, found=bool(candidates))
         if lineage.origin is not None:
-            # An earlier epoch started there; what that prefix resolves to today may be something else.
+            # An earlier execution started there; what that prefix resolves to today may be something else.
             candidates += self._resolve(lineage.origin)
         elif not candidates and self._resume != "Auto":
             candidates += self._resolve(self._resume)
@@ -258,7 +258,7 @@ class Opening:
                 before = lineage.ending_at(base)
             else:
                 before = Lineage(origin=uri)
-        continued = before.continued_by(self._log.epoch)
+        continued = before.continued_by(self._log.execution)
         self._log.write_base(continued, base=uri, at=self._clock())
         self._peers.announce(f"open/{number}", {"settled": True, "nonce": self._log.nonce})
         return Opened(restoration, continued, base, self._log.nonce, tuple(self._passed_over), finite)

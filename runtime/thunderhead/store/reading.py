@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from thunderhead.store.checksums import crc64nvme
-from thunderhead.store.epochs import EPOCHS, STEPS, Commit
+from thunderhead.store.executions import EXECUTIONS, STEPS, Commit
 from thunderhead.store.manifest import Shard
 from thunderhead.store.objects import Corrupt, ObjectStore
 
@@ -85,5 +85,5 @@ def split_manifest_uri(uri: str) -> tuple[str, str] | None:
 
 def job_roots(store: ObjectStore) -> list[str]:
     """Prefixes under the store's root at which a job's checkpoints lie; ``""`` is the root itself."""
-    marks = (f"/{info.key}".rpartition(f"/{EPOCHS}") for info in store.scan())
+    marks = (f"/{info.key}".rpartition(f"/{EXECUTIONS}") for info in store.scan())
     return sorted({root.removeprefix("/") for root, found, _ in marks if found})

@@ -17,7 +17,7 @@ import torch
 from thunderhead.job.link import Tree
 from thunderhead.store.checksums import checksums_of
 from thunderhead.store.codec import Encoded, encode
-from thunderhead.store.epochs import Commit, shard_folder
+from thunderhead.store.executions import Commit, shard_folder
 from thunderhead.store.manifest import LOCAL, REPLICATED, Shard
 from thunderhead.store.objects import ObjectStore
 from thunderhead.store.settings import MIN_SHARE_BYTES
@@ -114,7 +114,7 @@ def upload(store: ObjectStore, staged: Staged, commit: Commit, *, nonce: str, ra
 
 def shard_keys(staged: Staged, commit: Commit, *, nonce: str, rank: int) -> list[str]:
     """Where :func:`upload` puts the staged shards."""
-    folder = shard_folder(commit.epoch, commit.step)
+    folder = shard_folder(commit.execution, commit.step)
     return [f"{folder}{nonce}-{rank:05d}-{shard.content}.safetensors" for shard in staged.shards]
 
 

@@ -25,10 +25,10 @@ import torch
 from thunderhead.job.errors import StorageRefused, UnsupportedState
 from thunderhead.job.link import Skipped
 from thunderhead.standing import logger_of
-from thunderhead.store.epochs import Commit
 from thunderhead.store.exchange import Peers
+from thunderhead.store.executions import Commit
 from thunderhead.store.limits import TRIES_BESIDE_TRAINING, Limit, limited
-from thunderhead.store.log import EpochLog
+from thunderhead.store.log import ExecutionLog
 from thunderhead.store.manifest import Environment, Manifest, Shard
 from thunderhead.store.objects import ObjectStore, StoreError
 from thunderhead.store.opening import Opened
@@ -64,13 +64,13 @@ class Part:
 
 
 class Saves:
-    """The saves of one epoch, as one rank takes part in them.
+    """The saves of one execution, as one rank takes part in them.
 
     Args:
         store: rooted at the job.
-        log: of this epoch.
+        log: of this execution.
         peers: the other ranks.
-        opened: what the epoch started from.
+        opened: what the execution started from.
         watch: looks for the store while it is away; used on rank 0.
         on_acknowledged: called on every rank, also for a commit that turns out to exist after all.
         clock: Unix time in seconds.
@@ -84,7 +84,7 @@ class Saves:
     def __init__(
         self,
         store: ObjectStore,
-        log: EpochLog,
+        log: ExecutionLog,
         peers: Peers,
         opened: Opened,
         watch: StoreWatch,
@@ -116,7 +116,7 @@ class Saves:
         """Try until it is acknowledged (``None``), or skipped by all ranks.
 
         Raises:
-            Superseded: a newer epoch exists.
+            Superseded: a newer execution exists.
             StorageRefused, StorageUnavailable: see :meth:`thunderhead.job.link.JobCheckpoints.save`.
         """
         give_up = self._monotonic() + patience_s

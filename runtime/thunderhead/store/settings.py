@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from thunderhead.store.by_uri import open_store
-from thunderhead.store.epochs import Epoch
+from thunderhead.store.executions import Execution
 from thunderhead.store.objects import ObjectStore
 
 # Below this, splitting a share costs more in requests than it gains in bandwidth.
@@ -58,7 +58,7 @@ class CheckpointSettings:
     """How one rank takes part.
 
     Attributes:
-        epoch: attempt and round of this execution. Two processes never share one: a restart takes a new attempt or
+        execution: attempt and round of this execution. Two processes never share one: a restart takes a new attempt or
             round.
         rank: this rank.
         world_size: number of ranks.
@@ -71,7 +71,7 @@ class CheckpointSettings:
         patience_s: how long opening and restoring wait for a store that does not answer.
     """
 
-    epoch: Epoch
+    execution: Execution
     rank: int = 0
     world_size: int = 1
     keep: int = 3

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from thunderhead.store.by_uri import open_store
-from thunderhead.store.epochs import Commit
+from thunderhead.store.executions import Commit
 from thunderhead.store.log import list_job, read_lineage, read_manifest
 from thunderhead.store.objects import Corrupt, NotFound, ObjectStore
 from thunderhead.store.reading import job_roots, split_manifest_uri, verified_chunks
@@ -21,7 +22,7 @@ class CommitReport:
     Attributes:
         uri: of its manifest.
         step: optimizer steps done.
-        epoch: attempt and round that wrote it.
+        execution: attempt and round that wrote it.
         verified: whether every byte matches its checksum.
         problem: why not.
         bytes: of all shards; ``None`` where the manifest is unreadable, as for what follows.
@@ -32,7 +33,7 @@ class CommitReport:
 
     uri: str
     step: int
-    epoch: str
+    execution: str
     verified: bool
     problem: str | None = None
     bytes: int | None = None
@@ -48,7 +49,7 @@ class JobReport:
     Attributes:
         uri: the root of the job.
         commits: those that count, newest first.
-        ignored: URIs of manifests that do not count: late ones of superseded epochs.
+        ignored: URIs of manifests that do not count: late ones of superseded executions.
     """
 
     uri: str
@@ -91,11 +92,11 @@ def verify_uri(uri: str, *, endpoint: str | None = None, region: str | None = No
 
 
 def _verify_commit(store: ObjectStore, commit: Commit) -> CommitReport:
-    uri, epoch = store.uri(commit.key), str(commit.epoch)
+    uri, execution = store.uri(commit.key), str(commit.execution)
     try:
         manifest = read_manifest(store, commit.key)
     except (Corrupt, NotFound) as error:
-        return CommitReport(uri=uri, step=commit.step, epoch=epoch, verified=False, problem=str(error))
+        return CommitReport(uri=uri, step=commit.step, execution=execution, verified=False, problem=str(error))
     problem = None
     try:
         for shard in manifest.shards:
@@ -106,7 +107,7 @@ def _verify_commit(store: ObjectStore, commit: Commit) -> CommitReport:
     return CommitReport(
         uri=uri,
         step=commit.step,
-        epoch=epoch,
+        execution=execution,
         verified=problem is None,
         problem=problem,
         bytes=manifest.size,
@@ -118,9 +119,17 @@ def _verify_commit(store: ObjectStore, commit: Commit) -> CommitReport:
 
 def as_json(reports: Sequence[JobReport]) -> str:
     """The reports for programs."""
-    jobs = [{**asdict(report), "verified": report.verified} for report in reports]
+    jobs = [
+        {**asdict(report), "verified": report.verified, "commits": [_commit_as_json(each) for each in report.commits]}
+        for report in reports
+    ]
     verified = bool(reports) and all(report.verified for report in reports)
     return json.dumps({"verified": verified, "jobs": jobs}, indent=2)
+
+
+def _commit_as_json(commit: CommitReport) -> dict[str, Any]:
+    """Members in their order; programs know the execution by the name that it has in the store."""
+    return {"epoch" if name == "execution" else name: value for name, value in asdict(commit).items()}
 
 
 def as_text(uri: str, reports: Sequence[JobReport]) -> str:
@@ -136,7 +145,7 @@ def _lines(report: JobReport) -> list[str]:
         when = "-" if commit.at is None else datetime.fromtimestamp(commit.at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         size = "-" if commit.bytes is None else f"{commit.bytes:,}"
         verdict = "verified" if commit.verified else f"DAMAGED: {commit.problem}"
-        lines.append(f"  step {commit.step:>9}  epoch {commit.epoch}  {size:>15} bytes  {when}  {verdict}")
+        lines.append(f"  step {commit.step:>9}  execution {commit.execution}  {size:>15} bytes  {when}  {verdict}")
     if not report.commits:
         lines.append("  no commit counts")
-    return [*lines, *(f"  ignored (superseded epoch): {ignored}" for ignored in report.ignored)]
+    return [*lines, *(f"  ignored (superseded execution): {ignored}" for ignored in report.ignored)]

@@ -10,7 +10,7 @@ from typing import Any
 from store_world import Broken, Objects, Oracle, Process, check_manifests_complete, recover, undisturbed_or_ended
 
 from thunderhead.job.errors import StorageUnavailable
-from thunderhead.store.epochs import Commit, shard_of_key
+from thunderhead.store.executions import Commit, shard_of_key
 from thunderhead.store.memory import Operation
 from thunderhead.store.objects import NotFound, PreconditionFailed, Unavailable
 

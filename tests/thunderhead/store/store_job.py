@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from thunderhead.job.link import JobCheckpoints, Restored
-from thunderhead.store import CheckpointSettings, Epoch, JobAddress, open_job_checkpoints, open_store
+from thunderhead.store import CheckpointSettings, Execution, JobAddress, open_job_checkpoints, open_store
 from thunderhead.store.exchange import LocalExchange
-from thunderhead.store.job_checkpoints import EpochCheckpoints
+from thunderhead.store.job_checkpoints import ExecutionCheckpoints
 
 
 class Job:
@@ -35,7 +35,7 @@ class Job:
         return f"{self.uri}/namespace/job/{self.uid}"
 
     def attempt(
-        self, attempt: int, world_size: int, live: Callable[[EpochCheckpoints, int], Any], **settings: Any
+        self, attempt: int, world_size: int, live: Callable[[ExecutionCheckpoints, int], Any], **settings: Any
     ) -> list[Any]:
         """Run ``live`` on every rank; its results by rank, or the exception each ended with."""
         exchange = LocalExchange()
@@ -46,7 +46,7 @@ class Job:
                 self.address,
                 CheckpointSettings(
                     **{
-                        "epoch": Epoch(attempt, chosen.pop("round", 0)),
+                        "execution": Execution(attempt, chosen.pop("round", 0)),
                         "rank": number,
                         "world_size": world_size,
                         "peer_timeout_s": 60,
@@ -94,8 +94,8 @@ def trees(step: int, rank: int) -> tuple[dict[str, Any], dict[str, Any]]:
     return replicated, local
 
 
-def save_steps(*steps: int) -> Callable[[EpochCheckpoints, int], Restored | None]:
-    def live(checkpoints: EpochCheckpoints, rank: int) -> Restored | None:
+def save_steps(*steps: int) -> Callable[[ExecutionCheckpoints, int], Restored | None]:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> Restored | None:
         restored = checkpoints.open()
         for step in steps:
             replicated, local = trees(step, rank)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from thunderhead.store.checksums import Checksums
-from thunderhead.store.epochs import Commit, Epoch, shard_folder
+from thunderhead.store.executions import Commit, Execution, shard_folder
 from thunderhead.store.lineage import Lineage, Segment
 from thunderhead.store.manifest import Environment, Manifest, Shard
 
 
 def manifest(commit: Commit | None = None, lineage: Lineage | None = None) -> Manifest:
     """A manifest of no real checkpoint."""
-    commit = commit or Commit(Epoch(3, 1), 120)
-    folder = shard_folder(commit.epoch, commit.step)
+    commit = commit or Commit(Execution(3, 1), 120)
+    folder = shard_folder(commit.execution, commit.step)
     return Manifest(
         commit=commit,
         nonce="n",
         world_size=2,
         position={"epoch": 1},
-        lineage=lineage or Lineage((Segment(commit.epoch), Segment(Epoch(0, 5), 80)), "s3://other/steps/1.json"),
+        lineage=lineage
+        or Lineage((Segment(commit.execution), Segment(Execution(0, 5), 80)), "s3://other/steps/1.json"),
         shards=tuple(
             Shard(f"{folder}n-0000{rank}-{content}.safetensors", content, rank, 20, Checksums(2**64 - 1, (0, 5), 16))
             for rank, content in ((0, "replicated"), (0, "local"), (1, "local"))

@@ -1,8 +1,8 @@
 """A job over the in-memory store, and an oracle that knows what must be true of it.
 
-The oracle knows what each epoch saved, when it was told that a commit is safe, and what each opening chose. Whatever
-happened before, the next opening must return a complete commit, bit for bit, that continues every acknowledged one, and
-the job must be able to go on from there.
+The oracle knows what each execution saved, when it was told that a commit is safe, and what each opening chose.
+Whatever happened before, the next opening must return a complete commit, bit for bit, that continues every acknowledged
+one, and the job must be able to go on from there.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 from thunderhead.job.errors import StorageUnavailable, Superseded
 from thunderhead.job.link import Skipped
 from thunderhead.store.codec import encode
-from thunderhead.store.epochs import Commit, Epoch
 from thunderhead.store.exchange import LocalExchange
-from thunderhead.store.job_checkpoints import EpochCheckpoints
+from thunderhead.store.executions import Commit, Execution
+from thunderhead.store.job_checkpoints import ExecutionCheckpoints
 from thunderhead.store.manifest import Manifest
 from thunderhead.store.memory import MemoryStore, Perform, faultless
 from thunderhead.store.objects import ObjectStore, Unavailable
@@ -40,13 +40,13 @@ class Oracle:
         saved: every bit of what each commit consists of.
         history: the commits that each commit's training went through, itself included.
         acknowledged: commits that a process was told are safe, in that order.
-        opened: newest epoch whose opening returned, and the commit that it returned.
+        opened: newest execution whose opening returned, and the commit that it returned.
     """
 
     saved: dict[Commit, bytes] = field(default_factory=dict)
     history: dict[Commit, frozenset[Commit]] = field(default_factory=dict)
     acknowledged: list[Commit] = field(default_factory=list)
-    opened: tuple[Epoch, Commit | None] = (Epoch(0), None)
+    opened: tuple[Execution, Commit | None] = (Execution(0), None)
 
     def copy(self) -> Oracle:
         return Oracle(dict(self.saved), dict(self.history), list(self.acknowledged), self.opened)
@@ -64,14 +64,14 @@ class Process:
         keep: int = 2,
         patience_s: float = 0,
     ):
-        self.epoch = Epoch(attempt)
+        self.execution = Execution(attempt)
         self._now = 0.0
         self.oracle = oracle
         self.at: Commit | None = None
         self.store = MemoryStore(objects, perform=perform)
-        self.checkpoints = EpochCheckpoints(
+        self.checkpoints = ExecutionCheckpoints(
             self.store,
-            CheckpointSettings(epoch=self.epoch, keep=keep, patience_s=patience_s),
+            CheckpointSettings(execution=self.execution, keep=keep, patience_s=patience_s),
             LocalExchange(),
             open_store=_no_other_store,
             on_commit=self._acknowledge,
@@ -90,16 +90,16 @@ class Process:
                 raise Broken(f"{restored.uri} restored as step {restored.step}")
             if fingerprint(restored.replicated, restored.local) != self.oracle.saved[self.at]:
                 raise Broken(f"{self.at} restored with other bits than it was saved with")
-        if self.epoch > self.oracle.opened[0]:
-            self.oracle.opened = (self.epoch, self.at)
+        if self.execution > self.oracle.opened[0]:
+            self.oracle.opened = (self.execution, self.at)
         return self.at
 
     def save(self, patience_s: float = 0) -> Skipped | None:
         before = self.at
-        commit = Commit(self.epoch, (before.step if before else 0) + 1)
-        value = float(commit.step + 100 * self.epoch.attempt)
+        commit = Commit(self.execution, (before.step if before else 0) + 1)
+        value = float(commit.step + 100 * self.execution.attempt)
         replicated = {"weight": torch.full((3,), value), "optimizer": {0: {"moment": torch.tensor(value)}}}
-        local = {"rng": torch.tensor([commit.step, self.epoch.attempt], dtype=torch.uint8)}
+        local = {"rng": torch.tensor([commit.step, self.execution.attempt], dtype=torch.uint8)}
         self.oracle.saved[commit] = fingerprint(replicated, local)
         self.oracle.history[commit] = frozenset({commit}) | (self.oracle.history[before] if before else frozenset())
         self.at = commit
@@ -117,7 +117,7 @@ class Process:
 
     def _acknowledge(self, step: int, uri: str, at: float) -> None:
         commit = commit_of(uri)
-        if commit.epoch == self.epoch:
+        if commit.execution == self.execution:
             self.oracle.acknowledged.append(commit)
 
 
@@ -144,15 +144,15 @@ def recover(objects: Objects, oracle: Oracle, attempt: int) -> Commit | None:
         Broken: a promise does not hold.
     """
     oracle = oracle.copy()
-    newest_epoch, its_base = oracle.opened
+    newest_execution, its_base = oracle.opened
     process = Process(objects, oracle, attempt)
     found = process.open()
     history = oracle.history[found] if found else frozenset()
     lost = [commit for commit in oracle.acknowledged if commit not in history]
     if lost:
         raise Broken(f"{found} was restored and does not continue the acknowledged {lost}")
-    if newest_epoch > Epoch(0) and found != its_base and (found is None or found.epoch < newest_epoch):
-        raise Broken(f"{found} was restored, although {newest_epoch} had begun from {its_base}")
+    if newest_execution > Execution(0) and found != its_base and (found is None or found.execution < newest_execution):
+        raise Broken(f"{found} was restored, although {newest_execution} had begun from {its_base}")
     process.save()
     check_manifests_complete(objects)
     again = Process(objects, oracle, attempt + 1).open()
@@ -171,7 +171,7 @@ def check_manifests_complete(objects: Objects) -> None:
 
 
 def undisturbed_or_ended(action: Callable[[], object], *, alone: bool) -> bool:
-    """Whether ``action`` ran through. It may be ended by a silent store and, unless ``alone``, by a newer epoch."""
+    """Whether ``action`` ran through. It may be ended by a silent store and, unless ``alone``, by a newer execution."""
     try:
         action()
     except (StorageUnavailable, Unavailable):

@@ -29,10 +29,12 @@ def connect(request: pytest.FixtureRequest, tmp_path: object) -> Iterator[Callab
         local = LocalExchange()
         yield lambda: local
     elif request.param == "file":
-        yield lambda: StoreExchange(dist.PrefixStore("epoch", dist.FileStore(f"{tmp_path}/store", -1)))
+        yield lambda: StoreExchange(dist.PrefixStore("execution", dist.FileStore(f"{tmp_path}/store", -1)))
     else:
         server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        yield lambda: StoreExchange(dist.PrefixStore("epoch", dist.TCPStore("127.0.0.1", server.port, is_master=False)))
+        yield lambda: StoreExchange(
+            dist.PrefixStore("execution", dist.TCPStore("127.0.0.1", server.port, is_master=False))
+        )
 
 
 def test_a_value_is_found_by_the_others(connect: Callable[[], Exchange]) -> None:

@@ -16,8 +16,8 @@ from store_world import Broken, Oracle, Process
 
 from thunderhead.job.errors import NothingRestorable, Superseded
 from thunderhead.store import job_checkpoints, lineage, log, reading, saving
-from thunderhead.store.epochs import SHARDS, Commit, shard_of_key
-from thunderhead.store.log import EpochLog, Taken, list_job
+from thunderhead.store.executions import SHARDS, Commit, shard_of_key
+from thunderhead.store.log import ExecutionLog, Taken, list_job
 from thunderhead.store.objects import NotFound, PreconditionFailed, StoreError
 from thunderhead.store.retention import kept_of
 
@@ -90,7 +90,7 @@ def test_nothing_whole_left_never_starts_over() -> None:
             Process(objects, process.oracle, attempt).open()
 
 
-def test_a_second_process_of_the_same_epoch_is_superseded() -> None:
+def test_a_second_process_of_the_same_execution_is_superseded() -> None:
     process = Process({}, Oracle(), 1)
     process.live(1)
     twin = Process(process.store.objects, process.oracle, 1)
@@ -107,31 +107,31 @@ def newest_step_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         lineage.Lineage,
         "counting",
-        lambda self, commits: sorted(commits, key=lambda c: (c.step, c.epoch), reverse=True),
+        lambda self, commits: sorted(commits, key=lambda c: (c.step, c.execution), reverse=True),
     )
     monkeypatch.setattr(lineage.Lineage, "ending_at", lambda self, base: lineage.Lineage())
 
 
-def newest_epoch_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def newest_execution_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lineage.Lineage, "counting", lambda self, commits: sorted(commits, reverse=True))
     monkeypatch.setattr(lineage.Lineage, "ending_at", lambda self, base: lineage.Lineage())
 
 
 def acknowledge_without_looking_for_claims(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        EpochLog, "commit", lambda self, manifest: self._create(manifest.commit.key, manifest.to_bytes())
+        ExecutionLog, "commit", lambda self, manifest: self._create(manifest.commit.key, manifest.to_bytes())
     )
 
 
 def claim_after_listing(monkeypatch: pytest.MonkeyPatch) -> None:
-    claim, write_base = EpochLog.claim, EpochLog.write_base
+    claim, write_base = ExecutionLog.claim, ExecutionLog.write_base
 
-    def late(self: EpochLog, *args: object, **kwargs: object) -> None:
+    def late(self: ExecutionLog, *args: object, **kwargs: object) -> None:
         claim(self, world_size=1, at=0)
         write_base(self, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(EpochLog, "claim", lambda self, **_: None)
-    monkeypatch.setattr(EpochLog, "write_base", late)
+    monkeypatch.setattr(ExecutionLog, "claim", lambda self, **_: None)
+    monkeypatch.setattr(ExecutionLog, "write_base", late)
 
 
 def believe_every_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +151,7 @@ def believe_every_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shards_before_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
-    def collect(log: EpochLog, line: lineage.Lineage, *, newest: Commit, precious: list[Commit], keep: int) -> int:
+    def collect(log: ExecutionLog, line: lineage.Lineage, *, newest: Commit, precious: list[Commit], keep: int) -> int:
         listing = list_job(log.store)
         kept = kept_of(listing, line, newest=newest, precious=precious, keep=keep)
         keys = [info.key for info in log.store.scan(SHARDS)]
@@ -165,20 +165,20 @@ def shards_before_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def manifest_before_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    upload, commit = saving.upload, EpochLog.commit
+    upload, commit = saving.upload, ExecutionLog.commit
     waiting: list[Callable[[], object]] = []
 
     class Later:
         def __init__(self, store: log.ObjectStore) -> None:
             self.put = lambda key, body: waiting.append(lambda body=bytes(body): store.put(key, body))
 
-    def commit_first(self: EpochLog, manifest: log.Manifest) -> None:
+    def commit_first(self: ExecutionLog, manifest: log.Manifest) -> None:
         commit(self, manifest)
         while waiting:
             waiting.pop()()
 
     monkeypatch.setattr(saving, "upload", lambda store, *args, **kw: upload(Later(store), *args, **kw))
-    monkeypatch.setattr(EpochLog, "commit", commit_first)
+    monkeypatch.setattr(ExecutionLog, "commit", commit_first)
 
 
 def trust_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def trust_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     ("variant", "explore"),
     [
         (newest_step_wins, lambda: explore_zombies(saves=3, keep=2, with_third=False)),
-        (newest_epoch_wins, lambda: explore_zombies(saves=3, keep=2, with_third=False)),
+        (newest_execution_wins, lambda: explore_zombies(saves=3, keep=2, with_third=False)),
         (acknowledge_without_looking_for_claims, lambda: explore_zombies(saves=3, keep=2, with_third=False)),
         (claim_after_listing, lambda: explore_zombies(saves=3, keep=2, with_third=False)),
         (believe_every_refusal, explore_replies),

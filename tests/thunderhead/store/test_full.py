@@ -14,9 +14,9 @@ from store_job import Job, just_open
 
 from thunderhead.job.errors import StorageUnavailable
 from thunderhead.job.link import Restored
-from thunderhead.store.epochs import Epoch, writer_of_key
+from thunderhead.store.executions import Execution, writer_of_key
 from thunderhead.store.files import FileStore
-from thunderhead.store.job_checkpoints import EpochCheckpoints
+from thunderhead.store.job_checkpoints import ExecutionCheckpoints
 
 VOLUME_BYTES = 550_000
 STATE_BYTES = 100_000
@@ -47,8 +47,8 @@ def fill(job: Job, name: str) -> Path:
     return left
 
 
-def save(*steps: int) -> Callable[[EpochCheckpoints, int], Any]:
-    def live(checkpoints: EpochCheckpoints, rank: int) -> tuple[Any, list[Any]]:
+def save(*steps: int) -> Callable[[ExecutionCheckpoints, int], Any]:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> tuple[Any, list[Any]]:
         restored = checkpoints.open()
         state = {"w": torch.zeros(STATE_BYTES // 4)}
         return restored, [checkpoints.save(state, {}, step=step, position={}) for step in steps]
@@ -95,7 +95,7 @@ def test_what_is_not_older_than_we_are_stays(job: Job, name: str) -> None:
 
 
 def test_checkpoints_that_do_not_fit_are_skipped_and_leave_nothing_behind(job: Job) -> None:
-    def live(checkpoints: EpochCheckpoints, rank: int) -> list[Any]:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> list[Any]:
         checkpoints.open()
         state = {"w": torch.zeros(STATE_BYTES // 4)}
         # Two shards: the first fits, the second does not.
@@ -112,15 +112,15 @@ def test_checkpoints_that_do_not_fit_are_skipped_and_leave_nothing_behind(job: J
 
 
 @pytest.mark.parametrize(
-    ("key", "epoch"),
+    ("key", "execution"),
     [
-        *((name, Epoch(1)) for name in LEFTOVERS if name != "steps/000000000010/.unfinished-deadbeefdeadbeef"),
+        *((name, Execution(1)) for name in LEFTOVERS if name != "steps/000000000010/.unfinished-deadbeefdeadbeef"),
         ("steps/000000000010/.unfinished-deadbeefdeadbeef", None),
-        ("steps/000000000010/000001-0002.json", Epoch(1, 2)),
-        ("shards/000001-0000/000000000003/n-00000-local.safetensors", Epoch(1)),
+        ("steps/000000000010/000001-0002.json", Execution(1, 2)),
+        ("shards/000001-0000/000000000003/n-00000-local.safetensors", Execution(1)),
         ("elsewhere/000001-0000/x", None),
         ("", None),
     ],
 )
-def test_the_writer_of_a_key(key: str, epoch: Epoch | None) -> None:
-    assert writer_of_key(key) == epoch
+def test_the_writer_of_a_key(key: str, execution: Execution | None) -> None:
+    assert writer_of_key(key) == execution

@@ -23,9 +23,9 @@ from thunderhead.job.errors import (
     UnsupportedState,
 )
 from thunderhead.job.link import Restored
-from thunderhead.store import CheckpointSettings, Epoch, JobAddress, open_job_checkpoints, open_store
+from thunderhead.store import CheckpointSettings, Execution, JobAddress, open_job_checkpoints, open_store
 from thunderhead.store.exchange import LocalExchange, PeerFailed, StoreExchange
-from thunderhead.store.job_checkpoints import EpochCheckpoints
+from thunderhead.store.job_checkpoints import ExecutionCheckpoints
 from thunderhead.store.memory import MemoryStore
 from thunderhead.store.verified import verify_uri
 
@@ -56,7 +56,7 @@ def test_a_job_saves_and_the_next_attempt_resumes(job: Job, world_size: int) -> 
     for rank in range(world_size):
         assert [(step, at) for who, step, _, at in job.commits if who == rank][-2:] == [(40, 1001.0), (50, 1002.0)]
     (report,) = verify_uri(job.uri, endpoint=job.endpoint)
-    assert [(commit.step, commit.epoch) for commit in report.commits] == [
+    assert [(commit.step, commit.execution) for commit in report.commits] == [
         (50, "000002-0000"),
         (40, "000001-0000"),
         (30, "000001-0000"),
@@ -70,9 +70,9 @@ def test_ranks_share_the_upload_of_a_large_tree() -> None:
 
     def rank(number: int) -> Any:
         settings = CheckpointSettings(
-            epoch=Epoch(1), rank=number, world_size=4, min_share_bytes=5000, peer_timeout_s=60
+            execution=Execution(1), rank=number, world_size=4, min_share_bytes=5000, peer_timeout_s=60
         )
-        checkpoints = EpochCheckpoints(store, settings, exchange, open_store=open_store)
+        checkpoints = ExecutionCheckpoints(store, settings, exchange, open_store=open_store)
         checkpoints.open()
         tree = {f"p{index}": torch.full((500,), float(index)) for index in range(8)}
         checkpoints.save(tree, None, step=1, position={})
@@ -87,15 +87,15 @@ def test_ranks_share_the_upload_of_a_large_tree() -> None:
     }
     assert sorted(sizes) == [f"0000{number}-replicated.safetensors" for number in range(3)]
     assert max(sizes.values()) < 0.45 * sum(sizes.values())
-    settings = CheckpointSettings(epoch=Epoch(2))
-    restored = EpochCheckpoints(store, settings, LocalExchange(), open_store=open_store).open()
+    settings = CheckpointSettings(execution=Execution(2))
+    restored = ExecutionCheckpoints(store, settings, LocalExchange(), open_store=open_store).open()
     assert restored is not None
     assert all(torch.equal(restored.replicated[f"p{index}"], torch.full((500,), float(index))) for index in range(8))
     assert list(restored.replicated) == [f"p{index}" for index in range(8)]
 
 
 def test_the_same_step_again_writes_nothing_and_is_told_again(local_job: Job) -> None:
-    def live(checkpoints: EpochCheckpoints, rank: int) -> None:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
         checkpoints.open()
         for _ in range(2):
             checkpoints.save(*trees(10, rank), step=10, position={})
@@ -120,7 +120,7 @@ def test_saving_before_opening_is_our_mistake(local_job: Job) -> None:
 def test_staged_state_does_not_follow_what_training_does_next(local_job: Job) -> None:
     weight = torch.zeros(3)
 
-    def live(checkpoints: EpochCheckpoints, rank: int) -> None:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
         checkpoints.open()
         for step in range(1, 4):
             weight.fill_(step)
@@ -133,7 +133,7 @@ def test_staged_state_does_not_follow_what_training_does_next(local_job: Job) ->
 
 
 def test_all_ranks_learn_together_that_they_are_superseded(local_job: Job) -> None:
-    def live(checkpoints: EpochCheckpoints, rank: int) -> None:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
         save_steps(10)(checkpoints, rank)
         if rank == 0:
             local_job.attempt(2, 1, just_open)
@@ -151,7 +151,7 @@ def test_all_ranks_learn_together_that_storage_is_refused(s3_endpoint: str) -> N
 
 
 def test_one_rank_that_fails_ends_the_save_of_all(local_job: Job) -> None:
-    def live(checkpoints: EpochCheckpoints, rank: int) -> None:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
         checkpoints.open()
         local = {"hook": print} if rank == 2 else {}
         checkpoints.save({}, local, step=1, position={})
@@ -163,7 +163,7 @@ def test_one_rank_that_fails_ends_the_save_of_all(local_job: Job) -> None:
 
 
 def test_a_rank_that_holds_another_tree_is_named(local_job: Job) -> None:
-    def live(checkpoints: EpochCheckpoints, rank: int) -> None:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
         checkpoints.open()
         checkpoints.save({"a": torch.zeros(1 + rank // 2)}, {}, step=1, position={})
 
@@ -173,7 +173,7 @@ def test_a_rank_that_holds_another_tree_is_named(local_job: Job) -> None:
 
 
 def test_a_rank_that_dies_without_a_word_is_a_failed_peer(local_job: Job) -> None:
-    def live(checkpoints: EpochCheckpoints, rank: int) -> None:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
         checkpoints.open()
         if rank == 0:
             checkpoints.save({}, {}, step=1, position={})
@@ -185,7 +185,7 @@ def test_a_rank_that_dies_without_a_word_is_a_failed_peer(local_job: Job) -> Non
 
 
 def test_check_refuses_what_could_not_be_restored(local_job: Job) -> None:
-    def live(checkpoints: EpochCheckpoints, rank: int) -> None:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
         checkpoints.check({"module": torch.zeros(1)}, {})
         with pytest.raises(UnsupportedState, match=r"replicated\['callbacks'\]"):
             checkpoints.check({"callbacks": object()}, {})
@@ -221,11 +221,11 @@ def test_another_environment_is_said(local_job: Job, caplog: pytest.LogCaptureFi
 def test_ranks_talk_over_a_torch_store(local_job: Job) -> None:
     server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
-    def live(checkpoints: EpochCheckpoints, rank: int) -> Restored | None:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> Restored | None:
         client = dist.PrefixStore("checkpoints/1-0", dist.TCPStore("127.0.0.1", server.port, is_master=False))
         mine = open_job_checkpoints(
             local_job.address,
-            CheckpointSettings(epoch=Epoch(1), rank=rank, world_size=2),
+            CheckpointSettings(execution=Execution(1), rank=rank, world_size=2),
             exchange=StoreExchange(client),
         )
         return save_steps(10)(mine, rank)
@@ -246,13 +246,13 @@ def test_ranks_talk_over_a_torch_store(local_job: Job) -> None:
 def test_settings_that_cannot_work_are_told(settings: dict[str, Any], says: str) -> None:
     address = JobAddress(uri="file:///tmp", namespace="n", name="j", uid="u")
     with pytest.raises(ValueError, match=says):
-        open_job_checkpoints(address, CheckpointSettings(epoch=Epoch(1), **settings))
+        open_job_checkpoints(address, CheckpointSettings(execution=Execution(1), **settings))
 
 
 def test_an_address_of_nothing_is_refused() -> None:
     address = JobAddress(uri="here", namespace="n", name="j", uid="u")
     with pytest.raises(InvalidConfiguration, match="checkpoint URI 'here/n/j/u' is not one that we can open"):
-        open_job_checkpoints(address, CheckpointSettings(epoch=Epoch(1)))
+        open_job_checkpoints(address, CheckpointSettings(execution=Execution(1)))
 
 
 def test_importing_the_package_is_cheap() -> None:

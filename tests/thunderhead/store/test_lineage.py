@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from thunderhead.store.epochs import (
+from thunderhead.store.executions import (
     Commit,
-    Epoch,
+    Execution,
     base_key,
     claim_key,
-    epoch_of_key,
+    execution_of_key,
     shard_folder,
     shard_of_key,
 )
@@ -19,16 +19,18 @@ from thunderhead.store.objects import Corrupt
 
 def commit(text: str) -> Commit:
     """``"2.1@40"`` is attempt 2, round 1, step 40; the round may be left out."""
-    epoch, _, step = text.partition("@")
-    attempt, _, round_ = epoch.partition(".")
-    return Commit(Epoch(int(attempt), int(round_ or 0)), int(step))
+    execution, _, step = text.partition("@")
+    attempt, _, round_ = execution.partition(".")
+    return Commit(Execution(int(attempt), int(round_ or 0)), int(step))
 
 
 def lineage(*segments: str) -> Lineage:
     """``"3"`` is all of attempt 3, ``"1@20"`` attempt 1 up to step 20."""
     return Lineage(
         tuple(
-            Segment(commit(text).epoch, commit(text).step) if "@" in text else Segment(commit(f"{text}@0").epoch)
+            Segment(commit(text).execution, commit(text).step)
+            if "@" in text
+            else Segment(commit(f"{text}@0").execution)
             for text in segments
         )
     )
@@ -84,7 +86,7 @@ def test_a_lineage_that_is_none_is_corrupt(value: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("epoch", "claims", "newer"),
+    ("execution", "claims", "newer"),
     [
         ("1", "", None),
         ("1", "1", None),
@@ -94,35 +96,37 @@ def test_a_lineage_that_is_none_is_corrupt(value: dict[str, object]) -> None:
         ("2", "2.1", "2.1"),
     ],
 )
-def test_newer_claims(epoch: str, claims: str, newer: str | None) -> None:
-    def parse(text: str) -> Epoch:
-        return commit(f"{text}@0").epoch
+def test_newer_claims(execution: str, claims: str, newer: str | None) -> None:
+    def parse(text: str) -> Execution:
+        return commit(f"{text}@0").execution
 
-    assert newer_than(parse(epoch), map(parse, claims.split())) == (parse(newer) if newer else None)
+    assert newer_than(parse(execution), map(parse, claims.split())) == (parse(newer) if newer else None)
 
 
-def test_epochs_that_may_tell_a_lineage_are_those_with_a_base_or_a_commit() -> None:
+def test_executions_that_may_tell_a_lineage_are_those_with_a_base_or_a_commit() -> None:
     listing = Listing(
-        claims=frozenset(map(Epoch, (1, 2, 3, 4))),
-        bases=frozenset(map(Epoch, (1, 3))),
+        claims=frozenset(map(Execution, (1, 2, 3, 4))),
+        bases=frozenset(map(Execution, (1, 3))),
         commits=frozenset({commit("2@5"), commit("1@5"), commit("1@7")}),
     )
-    assert listing.newest_first() == [Epoch(3), Epoch(2), Epoch(1)]
-    assert listing.commits_of(Epoch(1)) == [commit("1@7"), commit("1@5")]
+    assert listing.newest_first() == [Execution(3), Execution(2), Execution(1)]
+    assert listing.commits_of(Execution(1)) == [commit("1@7"), commit("1@5")]
 
 
 def test_keys_order_as_time_does_and_come_back() -> None:
-    epochs = [Epoch(1), Epoch(1, 1), Epoch(2), Epoch(10), Epoch(10, 3)]
-    assert sorted(claim_key(epoch) for epoch in epochs) == [claim_key(epoch) for epoch in epochs]
-    for epoch in (*epochs, Epoch(10**8, 10**6)):
-        assert epoch_of_key(claim_key(epoch)) == (epoch, "claim")
-        assert epoch_of_key(base_key(epoch)) == (epoch, "base")
-        assert Commit.of_key(Commit(epoch, 10**14).key) == Commit(epoch, 10**14)
-        assert shard_of_key(f"{shard_folder(epoch, 7)}n-00000-local.safetensors") == Commit(epoch, 7)
+    executions = [Execution(1), Execution(1, 1), Execution(2), Execution(10), Execution(10, 3)]
+    assert sorted(claim_key(execution) for execution in executions) == [
+        claim_key(execution) for execution in executions
+    ]
+    for execution in (*executions, Execution(10**8, 10**6)):
+        assert execution_of_key(claim_key(execution)) == (execution, "claim")
+        assert execution_of_key(base_key(execution)) == (execution, "base")
+        assert Commit.of_key(Commit(execution, 10**14).key) == Commit(execution, 10**14)
+        assert shard_of_key(f"{shard_folder(execution, 7)}n-00000-local.safetensors") == Commit(execution, 7)
 
 
 @pytest.mark.parametrize("key", ["steps/1/x.json", "steps/1/1-0.json.tmp", "epochs/1-0/claimed", "epochs/1/claim", "x"])
 def test_other_keys_are_not_ours(key: str) -> None:
     assert Commit.of_key(key) is None
-    assert epoch_of_key(key) is None
+    assert execution_of_key(key) is None
     assert shard_of_key(key) is None

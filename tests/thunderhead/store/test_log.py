@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from store_samples import manifest
 
 from thunderhead.job.errors import StorageRefused, Superseded
-from thunderhead.store.epochs import Commit, Epoch, base_key, claim_key
+from thunderhead.store.executions import Commit, Execution, base_key, claim_key
 from thunderhead.store.lineage import Lineage, Segment
-from thunderhead.store.log import EpochLog, Taken, create_once, list_job, read_lineage, read_manifest
+from thunderhead.store.log import ExecutionLog, Taken, create_once, list_job, read_lineage, read_manifest
 from thunderhead.store.memory import MemoryStore, Operation
 from thunderhead.store.objects import Corrupt, PreconditionFailed, Unavailable
 
@@ -55,24 +56,43 @@ def test_a_refusal_over_our_own_object_is_success() -> None:
     create_once(MemoryStore({"k": b"mine"}), "k", b"mine")
 
 
-def claimed(store: MemoryStore, attempt: int, nonce: str = "nonce") -> EpochLog:
-    log = EpochLog(store, Epoch(attempt), nonce)
+def claimed(store: MemoryStore, attempt: int, nonce: str = "nonce") -> ExecutionLog:
+    log = ExecutionLog(store, Execution(attempt), nonce)
     log.claim(world_size=1, at=0)
     return log
 
 
-def test_an_epoch_is_claimed_once() -> None:
+def test_what_is_stored_names_an_execution_as_the_first_release_does() -> None:
+    store = MemoryStore()
+    log = claimed(store, 3)
+    line = Lineage((Segment(Execution(3)), Segment(Execution(1, 2), 10)))
+    log.write_base(line, base="memory:///x", at=0)
+    log.commit(manifest(Commit(Execution(3), 20), line))
+    documents = {key: json.loads(body) for key, body in store.objects.items()}
+    assert sorted(documents) == [
+        "epochs/000003-0000/base",
+        "epochs/000003-0000/claim",
+        "epochs/000003-0000/committed",
+        "steps/000000000020/000003-0000.json",
+    ]
+    assert {document["epoch"] for document in documents.values()} == {"000003-0000"}
+    told = [document["lineage"]["segments"] for document in documents.values() if "lineage" in document]
+    assert told == [[{"epoch": "000003-0000", "last_step": None}, {"epoch": "000001-0002", "last_step": 10}]] * 2
+    assert not any("execution" in body.decode() for body in store.objects.values())
+
+
+def test_an_execution_is_claimed_once() -> None:
     store = MemoryStore()
     claimed(store, 1)
     claimed(store, 1)
-    with pytest.raises(Superseded, match="epoch 000001-0000 was claimed by another process"):
+    with pytest.raises(Superseded, match="execution 000001-0000 was claimed by another process"):
         claimed(store, 1, nonce="another")
 
 
-def test_an_older_epoch_cannot_claim_after_a_newer_one() -> None:
+def test_an_older_execution_cannot_claim_after_a_newer_one() -> None:
     store = MemoryStore()
     claimed(store, 2)
-    with pytest.raises(Superseded, match="epoch 000001-0000 is superseded by 000002-0000"):
+    with pytest.raises(Superseded, match="execution 000001-0000 is superseded by 000002-0000"):
         claimed(store, 1)
 
 
@@ -80,7 +100,7 @@ def test_a_commit_after_a_newer_claim_is_written_and_not_acknowledged() -> None:
     store = MemoryStore()
     older = claimed(store, 1)
     claimed(store, 2)
-    late = manifest(Commit(Epoch(1), 10))
+    late = manifest(Commit(Execution(1), 10))
     with pytest.raises(Superseded):
         older.commit(late)
     assert late.commit.key in store.objects
@@ -94,48 +114,48 @@ def test_a_store_that_ignores_conditions_is_refused() -> None:
     store = Careless()
     with pytest.raises(StorageRefused, match="conditional writes"):
         claimed(store, 1)
-    assert list(store.objects) == [claim_key(Epoch(1))]
+    assert list(store.objects) == [claim_key(Execution(1))]
 
 
-def test_a_second_process_of_an_epoch_cannot_commit() -> None:
+def test_a_second_process_of_an_execution_cannot_commit() -> None:
     store = MemoryStore()
-    EpochLog(store, Epoch(1), "a").commit(manifest(Commit(Epoch(1), 10), Lineage()))
+    ExecutionLog(store, Execution(1), "a").commit(manifest(Commit(Execution(1), 10), Lineage()))
     with pytest.raises(Superseded, match="is run by another process too"):
-        EpochLog(store, Epoch(1), "b").commit(manifest(Commit(Epoch(1), 10)))
+        ExecutionLog(store, Execution(1), "b").commit(manifest(Commit(Execution(1), 10)))
 
 
 def test_a_listing_shows_what_is_there_and_nothing_else() -> None:
     store = MemoryStore()
     log = claimed(store, 1)
-    log.write_base(Lineage((Segment(Epoch(1)),)), base=None, at=0)
-    log.commit(manifest(Commit(Epoch(1), 10)))
+    log.write_base(Lineage((Segment(Execution(1)),)), base=None, at=0)
+    log.commit(manifest(Commit(Execution(1), 10)))
     store.put("steps/notes.txt", b"")
     store.put("epochs/1/claim/else", b"")
     claimed(store, 2)
     listing = list_job(store)
-    assert listing.claims == {Epoch(1), Epoch(2)}
-    assert listing.bases == {Epoch(1)}
-    assert listing.commits == {Commit(Epoch(1), 10)}
+    assert listing.claims == {Execution(1), Execution(2)}
+    assert listing.bases == {Execution(1)}
+    assert listing.commits == {Commit(Execution(1), 10)}
 
 
 def test_a_manifest_under_another_ones_key_is_corrupt() -> None:
-    body = manifest(Commit(Epoch(1), 10)).to_bytes()
-    with pytest.raises(Corrupt, match="holds the manifest of step 10, epoch 000001-0000"):
-        read_manifest(MemoryStore({Commit(Epoch(1), 20).key: body}), Commit(Epoch(1), 20).key)
+    body = manifest(Commit(Execution(1), 10)).to_bytes()
+    with pytest.raises(Corrupt, match="holds the manifest of step 10, execution 000001-0000"):
+        read_manifest(MemoryStore({Commit(Execution(1), 20).key: body}), Commit(Execution(1), 20).key)
 
 
-FIRST = Lineage((Segment(Epoch(1)),))
-SECOND = Lineage((Segment(Epoch(2)), Segment(Epoch(1), 10)))
+FIRST = Lineage((Segment(Execution(1)),))
+SECOND = Lineage((Segment(Execution(2)), Segment(Execution(1), 10)))
 
 
-def two_epochs() -> MemoryStore:
-    """Epoch 1 committed steps 10 and 20, epoch 2 began from step 10 and committed 15."""
+def two_executions() -> MemoryStore:
+    """Execution 1 committed steps 10 and 20, execution 2 began from step 10 and committed 15."""
     store = MemoryStore()
     for attempt, lineage, steps in ((1, FIRST, (10, 20)), (2, SECOND, (15,))):
         log = claimed(store, attempt)
         log.write_base(lineage, base=None, at=0)
         for step in steps:
-            log.commit(manifest(Commit(Epoch(attempt), step), lineage))
+            log.commit(manifest(Commit(Execution(attempt), step), lineage))
     return store
 
 
@@ -143,18 +163,21 @@ def two_epochs() -> MemoryStore:
     ("damaged", "told"),
     [
         ((), SECOND),
-        ((base_key(Epoch(2)),), SECOND),
-        ((Commit(Epoch(2), 15).key,), SECOND),
-        ((base_key(Epoch(1)),), SECOND),
-        ((base_key(Epoch(2)), Commit(Epoch(2), 15).key), Lineage((Segment(Epoch(2)), Segment(Epoch(1))))),
-        ((base_key(Epoch(1)), base_key(Epoch(2))), SECOND),
+        ((base_key(Execution(2)),), SECOND),
+        ((Commit(Execution(2), 15).key,), SECOND),
+        ((base_key(Execution(1)),), SECOND),
+        (
+            (base_key(Execution(2)), Commit(Execution(2), 15).key),
+            Lineage((Segment(Execution(2)), Segment(Execution(1)))),
+        ),
+        ((base_key(Execution(1)), base_key(Execution(2))), SECOND),
     ],
 )
 @pytest.mark.parametrize("how", ["cut", "gone"])
-def test_the_newest_epoch_that_can_still_tell_tells_the_lineage(
+def test_the_newest_execution_that_can_still_tell_tells_the_lineage(
     damaged: tuple[str, ...], told: Lineage, how: str
 ) -> None:
-    store = two_epochs()
+    store = two_executions()
     listing = list_job(store)
     for key in damaged:
         if how == "cut":
@@ -164,21 +187,21 @@ def test_the_newest_epoch_that_can_still_tell_tells_the_lineage(
     assert read_lineage(store, listing) == told
 
 
-def test_an_epoch_that_died_before_its_base_tells_nothing() -> None:
-    store = two_epochs()
+def test_an_execution_that_died_before_its_base_tells_nothing() -> None:
+    store = two_executions()
     claimed(store, 3)
     assert read_lineage(store, list_job(store)) == SECOND
 
 
-def test_an_opening_epoch_asks_the_ones_before_it() -> None:
-    store = two_epochs()
-    assert read_lineage(store, list_job(store), before=Epoch(2)) == FIRST
-    assert read_lineage(store, list_job(store), before=Epoch(1)) == Lineage()
+def test_an_opening_execution_asks_the_ones_before_it() -> None:
+    store = two_executions()
+    assert read_lineage(store, list_job(store), before=Execution(2)) == FIRST
+    assert read_lineage(store, list_job(store), before=Execution(1)) == Lineage()
 
 
-def test_a_base_of_another_epoch_is_not_believed() -> None:
-    store = two_epochs()
-    store.objects[base_key(Epoch(2))] = store.objects[base_key(Epoch(1))]
+def test_a_base_of_another_execution_is_not_believed() -> None:
+    store = two_executions()
+    store.objects[base_key(Execution(2))] = store.objects[base_key(Execution(1))]
     assert read_lineage(store, list_job(store)) == SECOND
 
 
@@ -188,7 +211,7 @@ def test_silence_is_no_damage() -> None:
             raise Unavailable("no answer")
         return effect()
 
-    store = two_epochs()
+    store = two_executions()
     listing = list_job(store)
     with pytest.raises(Unavailable):
         read_lineage(MemoryStore(store.objects, perform=silent), listing)

@@ -38,13 +38,13 @@ def remove(*patterns: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("lose", "attempts", "known", "says"),
     [
-        pytest.param(remove("steps"), 1, False, "epoch 000001-0000 has committed", id="all manifests"),
+        pytest.param(remove("steps"), 1, False, "execution 000001-0000 has committed", id="all manifests"),
         pytest.param(remove("steps", "shards"), 2, False, "began from step 30", id="expired by a rule"),
         pytest.param(
             remove("steps", "epochs/*/committed"),
             2,
             False,
-            "began from step 30 of epoch 000001-0000",
+            "began from step 30 of execution 000001-0000",
             id="a base knows",
         ),
         pytest.param(remove("steps", "epochs"), 1, True, "the job's status names file:", id="only status knows"),

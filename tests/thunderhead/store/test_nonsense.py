@@ -12,9 +12,9 @@ import pytest
 from store_world import Oracle, Process
 
 from thunderhead.store.documents import unseal
-from thunderhead.store.epochs import STEPS, Commit, Epoch
 from thunderhead.store.exchange import LocalExchange
-from thunderhead.store.job_checkpoints import EpochCheckpoints
+from thunderhead.store.executions import STEPS, Commit, Execution
+from thunderhead.store.job_checkpoints import ExecutionCheckpoints
 from thunderhead.store.memory import MemoryStore
 from thunderhead.store.objects import Corrupt
 from thunderhead.store.settings import CheckpointSettings
@@ -90,7 +90,7 @@ NONSENSE: dict[str, Callable[[dict[str, Any]], None]] = {
     "a billion ranks": member(world_size=10**9),
     "two ranks": member(world_size=2),
     "a step in between": member(step=3.0),
-    "an unreadable epoch": member(epoch="9" * 5000 + "-0"),
+    "an unreadable execution": member(epoch="9" * 5000 + "-0"),
     "no moment": member(at=float("nan")),
     "a moment beyond time": member(at=1e300),
     "no position": member(position=None),
@@ -140,10 +140,10 @@ def test_depth_is_damage(saved: tuple[Objects, Oracle], deep: bytes) -> None:
 @pytest.mark.parametrize("unix_s", [-1e12, 1e18, float("nan"), float("inf"), float("-inf"), -1.0, 1.8e9])
 def test_a_clock_may_be_set_to_anything(unix_s: float) -> None:
     objects: Objects = {}
-    for epoch, step in ((1, 5), (2, None)):
-        checkpoints = EpochCheckpoints(
+    for execution, step in ((1, 5), (2, None)):
+        checkpoints = ExecutionCheckpoints(
             MemoryStore(objects),
-            CheckpointSettings(epoch=Epoch(epoch)),
+            CheckpointSettings(execution=Execution(execution)),
             LocalExchange(),
             open_store=lambda uri: MemoryStore({}),
             clock=lambda: unix_s,

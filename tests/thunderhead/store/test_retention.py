@@ -1,4 +1,4 @@
-"""What stays, as a table; and that nobody deletes under a newer epoch."""
+"""What stays, as a table; and that nobody deletes under a newer execution."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 from store_world import Oracle, Process
 
 from thunderhead.job.errors import StorageRefused, Superseded
-from thunderhead.store.epochs import EPOCHS, Commit, Epoch, claim_key, shard_of_key
+from thunderhead.store.executions import EXECUTIONS, Commit, Execution, claim_key, shard_of_key
 from thunderhead.store.files import FileStore
 from thunderhead.store.lineage import Lineage, Listing, Segment
-from thunderhead.store.log import EpochLog
+from thunderhead.store.log import ExecutionLog
 from thunderhead.store.memory import MemoryStore, Operation
 from thunderhead.store.objects import Unavailable
 from thunderhead.store.retention import abandon_uploads, kept_of
@@ -19,12 +19,12 @@ from thunderhead.store.retention import abandon_uploads, kept_of
 
 def commits(text: str) -> frozenset[Commit]:
     """``"1@10 2@20"``: attempt 1 step 10, attempt 2 step 20."""
-    return frozenset(Commit(Epoch(int(a)), int(s)) for a, s in (item.split("@") for item in text.split()))
+    return frozenset(Commit(Execution(int(a)), int(s)) for a, s in (item.split("@") for item in text.split()))
 
 
 def lineage(text: str) -> Lineage:
     pairs = [[*item.split("@"), ""][:2] for item in text.split()]
-    return Lineage(tuple(Segment(Epoch(int(attempt)), int(step) if step else None) for attempt, step in pairs))
+    return Lineage(tuple(Segment(Execution(int(attempt)), int(step) if step else None) for attempt, step in pairs))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_kept(there: str, line: str, base: str, keep: int, kept: str) -> None:
 
 
 def test_shards_in_the_making_stay() -> None:
-    kept = kept_of(Listing(commits=commits("2@20")), lineage("2"), newest=Commit(Epoch(2), 20), precious=(), keep=1)
+    kept = kept_of(Listing(commits=commits("2@20")), lineage("2"), newest=Commit(Execution(2), 20), precious=(), keep=1)
     dropped = {
         shard: kept.drops_shard_of(next(iter(commits(shard)))) for shard in ("1@99", "2@10", "2@20", "2@30", "3@1")
     }
@@ -68,7 +68,7 @@ def test_a_running_job_keeps_so_many_and_leaves_nothing_else() -> None:
     assert {Commit.of_key(key) for key in process.store.objects if key.startswith("steps/")} == commits("1@4 1@5")
 
 
-def test_leftovers_of_dead_epochs_go() -> None:
+def test_leftovers_of_dead_executions_go() -> None:
     process = Process({}, Oracle(), 1)
     process.live(1)
     objects = process.store.objects
@@ -76,7 +76,7 @@ def test_leftovers_of_dead_epochs_go() -> None:
     following = Process(objects, process.oracle, 2)
     following.live(1)
     assert shard_steps(following.store) == commits("1@1 2@2")
-    assert {claim_key(Epoch(1)), claim_key(Epoch(2))} <= set(objects)
+    assert {claim_key(Execution(1)), claim_key(Execution(2))} <= set(objects)
 
 
 @pytest.mark.parametrize("error", [Unavailable("busy"), StorageRefused("deleting is forbidden")])
@@ -91,20 +91,22 @@ def test_what_cannot_be_deleted_is_told_and_does_not_end_the_training(
     process = Process({}, Oracle(), 1, forbid, keep=1)
     process.live(3)
     assert f"could not be deleted: {error}" in caplog.text
-    assert process.oracle.acknowledged == [Commit(Epoch(1), step) for step in (1, 2, 3)]
+    assert process.oracle.acknowledged == [Commit(Execution(1), step) for step in (1, 2, 3)]
 
 
-def test_a_frozen_process_deletes_nothing_under_a_newer_epoch_that_fell_back() -> None:
-    """Epoch 1 is about to delete step 1 when it freezes; step 2 turns out damaged, so epoch 2 builds on step 1."""
+def test_a_frozen_process_deletes_nothing_under_a_newer_execution_that_fell_back() -> None:
+    """Execution 1 freezes as it is about to delete step 1; step 2 turns out damaged: execution 2 builds on step 1."""
     oracle = Oracle()
     older: Process
 
     def freeze(operation: Operation, effect: Any) -> Any:
-        scanned_for_deleting = operation.key == EPOCHS and "steps/000000000002/000001-0000.json" in older.store.objects
-        if scanned_for_deleting and len(oracle.acknowledged) == 2 and oracle.opened[0] == Epoch(1):
+        scanned_for_deleting = (
+            operation.key == EXECUTIONS and "steps/000000000002/000001-0000.json" in older.store.objects
+        )
+        if scanned_for_deleting and len(oracle.acknowledged) == 2 and oracle.opened[0] == Execution(1):
             for key in [key for key in older.store.objects if "/000000000002/" in key and "shards" in key]:
                 older.store.objects[key] = b"damaged"
-            assert newer.open() == Commit(Epoch(1), 1)
+            assert newer.open() == Commit(Execution(1), 1)
         return effect()
 
     older = Process({}, oracle, 1, freeze, keep=1)
@@ -113,12 +115,12 @@ def test_a_frozen_process_deletes_nothing_under_a_newer_epoch_that_fell_back() -
     with pytest.raises(Superseded):
         older.save()
     newer.save()
-    assert Process(older.store.objects, oracle, 3).open() == Commit(Epoch(2), 2)
+    assert Process(older.store.objects, oracle, 3).open() == Commit(Execution(2), 2)
 
 
-def test_unfinished_uploads_of_older_epochs_are_abandoned(tmp_path: Any) -> None:
+def test_unfinished_uploads_of_older_executions_are_abandoned(tmp_path: Any) -> None:
     store = FileStore(tmp_path)
-    log = EpochLog(store, Epoch(2), "n")
+    log = ExecutionLog(store, Execution(2), "n")
     log.claim(world_size=1, at=0)
     for folder in (
         "shards/000001-0000/000000000001",
@@ -129,7 +131,7 @@ def test_unfinished_uploads_of_older_epochs_are_abandoned(tmp_path: Any) -> None
         (tmp_path / folder / ".unfinished-1").touch()
     assert abandon_uploads(log) == 1
     assert [upload.key.split("/")[1] for upload in store.uploads("")] == ["000002-0000", "000003-0000"]
-    EpochLog(store, Epoch(3), "n").claim(world_size=1, at=0)
+    ExecutionLog(store, Execution(3), "n").claim(world_size=1, at=0)
     (tmp_path / "shards/000001-0000/000000000001").mkdir(parents=True)
     (tmp_path / "shards/000001-0000/000000000001/.unfinished-2").touch()
     with pytest.raises(Superseded):

@@ -14,9 +14,9 @@ from store_faults import unseen
 
 from thunderhead.job.errors import Stopped, StorageRefused, StorageUnavailable
 from thunderhead.job.link import Restored, Skipped
-from thunderhead.store import CheckpointSettings, Epoch, limits, watch
+from thunderhead.store import CheckpointSettings, Execution, limits, watch
 from thunderhead.store.exchange import LocalExchange
-from thunderhead.store.job_checkpoints import EpochCheckpoints
+from thunderhead.store.job_checkpoints import ExecutionCheckpoints
 from thunderhead.store.memory import MemoryStore, Operation
 from thunderhead.store.objects import PreconditionFailed, Unavailable
 from thunderhead.store.trouble import TOLERATED_REFUSALS
@@ -44,7 +44,7 @@ class World:
     attempts: int = 0
     patience_s: float = 0
 
-    def run(self, live: Callable[[EpochCheckpoints, int], Any], ranks: int | None = None) -> list[Any]:
+    def run(self, live: Callable[[ExecutionCheckpoints, int], Any], ranks: int | None = None) -> list[Any]:
         """What each rank returned, or ended with."""
         exchange, self.attempts = LocalExchange(), self.attempts + 1
         count = self.ranks if ranks is None else ranks
@@ -59,10 +59,10 @@ class World:
                     unseen(effect)
                 raise error
 
-            checkpoints = EpochCheckpoints(
+            checkpoints = ExecutionCheckpoints(
                 MemoryStore(self.objects, perform=perform),
                 CheckpointSettings(
-                    epoch=Epoch(self.attempts),
+                    execution=Execution(self.attempts),
                     rank=number,
                     world_size=count,
                     peer_timeout_s=60,
@@ -92,7 +92,7 @@ class World:
         return restored
 
 
-def save(checkpoints: EpochCheckpoints, step: int, value: float | None = None, patience_s: float = 0) -> Any:
+def save(checkpoints: ExecutionCheckpoints, step: int, value: float | None = None, patience_s: float = 0) -> Any:
     weight = torch.full((4,), float(step) if value is None else value)
     return checkpoints.save({"weight": weight}, {}, step=step, position={"step": step}, patience_s=patience_s)
 
@@ -102,7 +102,7 @@ def test_a_gap_of_one_rank_is_a_gap_of_all_and_training_goes_on(broken: int) -> 
     world = World(ranks=3)
     met = threading.Barrier(3)
 
-    def live(checkpoints: EpochCheckpoints, rank: int) -> list[Any]:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> list[Any]:
         checkpoints.open()
         done = []
         for step in (1, 2, 3, 4):
@@ -130,7 +130,7 @@ def test_a_manifest_in_doubt_is_settled_before_anything_else_is_written(lost: bo
     world = World(ranks=2)
     met = threading.Barrier(2)
 
-    def live(checkpoints: EpochCheckpoints, rank: int) -> list[Any]:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> list[Any]:
         checkpoints.open()
         done = [save(checkpoints, 1)]
         met.wait()
@@ -159,7 +159,7 @@ def test_refusals_are_tolerated_for_so_many_saves_in_a_row() -> None:
     world = World(ranks=2)
     met = threading.Barrier(2)
 
-    def live(checkpoints: EpochCheckpoints, rank: int) -> None:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
         checkpoints.open()
         for step in range(1, 100):
             met.wait()
@@ -181,7 +181,7 @@ def test_refusals_are_tolerated_for_so_many_saves_in_a_row() -> None:
 def test_a_commit_that_must_not_be_skipped_outlasts_the_gap(error: Exception) -> None:
     world = World(errors={0: error}, matching="shards/")
 
-    def live(checkpoints: EpochCheckpoints, rank: int) -> Any:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> Any:
         checkpoints.open()
         world.slept = Until(world, 60)  # type: ignore[assignment]  # a list with an event in it
         return save(checkpoints, 1, patience_s=120)
@@ -210,7 +210,7 @@ def test_a_store_learns_how_long_a_save_may_take(patience_s: float, allowed: lis
 
     world.objects = Asks()
 
-    def live(checkpoints: EpochCheckpoints, rank: int) -> None:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
         checkpoints.open()
         found.clear()
         save(checkpoints, 1, patience_s=patience_s)
@@ -245,7 +245,7 @@ class Until(list[float]):
 def test_such_a_commit_is_given_up_within_its_time(error: Exception, kind: type[Exception], says: str) -> None:
     world = World(ranks=2, errors={1: error}, matching="shards/")
 
-    def live(checkpoints: EpochCheckpoints, rank: int) -> Any:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> Any:
         checkpoints.open()
         return save(checkpoints, 1, patience_s=30)
 
@@ -283,7 +283,7 @@ def test_who_skipped_is_told_when_the_store_is_back(monkeypatch: pytest.MonkeyPa
     back, looked = threading.Event(), threading.Event()
     world = World(on_back=back.set)
 
-    def live(checkpoints: EpochCheckpoints, rank: int) -> None:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
         checkpoints.open()
         world.errors = {0: AWAY}
         assert save(checkpoints, 1)
@@ -304,7 +304,7 @@ def test_who_skipped_is_told_when_the_store_is_back(monkeypatch: pytest.MonkeyPa
 def test_looking_whether_it_is_back_changes_nothing() -> None:
     world = World()
 
-    def live(checkpoints: EpochCheckpoints, rank: int) -> None:
+    def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
         checkpoints.open()
         before = dict(world.objects)
         checkpoints._log.probe()

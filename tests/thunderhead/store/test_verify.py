@@ -39,13 +39,13 @@ def test_every_commit_that_counts_is_verified(root: Path, capsys: pytest.Capture
     assert main([f"file://{root}"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[:4] for line in printed if "verified" in line] == [
-        ["step", "3", "epoch", "000002-0000"],
-        ["step", "2", "epoch", "000001-0000"],
-        ["step", "1", "epoch", "000001-0000"],
-        ["step", "1", "epoch", "000001-0000"],
+        ["step", "3", "execution", "000002-0000"],
+        ["step", "2", "execution", "000001-0000"],
+        ["step", "1", "execution", "000001-0000"],
+        ["step", "1", "execution", "000001-0000"],
     ]
     ignored = f"file://{root}/ns/job/uid-1/steps/000000000003/000001-0000.json"
-    assert printed[4] == f"  ignored (superseded epoch): {ignored}"
+    assert printed[4] == f"  ignored (superseded execution): {ignored}"
 
 
 def test_as_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
