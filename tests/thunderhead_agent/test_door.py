@@ -9,10 +9,11 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from thunderhead_agent import sealed
 from thunderhead_agent.addresses import listen
-from thunderhead_agent.door import Door, Stranger, Tally
+from thunderhead_agent.door import Door, Receive, Stranger, Tally
 from thunderhead_agent.hub import STRANGERS, STRANGERS_OF_ONE, Hub
 from thunderhead_agent.sealed import Role, Secret, Who
 
@@ -76,65 +77,59 @@ async def test_a_crowd_that_says_half_a_hello_costs_little_and_keeps_nobody_out(
     assert said[-1].startswith("turned away ")
 
 
-async def test_silence_is_ended_after_a_few_seconds() -> None:
-    said: list[str] = []
+@asynccontextmanager
+async def door(said: list[str], receive: Receive, **bounds: Any) -> AsyncIterator[int]:
+    """One that stands open; its port."""
     listener = listen("127.0.0.1", 0)
+    made = Door(
+        listener=listener,
+        receive=receive,
+        turned_away=lambda address, reason: said.append(f"{address} {reason}"),
+        **{"seconds": 30, "total": 9, "per_address": 9, **bounds},
+    )
+    async with asyncio.timeout(30):
+        task = asyncio.create_task(made.stand_open())
+        yield listener.getsockname()[1]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_silence_is_ended_after_a_few_seconds_and_who_is_of_no_use_at_once() -> None:
+    said: list[str] = []
 
     async def hear(sock: socket.socket, address: str) -> bool:
         await asyncio.get_running_loop().sock_recv(sock, 1)
         raise Stranger("is of no use")
 
-    async with asyncio.timeout(30):
-        door = Door(
-            listener=listener,
-            receive=hear,
-            seconds=0.05,
-            total=9,
-            per_address=9,
-            turned_away=lambda address, reason: said.append(f"{address} {reason}"),
-        )
-        task = asyncio.create_task(door.stand_open())
-        silent, talking = [await connect(listener.getsockname()[1]) for _ in range(2)]
+    async with door(said, hear, seconds=0.05) as port:
+        silent = await connect(port)
+        assert await is_hung_up_on(silent)
+        silent.close()
+    async with door(said, hear) as port:
+        talking = await connect(port)
         await asyncio.get_running_loop().sock_sendall(talking, b"!")
         assert await is_hung_up_on(talking)
-        assert await is_hung_up_on(silent)
-        assert said == ["127.0.0.1 is of no use", "127.0.0.1 took longer than 0.05 s"]
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        silent.close()
         talking.close()
+    assert said == ["127.0.0.1 took longer than 0.05 s", "127.0.0.1 is of no use"]
 
 
 async def test_who_has_most_makes_room_and_the_others_stay() -> None:
-    turned: list[str] = []
-    listener = listen("127.0.0.1", 0)
-    port = listener.getsockname()[1]
+    said: list[str] = []
 
     async def wait(sock: socket.socket, address: str) -> bool:
         await asyncio.get_running_loop().sock_recv(sock, 1)
         return False
 
-    async with asyncio.timeout(30):
-        door = Door(
-            listener=listener,
-            receive=wait,
-            seconds=30,
-            total=6,
-            per_address=4,
-            turned_away=lambda address, reason: turned.append(address),
-        )
-        task = asyncio.create_task(door.stand_open())
+    async with door(said, wait, total=6, per_address=4) as port:
         modest = await connect(port, "127.0.0.2")
         crowd = [await connect(port, "127.0.0.3") for _ in range(5)]
         assert await is_hung_up_on(crowd[0]), "of one address, the oldest"
         others = [await connect(port, "127.0.0.4"), await connect(port, "127.0.0.5")]
         assert await is_hung_up_on(crowd[1]), "of all, the oldest of who has most"
-        assert turned == ["127.0.0.3"] * 2
+        assert said == ["127.0.0.3 had to make room"] * 2
         await asyncio.get_running_loop().sock_sendall(modest, b"!")
         assert await is_hung_up_on(modest)
-        assert turned == ["127.0.0.3"] * 2, "the modest one was heard"
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        assert said == ["127.0.0.3 had to make room"] * 2, "the modest one was heard"
         for sock in (modest, *crowd, *others):
             sock.close()
 
