@@ -151,7 +151,12 @@ class ApiServer:
     def _replace(self, place: tuple[str, str, str], body: Manifest) -> Manifest:
         if self.cluster.get(*place)["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
             raise Conflict("changed")
-        return self.cluster.edit(*place, lambda obj: obj.update(spec=body["spec"], metadata=body["metadata"]))
+
+        def change(obj: Manifest) -> None:
+            ours = {key: obj["metadata"][key] for key in ("uid", "creationTimestamp", "generation")}
+            obj.update(spec=body["spec"], metadata={**body["metadata"], **ours})
+
+        return self.cluster.edit(*place, change)
 
     def _list(self, request: web.Request, kind: str, namespace: str | None) -> Manifest:
         found = [o for o in self.cluster.all(kind, namespace) if selected(o, request.query.get("labelSelector"))]
