@@ -189,6 +189,8 @@ class Shell:
         thread.join()
         if held:
             await self._lease.release()
+        # Before kopf waits for what is left in the loop: in tests the other ends of our connections are.
+        await self._cluster.close()
 
 
 def default_identity() -> str:
