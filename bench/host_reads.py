@@ -21,7 +21,7 @@ from unittest import mock
 import torch
 from torch.utils.data import DataLoader
 
-from bench.job import inside_a_job
+from bench.inside_a_job import inside_a_job
 from bench.report import Result, row
 from bench.sides import LIGHTNING, OURS, everything_on, has_lightning
 from bench.workloads import TINY, batches, module_class

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from bench.job import inside_a_job
+from bench.inside_a_job import inside_a_job
 from bench.workloads import Batch, Workload, module_class, network, optimizer
 
 OURS = "thunderhead"

@@ -18,7 +18,7 @@ from .cluster import choose
 from .cluster.api import Cluster, Images
 from .cluster.config import REPOSITORY, ClusterError, chosen_name
 from .cluster.locks import claimed
-from .cluster.progress import Say
+from .cluster.phases import Say
 from .cluster.release import Release, delete_temporary_namespaces, restricted_namespace
 from .support.fixtures import *  # noqa: F403  # the fixtures and hooks of the scenarios; pytest finds them by being here
 

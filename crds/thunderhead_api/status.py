@@ -119,7 +119,7 @@ class World(Message):
     """True: all of its containers have started, so there may be a checkpoint."""
 
 
-class Restarts(Message):
+class RestartCounts(Message):
     """Restarts so far."""
 
     charged: int = 0
@@ -225,7 +225,7 @@ class TrainingJobStatus(Message):
     """Every execution that has ended, newest last; the oldest are dropped."""
     ending: Ending | None = None
     """The intent to end the running attempt, written before any of its pods is touched."""
-    restarts: Restarts = Field(default_factory=Restarts)
+    restarts: RestartCounts = Field(default_factory=RestartCounts)
     """Restarts so far."""
     progress: Progress | None = None
     """How far training is."""

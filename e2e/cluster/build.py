@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .config import KUBE_MODULE, REPOSITORY, cache_root, kubernetes_version
 from .locks import locked
-from .progress import Say, phase, say
+from .phases import Say, phase, say
 from .shell import MORTAL, run, run_logged
 
 COMPONENTS = (

@@ -7,7 +7,7 @@ import os
 from . import kind, local
 from .api import Cluster, Images
 from .config import ClusterError
-from .progress import Say, say
+from .phases import Say, say
 
 VARIABLE = "THUNDERHEAD_CLUSTER_BY"
 _MAKERS = ("kind", "local")

@@ -14,7 +14,7 @@ from .build import digest
 from .buildah import Buildah
 from .config import REPOSITORY, cache_root
 from .locks import locked
-from .progress import Say, phase, say
+from .phases import Say, phase, say
 from .rootfs import base_image
 from .scratch import scratch
 

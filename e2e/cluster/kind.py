@@ -18,7 +18,7 @@ from .build import build as build_program
 from .config import ClusterError, cache_root, check_name
 from .images import images_of, staged_context, wheels
 from .locks import locked
-from .progress import Say, phase, say
+from .phases import Say, phase, say
 from .pypi import host_settings
 from .shell import Argument, run, run_logged, succeeds, wait_until
 

@@ -22,7 +22,7 @@ from .images import build, storage
 from .layers import stored_image
 from .locks import locked
 from .node import MOUNT_POINTS, Node, any_cluster, cluster_group
-from .progress import Say, phase, say
+from .phases import Say, phase, say
 from .shell import remove_empty, wait_until
 from .together import side_by_side
 

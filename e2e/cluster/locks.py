@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .config import ClusterError
-from .progress import Say, say
+from .phases import Say, say
 from .together import LOOK_S, go_on
 
 _SHORTEST_S = 0.01

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .config import ClusterError, cache_root
 from .locks import locked
-from .progress import Say, phase, say
+from .phases import Say, phase, say
 from .shell import CommandError, run, run_logged, succeeds
 
 NODE_PACKAGES = ("catatonit", "containerd", "containernetworking-plugins", "iproute2", "nftables", "runc")

@@ -10,7 +10,7 @@ import shutil
 from .build import digest
 from .buildah import Buildah
 from .config import cache_root
-from .progress import Say, phase, say
+from .phases import Say, phase, say
 from .scratch import scratch
 from .shell import CONTAINED, run, run_logged
 

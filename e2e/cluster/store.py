@@ -15,7 +15,7 @@ from .layers import StoredImage, write_archive
 from .locks import locked
 from .node import PAUSE_IMAGE, Node, containerd_settings
 from .pause import pause_archive
-from .progress import Say, phase, say
+from .phases import Say, phase, say
 from .shell import CONTAINED, Argument, run
 
 _IMPORT = """

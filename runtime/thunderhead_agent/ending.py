@@ -144,7 +144,7 @@ def _from_exit(error: SystemExit, step: int | None) -> Ending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Whereabouts:
     """Where a worker ran."""
 
     rank: int
@@ -174,14 +174,14 @@ def concluded(stated: Ending | None, exit_code: int | None, *, out_of_memory: bo
     return Ending(outcome=Outcome.FAILED, reason="Exit", message=message, step=step, exit_code=exit_code)
 
 
-def failure(ending: Ending, exit_code: int | None, place: Place) -> Failure:
+def failure(ending: Ending, exit_code: int | None, where: Whereabouts) -> Failure:
     """What is reported to node 0 about a worker that failed."""
     killed = exit_code is not None and exit_code < 0 and ending.reason in ("OutOfMemory", signal_name(-exit_code))
     culprit = Culprit(
-        rank=place.rank,
-        node_rank=place.node_rank,
-        pod=place.pod,
-        node=place.node,
+        rank=where.rank,
+        node_rank=where.node_rank,
+        pod=where.pod,
+        node=where.node,
         exit_code=ending.exit_code,
         signal=signal_name(-exit_code) if killed and exit_code is not None else None,
         reason=(ending.reason or ending.outcome)[:253],

@@ -18,7 +18,7 @@ from typing import Any
 
 from thunderhead.job.board import Board, Word
 from thunderhead_agent import linux
-from thunderhead_agent.ending import UNCAUGHT, Ending, Place, concluded, failure
+from thunderhead_agent.ending import UNCAUGHT, Ending, Whereabouts, concluded, failure
 from thunderhead_agent.group import open_session
 from thunderhead_agent.logs import LogPump
 from thunderhead_agent.plan import board_path, worker_plans
@@ -243,10 +243,10 @@ class Round:
             f"rank {rank} {'lost its peers' if ending.symptom else f'ended: {ending.outcome}'}" + _told(ending.message)
         )
         if ending.outcome not in ENDED_WELL:
-            place = Place(
+            where = Whereabouts(
                 rank=rank, node_rank=self._settings.node_rank, pod=self._settings.pod, node=self._settings.node
             )
-            self._report_failure(failure(ending, exit_code, place))
+            self._report_failure(failure(ending, exit_code, where))
 
     def _finish_if_all_ended(self) -> None:
         outcomes = [ending.outcome for ending in self._endings.values()]

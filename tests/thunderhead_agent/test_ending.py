@@ -9,13 +9,21 @@ import pytest
 
 from thunderhead.job.board import Board
 from thunderhead.job.errors import InvalidConfiguration, StorageUnavailable
-from thunderhead_agent.ending import FORKSERVER_DIED, Ending, Place, concluded, failure, from_exception, is_symptom
+from thunderhead_agent.ending import (
+    FORKSERVER_DIED,
+    Ending,
+    Whereabouts,
+    concluded,
+    failure,
+    from_exception,
+    is_symptom,
+)
 from thunderhead_agent.plan import WorkerPlan
 from thunderhead_agent.verdict import CAUSE, SYMPTOM, UNCLEAR
 from thunderhead_agent.worker import execute
 from thunderhead_api.treaty import Outcome
 
-PLACE = Place(rank=3, node_rank=1, pod="digits-1-1", node="worker-b")
+WHERE = Whereabouts(rank=3, node_rank=1, pod="digits-1-1", node="worker-b")
 
 
 class DistBackendError(RuntimeError):
@@ -128,7 +136,7 @@ def test_whatever_the_exception_says_it_fits_the_board(tmp_path: Path, error: Ba
     board.publish_outcome(ending.to_json())
     stated = board.outcome()
     assert stated is not None
-    report = failure(Ending.from_json(stated), 0, PLACE)
+    report = failure(Ending.from_json(stated), 0, WHERE)
     assert report.culprit.reason == type(error).__name__
     assert report.model_dump_json()
 
@@ -161,7 +169,7 @@ def test_a_death_without_a_statement(
     exit_code: int, oom: bool, reason: str, signal: str | None, code: int | None, weight: int
 ) -> None:
     ending = concluded(None, exit_code, out_of_memory=oom, step=12)
-    report = failure(ending, exit_code, PLACE)
+    report = failure(ending, exit_code, WHERE)
     culprit = report.culprit
     assert (culprit.reason, culprit.signal, culprit.exit_code) == (reason, signal, code)
     assert (report.outcome, report.weight) == (Outcome.FAILED, weight)
@@ -177,7 +185,7 @@ def test_a_death_without_a_statement(
 def test_a_statement_stands_however_the_process_went_afterwards() -> None:
     stated = Ending(outcome=Outcome.FAILED, reason="RuntimeError", message="gone", symptom=True)
     ending = concluded(stated, -9, out_of_memory=True, step=1)
-    report = failure(ending, -9, PLACE)
+    report = failure(ending, -9, WHERE)
     assert (report.weight, report.culprit.reason, report.culprit.signal) == (SYMPTOM, "RuntimeError", None)
 
 

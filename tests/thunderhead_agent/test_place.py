@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from thunderhead.job.errors import StorageUnavailable
-from thunderhead_agent.ending import Place, failure, from_exception
+from thunderhead_agent.ending import Whereabouts, failure, from_exception
 from thunderhead_agent.place import place_of
 from thunderhead_api.treaty import Outcome
 
@@ -88,7 +88,7 @@ def test_bad_luck_has_no_place(error: BaseException) -> None:
 )
 def test_a_fault_of_the_code_has_one_and_it_reaches_the_record(error: BaseException) -> None:
     ending = from_exception(raised(out_of(error)), outcome=Outcome.FAILED, step=4)
-    found = failure(ending, None, Place(rank=1, node_rank=0, pod="digits-1-0", node=None)).culprit
+    found = failure(ending, None, Whereabouts(rank=1, node_rank=0, pod="digits-1-0", node=None)).culprit
     assert found.place is not None
     assert found.place.startswith(("thunderhead_agent/test_place.py:", "test_place.py:", "tests/thunderhead_agent/"))
 

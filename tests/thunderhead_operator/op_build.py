@@ -15,8 +15,8 @@ from thunderhead_api.spec_hash import spec_hash
 from thunderhead_api.treaty import CONTAINER, EXIT_CODE_OF, Annotation, Label, Outcome
 from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.context import Context, Job
 from thunderhead_operator.plan.half_made import make_of
-from thunderhead_operator.plan.job import Context, Job
 from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Manifest
 from thunderhead_operator.plan.observed import Observed, Sample

@@ -17,7 +17,7 @@ from thunderhead_api.treaty import Outcome
 from thunderhead_operator.control.resync import Resync, watched
 from thunderhead_operator.plan import active, kinds
 from thunderhead_operator.plan.actions import CreateChild
-from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.kinds import Kind, Traits
 from thunderhead_operator.plan.render import attempt_children, child_labels, job_children, metadata
 

@@ -56,7 +56,7 @@ async def perform(
     """
     writes = [a for a in actions if isinstance(a, WriteStatus)]
     if writes:
-        written = await api.patch_job_status(*_place(job), writes[0].patch, writes[0].resource_version)
+        written = await api.patch_job_status(*_key(job), writes[0].patch, writes[0].resource_version)
         return Performed(job=written)
     refusals: list[Refusal] = []
     children = [a for a in actions if isinstance(a, CreateChild)]
@@ -82,15 +82,15 @@ async def post(api: ClusterApi, job: Obj, actions: Sequence[Action], now: dateti
     """Post the notices of a decision whose status was written; at best effort, for status says the same."""
     for index, notice in enumerate(a for a in actions if isinstance(a, Notice)):
         try:
-            await api.post_event(_place(job)[0], event_manifest(job, notice, now, index))
+            await api.post_event(_key(job)[0], event_manifest(job, notice, now, index))
         except ApiError as error:
-            _log.warning("event %s of %s/%s was not posted: %s", notice.reason, *_place(job), error)
+            _log.warning("event %s of %s/%s was not posted: %s", notice.reason, *_key(job), error)
 
 
 async def _create(api: ClusterApi, job: Obj, action: CreateChild, refusals: list[Refusal]) -> None:
     name = name_of(action.manifest)
     try:
-        await api.create_child(action.kind, _place(job)[0], action.manifest)
+        await api.create_child(action.kind, _key(job)[0], action.manifest)
     except AlreadyExists:
         refusal = await _whose(api, job, action.kind, name)
     except Forbidden as error:
@@ -105,7 +105,7 @@ async def _create(api: ClusterApi, job: Obj, action: CreateChild, refusals: list
 
 async def _renew(api: ClusterApi, job: Obj, action: RenewChild, refusals: list[Refusal]) -> None:
     """Read first, so that what others have written beside ours is kept, and written only if nobody was faster."""
-    namespace, name = _place(job)[0], name_of(action.manifest)
+    namespace, name = _key(job)[0], name_of(action.manifest)
     try:
         found = await api.get_child(action.kind, namespace, name)
         if owner_uid(found) == uid_of(job):
@@ -130,7 +130,7 @@ async def _rehearse(api: ClusterApi, job: Obj, question: Rehearse) -> Rehearsal:
     for child in question.children:
         name = name_of(child.manifest)
         try:
-            await api.rehearse_child(child.kind, _place(job)[0], child.manifest)
+            await api.rehearse_child(child.kind, _key(job)[0], child.manifest)
         except AlreadyExists:
             continue
         except Invalid as error:
@@ -145,7 +145,7 @@ async def _create_key(
     api: ClusterApi, job: Obj, action: CreateKey, random: Callable[[int], bytes], refusals: list[Refusal]
 ) -> None:
     """The ConfigMap of the attempt owns its Secret, so both go together and no right to delete Secrets is needed."""
-    namespace, name = _place(job)[0], name_of(action.manifest)
+    namespace, name = _key(job)[0], name_of(action.manifest)
     try:
         owner = await api.get_child(Kind.CONFIG_MAP, namespace, action.owner)
     except NotFound:
@@ -171,7 +171,7 @@ async def _create_key(
 async def _whose(api: ClusterApi, job: Obj, kind: Kind, name: str) -> Refusal | None:
     """None if the object of that name is ours (an earlier try that nobody heard the answer of) or gone again."""
     try:
-        found = await api.get_child(kind, _place(job)[0], name)
+        found = await api.get_child(kind, _key(job)[0], name)
     except NotFound:
         return None
     owner = owner_uid(found)
@@ -183,7 +183,7 @@ async def _whose(api: ClusterApi, job: Obj, kind: Kind, name: str) -> Refusal | 
 
 
 async def _delete(api: ClusterApi, job: Obj, action: DeleteChild | DeleteJob) -> None:
-    namespace, name = _place(job)
+    namespace, name = _key(job)
     try:
         if isinstance(action, DeleteJob):
             await api.delete_job(namespace, name, action.uid)
@@ -206,6 +206,6 @@ async def _each(calls: Sequence[Callable[[], Awaitable[None]]], stop: Callable[[
     await gather(one(call) for call in calls)
 
 
-def _place(job: Obj) -> tuple[str, str]:
+def _key(job: Obj) -> tuple[str, str]:
     meta = section(job, "metadata")
     return str(meta["namespace"]), str(meta["name"])

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from thunderhead_operator.cluster.api import ClusterApi
 from thunderhead_operator.control.keys import job_key
-from thunderhead_operator.control.progress import Address, Fetch, ProgressPuller, fetch_status, pod_address
+from thunderhead_operator.control.pulling import Address, Fetch, ProgressPuller, fetch_status, pod_address
 from thunderhead_operator.control.queue import Handler, Key, WorkQueue
 from thunderhead_operator.control.reconcile import Memory, Reconciler
 from thunderhead_operator.plan.config import Config

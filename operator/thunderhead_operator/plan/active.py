@@ -12,11 +12,11 @@ from thunderhead_operator.plan.actions import Action, CreateChild, DeleteChild
 from thunderhead_operator.plan.blocked import next_retry
 from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.code import code_is_missing, is_kept, running_hash
+from thunderhead_operator.plan.context import Context, Stage
 from thunderhead_operator.plan.deadlines import active_deadline, missed_deadline, startup_deadline
 from thunderhead_operator.plan.ending import all_done, begin_ending, completed, stop_pod, wake_times
 from thunderhead_operator.plan.half_made import half_made
 from thunderhead_operator.plan.hold import asking, denied, hold_of, is_rehearsed, refused_invalid, rehearsal_for
-from thunderhead_operator.plan.job import Context, Stage
 from thunderhead_operator.plan.kinds import Kind, of_attempts
 from thunderhead_operator.plan.ledger import next_attempt, released
 from thunderhead_operator.plan.objects import Obj, int_label, name_of, owner_uid, uid_of

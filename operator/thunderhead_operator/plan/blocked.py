@@ -10,7 +10,7 @@ from typing import Final
 from thunderhead_api.conditions import Reason, is_true
 from thunderhead_api.treaty import ConditionType
 from thunderhead_operator.plan.code import code_is_missing, code_sources
-from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.context import Context, Stage
 from thunderhead_operator.plan.kinds import TRAITS, Kind
 from thunderhead_operator.plan.observed import Refusal, RefusalKind, is_quota
 from thunderhead_operator.plan.pods import PodView, Waiting

@@ -10,8 +10,8 @@ from thunderhead_api.messages import Culprit
 from thunderhead_api.rules import judge
 from thunderhead_api.status import LedgerEntry
 from thunderhead_api.treaty import FINAL_CAUSES, Cause
+from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.hold import is_vain_change
-from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.same_failure import ON_PURPOSE, same_before
 from thunderhead_operator.plan.steps import Span
 

@@ -10,7 +10,7 @@ from thunderhead_api.code_hash import changed_files, code_hash
 from thunderhead_api.names import code_config_map_name
 from thunderhead_api.treaty import Annotation, Label
 from thunderhead_operator.plan.code_sight import CodeSight
-from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.context import Context, Stage
 from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Obj, int_label, name_of, owner_uid, section
 from thunderhead_operator.plan.same_failure import ON_PURPOSE

@@ -8,7 +8,7 @@ from thunderhead_api.conditions import is_true
 from thunderhead_api.messages import Culprit
 from thunderhead_api.treaty import Cause, ConditionType
 from thunderhead_operator.plan.clock import parse_time
-from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.verdict import Verdict
 
 

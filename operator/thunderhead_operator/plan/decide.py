@@ -13,20 +13,20 @@ from typing import Any, Final
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_operator.plan.actions import Action, Decision, DeleteChild, WriteStatus
 from thunderhead_operator.plan.active import active, idle
+from thunderhead_operator.plan.answers import with_last_word, with_progress, with_recovery
 from thunderhead_operator.plan.blocked import block_wakes
 from thunderhead_operator.plan.code import code_sources, code_to_compare
 from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.context import Context, Job, Stage
 from thunderhead_operator.plan.ending import go_on_ending
 from thunderhead_operator.plan.farewell import asks_for_namespace, farewell
 from thunderhead_operator.plan.finished import finished
-from thunderhead_operator.plan.job import Context, Job, Stage
 from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.ledger import with_spec_of_last
 from thunderhead_operator.plan.notices import notices
 from thunderhead_operator.plan.objects import Obj, section
 from thunderhead_operator.plan.observed import Observed
 from thunderhead_operator.plan.patch import merge_patch
-from thunderhead_operator.plan.progress import with_last_word, with_progress, with_recovery
 from thunderhead_operator.plan.reads import Reads
 from thunderhead_operator.plan.spec_change import spec_to_read
 from thunderhead_operator.plan.step import Step

@@ -14,8 +14,8 @@ from thunderhead_api.treaty import Cause, Outcome
 from thunderhead_operator.plan.actions import Action, DeleteChild
 from thunderhead_operator.plan.budget import fruitless_row, price_of, restart_delay_s
 from thunderhead_operator.plan.clock import fine_stamp, parse_time
+from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.hold import hold_of, is_rehearsed
-from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.ledger import close_attempt, next_attempt, released
 from thunderhead_operator.plan.pods import PodView

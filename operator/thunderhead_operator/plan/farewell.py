@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from thunderhead_api.treaty import KIND, Cause
 from thunderhead_operator.plan.actions import DeleteChild
 from thunderhead_operator.plan.config import Config
-from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Obj, items
 from thunderhead_operator.plan.pods import view_pod

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from thunderhead_operator.plan.actions import DeleteJob
 from thunderhead_operator.plan.clock import parse_time
+from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.ending import stop_pod, wake_times
-from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.step import Step
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from thunderhead_api.status import GivenUp
-from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.steps import records_of
 
 

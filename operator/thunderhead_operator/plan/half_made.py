@@ -9,7 +9,7 @@ from __future__ import annotations
 from thunderhead_api.messages import Culprit
 from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.treaty import Cause
-from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.context import Context, Stage
 from thunderhead_operator.plan.render import has_key, make_hash
 from thunderhead_operator.plan.verdict import Verdict
 

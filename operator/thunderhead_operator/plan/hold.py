@@ -13,7 +13,7 @@ from thunderhead_operator.plan.actions import CreateChild, Rehearse
 from thunderhead_operator.plan.blocked import Block
 from thunderhead_operator.plan.clock import seconds_since
 from thunderhead_operator.plan.code import running_hash
-from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.context import Context, Stage
 from thunderhead_operator.plan.kinds import TRAITS, Kind
 from thunderhead_operator.plan.ledger import next_attempt
 from thunderhead_operator.plan.observed import Refusal, RefusalKind, Rehearsal

@@ -13,14 +13,14 @@ from thunderhead_api.status import (
     LedgerEntry,
     Nodes,
     Recovery,
-    Restarts,
+    RestartCounts,
     TrainingJobStatus,
     World,
 )
 from thunderhead_api.treaty import Cause, ConditionType
 from thunderhead_operator.plan.clock import seconds_since, stamp
+from thunderhead_operator.plan.context import Context, Stage
 from thunderhead_operator.plan.given_up import given_up_of
-from thunderhead_operator.plan.job import Context, Stage
 from thunderhead_operator.plan.restart import restart_value
 from thunderhead_operator.plan.spec_change import spec_changes
 from thunderhead_operator.plan.spending import closed_goodput, idle_goodput
@@ -114,12 +114,12 @@ def _either(one: int | None, other: int | None, pick: Any) -> int | None:
     return int(pick(known)) if known else None
 
 
-def _restarts(restarts: Restarts, ending: Ending) -> Restarts:
+def _restarts(restarts: RestartCounts, ending: Ending) -> RestartCounts:
     """An end without another attempt is no restart, and neither is a suspension."""
     if ending.final or ending.cause in (Cause.SUSPENDED, Cause.COMPLETED):
         return restarts
     charged, free = restarts.charged + (not ending.free), restarts.free + ending.free
-    return Restarts(charged=charged, free=free, total=charged + free)
+    return RestartCounts(charged=charged, free=free, total=charged + free)
 
 
 def _recovery(ctx: Context, ending: Ending) -> Recovery | None:

@@ -8,8 +8,8 @@ from thunderhead_api.conditions import find_condition, is_true
 from thunderhead_api.status import GivenUp, TrainingJobStatus
 from thunderhead_api.treaty import Cause, ConditionType
 from thunderhead_operator.plan.actions import Notice
+from thunderhead_operator.plan.context import nodes_of
 from thunderhead_operator.plan.given_up import sentence
-from thunderhead_operator.plan.job import nodes_of
 
 
 def notices(before: TrainingJobStatus, after: TrainingJobStatus) -> tuple[Notice, ...]:

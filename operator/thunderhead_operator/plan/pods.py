@@ -160,10 +160,10 @@ def _record(pod: Obj, terminated: Terminated | None) -> TerminationRecord | None
         return None
     owner = next((o.get("uid") for o in items(pod, "metadata", "ownerReferences") if o.get("controller")), None)
     said = (record.treaty, record.uid, record.attempt, record.node_rank)
-    return record if said == (TREATY_VERSION, owner, *_place(pod)) else None
+    return record if said == (TREATY_VERSION, owner, *_numbers(pod)) else None
 
 
-def _place(pod: Obj) -> tuple[int, int]:
+def _numbers(pod: Obj) -> tuple[int, int]:
     return int_label(pod, Label.ATTEMPT), int_label(pod, Label.NODE_RANK)
 
 

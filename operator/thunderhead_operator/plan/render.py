@@ -30,7 +30,7 @@ from thunderhead_api.treaty import (
 )
 from thunderhead_operator.plan.actions import CreateChild, CreateKey
 from thunderhead_operator.plan.code import hash_of
-from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import Manifest, int_label, owner_uid, section
 from thunderhead_operator.plan.spec_change import remembered

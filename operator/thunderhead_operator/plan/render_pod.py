@@ -32,8 +32,8 @@ from thunderhead_api.treaty import (
     Env,
     Label,
 )
+from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.half_made import image_of, make_of
-from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.objects import Manifest
 from thunderhead_operator.plan.overlay import overlay
 from thunderhead_operator.plan.render import child_labels, has_code, has_key, metadata

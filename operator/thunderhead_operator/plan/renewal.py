@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from thunderhead_api.treaty import Annotation
 from thunderhead_operator.plan.actions import CreateChild, RenewChild
-from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.kinds import TRAITS
 from thunderhead_operator.plan.objects import Obj, name_of, owner_uid, section
 

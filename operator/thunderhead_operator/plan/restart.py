@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from thunderhead_api.treaty import Annotation
-from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.objects import section
 
 _VALUE_MAX = 253

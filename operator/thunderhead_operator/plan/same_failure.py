@@ -7,7 +7,7 @@ from typing import Final
 from thunderhead_api.messages import Culprit
 from thunderhead_api.status import LedgerEntry
 from thunderhead_api.treaty import Cause
-from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.steps import Span
 
 ON_PURPOSE: Final = frozenset({Cause.SUSPENDED, Cause.SPEC_CHANGED, Cause.RESTART_REQUESTED, Cause.COMPLETED})

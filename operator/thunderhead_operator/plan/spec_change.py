@@ -9,7 +9,7 @@ from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.spec_changes import changes, shortened, written
 from thunderhead_api.status import CHANGES_MAX
 from thunderhead_api.treaty import SPEC_FILE_NAME
-from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.context import Context, Stage
 from thunderhead_operator.plan.objects import section
 
 _SPEC_MAX = 256 * 1024  # a ConfigMap holds 1 MiB, and the frozen job comes first

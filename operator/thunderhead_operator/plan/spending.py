@@ -16,7 +16,7 @@ from thunderhead_api.status import Ending, Goodput, TrainingJobStatus
 from thunderhead_api.time_spent import added, goodput_ratio, less, seconds_of, time_spent, wanted, within
 from thunderhead_api.treaty import Cause
 from thunderhead_operator.plan.clock import parse_time, seconds_since
-from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.context import Context
 
 _CENTURY_S: Final = 3e9
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from thunderhead_api.messages import CommittedCheckpoint, MetricValue, StatusReply, TerminationRecord
 from thunderhead_api.time_spent import seconds_of
 from thunderhead_operator.plan.clock import parse_time, parse_untrusted
-from thunderhead_operator.plan.job import Context
+from thunderhead_operator.plan.context import Context
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from thunderhead_api.status import Condition, Nodes, TrainingJobStatus
 from thunderhead_api.treaty import Annotation, Cause, ConditionType, Phase
 from thunderhead_operator.plan.blocked import Block, block_of
 from thunderhead_operator.plan.clock import stamp
+from thunderhead_operator.plan.context import Context, Stage, nodes_of
 from thunderhead_operator.plan.given_up import sentence
-from thunderhead_operator.plan.job import Context, Stage, nodes_of
 from thunderhead_operator.plan.pods import PodView
 from thunderhead_operator.plan.step import Step
 from thunderhead_operator.plan.verdict import is_done

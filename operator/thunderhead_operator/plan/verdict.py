@@ -16,7 +16,7 @@ from typing import Final
 from thunderhead_api.messages import Culprit, TerminationRecord
 from thunderhead_api.names import pod_name
 from thunderhead_api.treaty import OUTCOME_OF, Cause, Outcome
-from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.context import Context, Stage
 from thunderhead_operator.plan.pods import PodView, Terminated
 
 _DISRUPTIONS: Final = {

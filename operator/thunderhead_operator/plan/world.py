@@ -6,7 +6,7 @@ from thunderhead_api.conditions import Reason
 from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.status import TrainingJobStatus, World
 from thunderhead_operator.plan.blocked import Block
-from thunderhead_operator.plan.job import Context, Stage
+from thunderhead_operator.plan.context import Context, Stage
 from thunderhead_operator.plan.render import processes_per_node
 
 

@@ -25,7 +25,7 @@ MAX_RANKS: Final = 2**31
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class StoredShard:
     """One safetensors object of a checkpoint.
 
     Attributes:
@@ -54,7 +54,7 @@ class Shard:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Shard:
+    def from_json(cls, value: Mapping[str, Any]) -> StoredShard:
         """The inverse of :meth:`to_json`.
 
         Raises:
@@ -134,7 +134,7 @@ class Manifest:
     world_size: int
     position: Mapping[str, Any]
     lineage: Lineage
-    shards: tuple[Shard, ...]
+    shards: tuple[StoredShard, ...]
     environment: Environment
     at: float
     finite: bool = True
@@ -144,11 +144,11 @@ class Manifest:
         """Bytes of all shards."""
         return sum(shard.size for shard in self.shards)
 
-    def replicated(self) -> list[Shard]:
+    def replicated(self) -> list[StoredShard]:
         """Shards that every rank reads."""
         return [shard for shard in self.shards if shard.content == REPLICATED]
 
-    def local(self, rank: int) -> list[Shard]:
+    def local(self, rank: int) -> list[StoredShard]:
         """Shards that only ``rank`` reads."""
         return [shard for shard in self.shards if shard.content == LOCAL and shard.rank == rank]
 
@@ -200,7 +200,7 @@ class Manifest:
             world_size=whole(member(document, "world_size"), "world_size", low=1, high=MAX_RANKS),
             position=mapping(member(document, "position"), "position"),
             lineage=Lineage.from_json(mapping(member(document, "lineage"), "lineage")),
-            shards=tuple(Shard.from_json(mapping(shard, "shards")) for shard in shards),
+            shards=tuple(StoredShard.from_json(mapping(shard, "shards")) for shard in shards),
             environment=Environment.from_json(mapping(member(document, "environment"), "environment")),
             at=moment(member(document, "at"), "at"),
             # Manifests of before there was such a member have none.

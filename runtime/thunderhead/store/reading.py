@@ -8,14 +8,14 @@ from typing import Final
 
 from thunderhead.store.checksums import crc64nvme
 from thunderhead.store.executions import EXECUTIONS, STEPS, Commit
-from thunderhead.store.manifest import Shard
+from thunderhead.store.manifest import StoredShard
 from thunderhead.store.objects import Corrupt, ObjectStore
 
 # As many as the S3 client keeps connections for without queueing.
 _READERS: Final = 4
 
 
-def verified_chunks(store: ObjectStore, shard: Shard) -> Iterator[bytes]:
+def verified_chunks(store: ObjectStore, shard: StoredShard) -> Iterator[bytes]:
     """The body of ``shard`` in chunks, each verified before it is handed out.
 
     Raises:
@@ -26,7 +26,7 @@ def verified_chunks(store: ObjectStore, shard: Shard) -> Iterator[bytes]:
         yield verified_chunk(store, shard, index)
 
 
-def fetch(store: ObjectStore, shard: Shard) -> bytearray:
+def fetch(store: ObjectStore, shard: StoredShard) -> bytearray:
     """The whole body of ``shard``, verified; raises as :func:`verified_chunks` does.
 
     Several chunks are read at once: one connection to an object store carries a fraction of what a machine can take.
@@ -51,7 +51,7 @@ def fetch(store: ObjectStore, shard: Shard) -> bytearray:
     return body
 
 
-def num_chunks(store: ObjectStore, shard: Shard) -> int:
+def num_chunks(store: ObjectStore, shard: StoredShard) -> int:
     """How many chunks ``shard`` consists of.
 
     Raises:
@@ -63,7 +63,7 @@ def num_chunks(store: ObjectStore, shard: Shard) -> int:
     return number
 
 
-def verified_chunk(store: ObjectStore, shard: Shard, index: int) -> bytes:
+def verified_chunk(store: ObjectStore, shard: StoredShard, index: int) -> bytes:
     """One chunk of ``shard``; raises as :func:`verified_chunks` does."""
     start = index * shard.checksums.chunk_bytes
     length = min(shard.checksums.chunk_bytes, shard.size - start)

@@ -10,7 +10,7 @@ import torch
 from thunderhead.job.link import Tree
 from thunderhead.store.codec import decode
 from thunderhead.store.log import read_manifest
-from thunderhead.store.manifest import Manifest, Shard
+from thunderhead.store.manifest import Manifest, StoredShard
 from thunderhead.store.objects import Corrupt, ObjectStore
 from thunderhead.store.reading import fetch
 from thunderhead.store.saver import TREE
@@ -40,7 +40,7 @@ def load(store: ObjectStore, key: str, *, rank: int, world_size: int) -> Loaded:
     return Loaded(manifest, replicated, load_tree(store, manifest.local(rank), store.uri(key)))
 
 
-def load_tree(store: ObjectStore, shards: list[Shard], subject: str) -> Tree:
+def load_tree(store: ObjectStore, shards: list[StoredShard], subject: str) -> Tree:
     """The tree that ``shards`` hold together; ``subject`` names the commit in messages."""
     skeletons: list[str] = []
     tensors: dict[str, torch.Tensor] = {}

@@ -18,7 +18,7 @@ from thunderhead.job.link import Tree
 from thunderhead.store.checksums import checksums_of
 from thunderhead.store.codec import Encoded, encode
 from thunderhead.store.executions import Commit, shard_folder
-from thunderhead.store.manifest import LOCAL, REPLICATED, Shard
+from thunderhead.store.manifest import LOCAL, REPLICATED, StoredShard
 from thunderhead.store.objects import ObjectStore
 from thunderhead.store.settings import MIN_SHARE_BYTES
 from thunderhead.store.shards import layout_of, shares, write_shard
@@ -102,13 +102,13 @@ def share_of(tensors: Mapping[str, torch.Tensor], *, rank: int, world_size: int,
     return shares(sizes, num_shares)[rank] if rank < num_shares else []
 
 
-def upload(store: ObjectStore, staged: Staged, commit: Commit, *, nonce: str, rank: int) -> list[Shard]:
+def upload(store: ObjectStore, staged: Staged, commit: Commit, *, nonce: str, rank: int) -> list[StoredShard]:
     """Write the staged shards to keys that nothing was ever written to."""
     uploaded = []
     for shard, key in zip(staged.shards, shard_keys(staged, commit, nonce=nonce, rank=rank), strict=True):
         checksums = checksums_of(shard.body)
         store.put(key, shard.body)
-        uploaded.append(Shard(key, shard.content, rank, len(shard.body), checksums))
+        uploaded.append(StoredShard(key, shard.content, rank, len(shard.body), checksums))
     return uploaded
 
 

@@ -29,7 +29,7 @@ from thunderhead.store.exchange import Peers
 from thunderhead.store.executions import Commit
 from thunderhead.store.limits import TRIES_BESIDE_TRAINING, Limit, limited
 from thunderhead.store.log import ExecutionLog
-from thunderhead.store.manifest import Environment, Manifest, Shard
+from thunderhead.store.manifest import Environment, Manifest, StoredShard
 from thunderhead.store.objects import ObjectStore, StoreError
 from thunderhead.store.opening import Opened
 from thunderhead.store.saver import Staged, shard_keys, upload
@@ -60,7 +60,7 @@ class Part:
     position: Mapping[str, Any]
     staged: Staged
     non_finite_step: int | None = None
-    uploaded: list[Shard] | None = None
+    uploaded: list[StoredShard] | None = None
 
 
 class Saves:
@@ -265,7 +265,7 @@ class Saves:
             world_size=self._peers.world_size,
             position=part.position,
             lineage=self._opened.lineage,
-            shards=tuple(Shard.from_json(shard) for report in reports for shard in report["shards"]),
+            shards=tuple(StoredShard.from_json(shard) for report in reports for shard in report["shards"]),
             environment=this_environment(),
             at=self._clock(),
             finite=all(report["non_finite_step"] is None for report in reports),

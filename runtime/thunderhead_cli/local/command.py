@@ -22,12 +22,12 @@ from thunderhead_cli.jobfile import JobFile
 from thunderhead_cli.local.cluster import LocalCluster
 from thunderhead_cli.local.code import CodeWatch, in_the_users_files, keep_code
 from thunderhead_cli.local.faults import KillPod, parse_kill
-from thunderhead_cli.local.job import LocalJob, localise, spec_changes
 from thunderhead_cli.local.kubelet import Kubelet
 from thunderhead_cli.local.launch import AGENT
+from thunderhead_cli.local.local_job import LocalJob, localise, spec_changes
 from thunderhead_cli.local.logs import LogFollower, Logs
 from thunderhead_cli.local.operator import LocalOperator
-from thunderhead_cli.local.progress import ProgressLine
+from thunderhead_cli.local.progress_line import ProgressLine
 from thunderhead_cli.local.results import results_of
 from thunderhead_cli.local.rundir import RunDir, choose_run, exclusive
 from thunderhead_cli.local.session import Session

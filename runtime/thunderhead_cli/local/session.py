@@ -18,7 +18,7 @@ from thunderhead_cli.local.faults import KillPod
 from thunderhead_cli.local.kubelet import Kubelet
 from thunderhead_cli.local.logs import LogFollower
 from thunderhead_cli.local.news import news
-from thunderhead_cli.local.progress import ProgressLine, progress_line
+from thunderhead_cli.local.progress_line import ProgressLine, progress_line
 from thunderhead_cli.local.rundir import RunDir
 from thunderhead_cli.local.summary import is_held
 

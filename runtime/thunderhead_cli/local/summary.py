@@ -16,7 +16,7 @@ from thunderhead_api.messages import Culprit, TimeSpent
 from thunderhead_api.status import LedgerEntry, TrainingJobStatus
 from thunderhead_api.time_spent import KINDS, seconds_of
 from thunderhead_api.treaty import Cause, ConditionType, ExitCode
-from thunderhead_cli.local.progress import duration, metrics_shown
+from thunderhead_cli.local.progress_line import duration, metrics_shown
 from thunderhead_cli.local.results import Result
 from thunderhead_operator.plan.given_up import sentence
 

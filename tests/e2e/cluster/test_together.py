@@ -12,7 +12,7 @@ from e2e.cluster import __main__ as command
 from e2e.cluster import choose, local, locks
 from e2e.cluster.config import ClusterError
 from e2e.cluster.locks import locked
-from e2e.cluster.progress import phase
+from e2e.cluster.phases import phase
 from e2e.cluster.shell import MORTAL, CommandError, run, run_logged
 from e2e.cluster.together import Halted, go_on, side_by_side
 

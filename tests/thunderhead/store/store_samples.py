@@ -5,7 +5,9 @@ from __future__ import annotations
 from thunderhead.store.checksums import Checksums
 from thunderhead.store.executions import Commit, Execution, shard_folder
 from thunderhead.store.lineage import Lineage, Segment
-from thunderhead.store.manifest import Environment, Manifest, Shard
+from thunderhead.store.manifest import Environment, Manifest, StoredShard
+
+CHECKSUMS = Checksums(2**64 - 1, (0, 5), 16)
 
 
 def manifest(commit: Commit | None = None, lineage: Lineage | None = None) -> Manifest:
@@ -20,7 +22,9 @@ def manifest(commit: Commit | None = None, lineage: Lineage | None = None) -> Ma
         lineage=lineage
         or Lineage((Segment(commit.execution), Segment(Execution(0, 5), 80)), "s3://other/steps/1.json"),
         shards=tuple(
-            Shard(f"{folder}n-0000{rank}-{content}.safetensors", content, rank, 20, Checksums(2**64 - 1, (0, 5), 16))
+            StoredShard(
+                f"{folder}n-0000{rank}-{content}.safetensors", content, rank, 20, Checksums(2**64 - 1, (0, 5), 16)
+            )
             for rank, content in ((0, "replicated"), (0, "local"), (1, "local"))
         ),
         environment=Environment(torch="2", numpy="2", python="3", cpu="AVX2", threads=1),

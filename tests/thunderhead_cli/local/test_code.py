@@ -9,7 +9,7 @@ import pytest
 
 from thunderhead_cli.jobfile import JobFile
 from thunderhead_cli.local.code import CodeWatch, in_the_users_files, keep_code, kept_code
-from thunderhead_cli.local.job import localise, spec_changes
+from thunderhead_cli.local.local_job import localise, spec_changes
 from thunderhead_cli.local.rundir import RunDir
 
 CODE = {"code": {"configMap": {"name": "code"}}}

@@ -16,8 +16,8 @@ from thunderhead_cli.jobfile import JobFile
 from thunderhead_cli.local.code import kept_code
 from thunderhead_cli.local.command import assemble
 from thunderhead_cli.local.faults import KillPod
-from thunderhead_cli.local.job import localise
-from thunderhead_cli.local.progress import ProgressLine
+from thunderhead_cli.local.local_job import localise
+from thunderhead_cli.local.progress_line import ProgressLine
 from thunderhead_cli.local.rundir import choose_run
 from thunderhead_cli.local.session import Session
 from thunderhead_cli.local.summary import exit_code, outcome

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from thunderhead_api.messages import CommittedCheckpoint, Culprit
-from thunderhead_api.status import Condition, Goodput, LedgerEntry, Progress, Recovery, Restarts, TrainingJobStatus
+from thunderhead_api.status import Condition, Goodput, LedgerEntry, Progress, Recovery, RestartCounts, TrainingJobStatus
 from thunderhead_api.time_spent import time_spent
 from thunderhead_api.treaty import Cause
 from thunderhead_cli.local.results import Result
@@ -77,7 +77,7 @@ def test_table_says_what_it_cost() -> None:
     status = TrainingJobStatus(
         conditions=[condition("Complete")],
         ledger=[entry(1, Cause.PROCESS_KILLED), entry(2, Cause.COMPLETED)],
-        restarts=Restarts(charged=1, total=1),
+        restarts=RestartCounts(charged=1, total=1),
         last_recovery=Recovery(cause=Cause.PROCESS_KILLED, detected_at=T, resumed_at=T, seconds=4.25, steps_lost=10),
         goodput=Goodput(
             training_seconds=30,

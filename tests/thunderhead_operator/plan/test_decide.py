@@ -11,8 +11,8 @@ from thunderhead_api.treaty import CONTAINER, MANAGED_BY, NODES_MAX, Outcome
 from thunderhead_operator.cluster.memory import merged
 from thunderhead_operator.plan.actions import CreateChild, CreateKey, DeleteChild, DeleteJob, Notice, WriteStatus
 from thunderhead_operator.plan.config import Config
+from thunderhead_operator.plan.context import Context, Job
 from thunderhead_operator.plan.decide import decide
-from thunderhead_operator.plan.job import Context, Job
 from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.objects import name_of
 from thunderhead_operator.plan.observed import Observed, Rehearsal, Sample

@@ -11,8 +11,8 @@ from thunderhead_api.messages import Culprit
 from thunderhead_api.status import Ending
 from thunderhead_api.treaty import Cause, Outcome
 from thunderhead_operator.plan.actions import DeleteChild
+from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.ending import begin_ending, failure_message, go_on_ending
-from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.verdict import Verdict
 

@@ -12,9 +12,9 @@ from thunderhead_api.status import TrainingJobStatus
 from thunderhead_api.treaty import Cause
 from thunderhead_operator.cluster.memory import merged
 from thunderhead_operator.plan.actions import Rehearse, WriteStatus
+from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.decide import decide
 from thunderhead_operator.plan.hold import hold_of, is_rehearsed, is_vain_change, rehearsal_for
-from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.observed import Observed, Refusal, RefusalKind, Rehearsal, Sample
 from thunderhead_operator.plan.world import with_world

@@ -140,7 +140,7 @@ def test_an_attempt_has_as_many_nodes_as_it_was_promised_with_whatever_the_spec_
 @pytest.mark.parametrize(
     ("read", "where"),
     [
-        pytest.param(r"nodes\.total\b", {"job.py"}, id="of an attempt: Context.num_nodes and nodes_of alone"),
+        pytest.param(r"nodes\.total\b", {"context.py"}, id="of an attempt: Context.num_nodes and nodes_of alone"),
         pytest.param(r"\bspec\.nodes\b", {"ledger.py", "world.py"}, id="of the spec: for what is promised next"),
     ],
 )

@@ -21,9 +21,9 @@ from thunderhead_api.time_spent import (
     within,
 )
 from thunderhead_api.treaty import Cause, Outcome
+from thunderhead_operator.plan.answers import with_progress
 from thunderhead_operator.plan.clock import fine_stamp, stamp
 from thunderhead_operator.plan.ledger import close_attempt, next_attempt
-from thunderhead_operator.plan.progress import with_progress
 
 SAID = {"first_step": 0, "step": 50}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from thunderhead_cli.jobfile import JobFile, JobFileError, read_job_file
-from thunderhead_cli.local.job import localise
+from thunderhead_cli.local.local_job import localise
 from thunderhead_cli.local.rundir import RunDir
 
 EXAMPLE = Path(__file__).parents[3] / "examples/digits/job.yaml"

@@ -8,8 +8,8 @@ from itertools import takewhile
 from thunderhead_api.messages import MetricValue, StatusReply
 from thunderhead_api.status import METRICS_MAX, LedgerEntry, Progress, Recovery, TrainingJobStatus
 from thunderhead_operator.plan.clock import fine_stamp, parse_time, stamp
+from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.given_up import given_up_of
-from thunderhead_operator.plan.job import Context
 from thunderhead_operator.plan.spending import running_goodput
 from thunderhead_operator.plan.steps import Span, span_of
 

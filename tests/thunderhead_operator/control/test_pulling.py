@@ -13,7 +13,7 @@ from op_time import virtually
 from op_world import KEY
 
 from thunderhead_operator.cluster.http import HttpError
-from thunderhead_operator.control.progress import EAGER_S, FAILED_LAST_S, STEADY_S, ProgressPuller, parse_status
+from thunderhead_operator.control.pulling import EAGER_S, FAILED_LAST_S, STEADY_S, ProgressPuller, parse_status
 from thunderhead_operator.control.queue import Key
 from thunderhead_operator.control.reconcile import Memory
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from thunderhead_api.messages import CommittedCheckpoint, RankStatus, SkippedCheckpoints, StatusReply
-from thunderhead_cli.local.progress import ProgressLine, activity, duration, metrics_shown, progress_line
+from thunderhead_cli.local.progress_line import ProgressLine, activity, duration, metrics_shown, progress_line
 
 REPLY = StatusReply(
     uid="u",
