@@ -14,6 +14,7 @@ from pathlib import Path
 
 from thunderhead_api.code_hash import changed_files
 from thunderhead_api.treaty import CODE_DIR
+from thunderhead_cli.jobfile import JobFileError
 from thunderhead_cli.local.rundir import RunDir, writing
 
 _LOOK_S = 1.0
@@ -22,8 +23,12 @@ Files = dict[str, str]
 
 
 def files_beside(directory: Path) -> Files:
-    """The ``*.py`` files of a directory, by name."""
-    return {path.name: path.read_text(encoding="utf-8") for path in sorted(directory.glob("*.py"))}
+    """The ``*.py`` files of a directory, by name.
+
+    Raises:
+        JobFileError: one cannot be read, or is no text.
+    """
+    return {path.name: _read(path) for path in _python_files(directory)}
 
 
 def kept_code(run: RunDir) -> Files:
@@ -93,7 +98,7 @@ class CodeWatch:
         self._stats = stats
         try:
             changed = tuple(changed_files(self.taken, files_beside(self.directory)))
-        except (OSError, UnicodeDecodeError):  # being written: the next look will see the whole of it
+        except JobFileError:  # being written: the next look will see the whole of it
             self._stats = {}
             return None
         if changed == self._told:
@@ -107,9 +112,25 @@ class CodeWatch:
         )
 
 
+def _python_files(directory: Path) -> list[Path]:
+    """Without directories of such a name, and without what editors leave beside a file, such as ``.#digits.py``."""
+    return sorted(path for path in directory.glob("*.py") if not path.name.startswith(".") and path.is_file())
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise JobFileError(
+            f"{path}: cannot be read: {error.strerror}; make it readable, or move it elsewhere"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise JobFileError(f"{path}: is not UTF-8 text (byte {error.start}); save it as such") from error
+
+
 def _stats(directory: Path) -> dict[str, tuple[int, int]]:
     found = {}
-    for path in directory.glob("*.py"):
+    for path in _python_files(directory):
         try:
             stat = path.stat()
         except OSError:  # gone meanwhile

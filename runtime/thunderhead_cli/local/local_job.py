@@ -48,7 +48,7 @@ def localise(file: JobFile, run: RunDir, *, checkpoint_uri: str | None) -> Local
 
     Raises:
         WrongOption: ``checkpoint_uri`` is none.
-        JobFileError: the code is in a ConfigMap that neither file nor directory holds.
+        JobFileError: the code is in a ConfigMap that neither file nor directory holds, or a file there is no text.
     """
     job = copy.deepcopy(dict(file.job))
     job["metadata"] = {"namespace": "default", **job["metadata"]}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from thunderhead_cli.jobfile import JobFile
+from thunderhead_cli.jobfile import JobFile, JobFileError
 from thunderhead_cli.local.code import CodeWatch, in_the_users_files, keep_code, kept_code
 from thunderhead_cli.local.local_job import localise, spec_changes
 from thunderhead_cli.local.rundir import RunDir
@@ -42,6 +42,22 @@ def test_files_that_are_gone_are_taken_from_the_run(tmp_path: Path) -> None:
     local = localise(file_of(tmp_path), run, checkpoint_uri=None)
     assert local.config_maps["code"] == {"m.py": "kept"}
     assert any("any more" in note for note in local.notes)
+
+
+def test_only_files_are_files(tmp_path: Path) -> None:
+    """Editors leave links to nothing beside what they have open."""
+    (tmp_path / "m.py").write_text("m")
+    (tmp_path / "package.py").mkdir()
+    (tmp_path / ".#m.py").symlink_to("me@here.1")
+    (tmp_path / "gone.py").symlink_to("nowhere.py")
+    local = localise(file_of(tmp_path), RunDir(tmp_path / "runs/one/1"), checkpoint_uri=None)
+    assert local.config_maps["code"] == {"m.py": "m"}
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_bytes("café".encode("latin-1"))
+    with pytest.raises(JobFileError, match=r"m\.py: is not UTF-8 text \(byte 3\); save it as such"):
+        localise(file_of(tmp_path), RunDir(tmp_path / "runs/one/1"), checkpoint_uri=None)
 
 
 def test_what_was_kept_before_goes(tmp_path: Path) -> None:
