@@ -16,6 +16,7 @@ from op_world import NAME, NAMESPACE, job
 from thunderhead_api.treaty import KIND, Label
 from thunderhead_operator.cluster.client import KubernetesCluster, make_client
 from thunderhead_operator.cluster.memory import MemoryCluster
+from thunderhead_operator.control import watch
 from thunderhead_operator.control.watch import Watcher
 from thunderhead_operator.plan.objects import Manifest, Obj
 
@@ -41,6 +42,12 @@ class Ear:
     async def until(self, *wanted: Told) -> None:
         async with asyncio.timeout(WAIT_S), self.changed:
             await self.changed.wait_for(lambda: set(wanted) <= set(self.told))
+
+
+@pytest.fixture
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of a second before the first try again doubles to seconds."""
+    monkeypatch.setattr(watch, "WAIT_FIRST_S", 0.001)
 
 
 @pytest.fixture
@@ -111,6 +118,7 @@ BROKEN: list[tuple[str, Any]] = [
 ]
 
 
+@pytest.mark.usefixtures("_hurry")
 @pytest.mark.parametrize(("name", "line"), BROKEN, ids=[name for name, _ in BROKEN])
 async def test_after_any_break_it_hears_again(server: ApiServer, name: str, line: Any) -> None:
     server.cluster.create(job())
@@ -133,6 +141,7 @@ async def test_a_connection_that_broke_is_taken_up_where_it_broke(server: ApiSer
         assert len(server.requests) == lists + 1, "no list: it would not tell of the deletion"
 
 
+@pytest.mark.usefixtures("_hurry")
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 429, 500, 503])
 async def test_an_api_server_that_refuses_for_a_while_ends_nothing(server: ApiServer, status: int) -> None:
     server.cluster.create(job())
