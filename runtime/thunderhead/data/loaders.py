@@ -24,6 +24,7 @@ from torch.utils.data import (
     SequentialSampler,
     SubsetRandomSampler,
 )
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from torch.utils.data.distributed import DistributedSampler
 
 from thunderhead.data.sampling import Batches, Seeded, SeededBatches, Shard, peek_seed, replacement_for
@@ -97,6 +98,23 @@ class Feed:
             self.iterator = self._iterate(epoch, later=later) if used is None else self._iterate_after(*used, epoch)
         self._begun = True
         return self.iterator
+
+    def let_go(self) -> None:
+        """End the processes of an epoch that was left before its end, and those that outlive one, if they are ours.
+
+        Whoever holds the trainer, or the traceback of what ended it, holds their iterator too. Once a collection of
+        cycles finds that, in the midst of whatever runs then, torch waits five seconds for each process.
+        """
+        running: list[Any] = [self.iterator]
+        self.iterator = iter(())
+        if self._iterated is not self.source:
+            running.append(getattr(self._iterated, "_iterator", None))
+            self._iterated.__dict__["_iterator"] = None
+        elif getattr(self.source, "persistent_workers", False):
+            return  # theirs, and good for the next run
+        for iterator in running:
+            if isinstance(iterator, _MultiProcessingDataLoaderIter):
+                iterator._shutdown_workers()
 
     def take_up_after(self, used: int, state: dict[str, Any] | None) -> None:
         """Leave out the first ``used`` batches of the next epoch that begins, or let a stateful loader go on itself."""

@@ -93,6 +93,11 @@ class TrainingData:
             self._ahead, self._ended = list(resumed), not resumed
         return self._looking_ahead(iterator)
 
+    def let_go(self) -> None:
+        """Training is over: see :meth:`Feed.let_go`."""
+        for feed in self.feeds:
+            feed.let_go()
+
     def _looking_ahead(self, iterator: Iterator[Any]) -> Iterator[Any]:
         while self._ahead:
             batch = self._ahead.pop()
@@ -226,6 +231,11 @@ class EvaluationData:
         if not self._sequential:
             return self._joint.begin(epoch)
         return self._all[index].begin(epoch)
+
+    def let_go(self) -> None:
+        """Nothing more is evaluated: see :meth:`Feed.let_go`."""
+        for feed in self._all:
+            feed.let_go()
 
     def state_dict(self) -> list[dict[str, Any]]:
         """Which loaders have started their workers; evaluation itself always starts over."""

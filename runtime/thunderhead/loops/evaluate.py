@@ -76,6 +76,11 @@ class EvaluationLoop:
         self.has_run = False
         self.possible = possible
 
+    def let_go(self) -> None:
+        """End the loaders' processes."""
+        if self.data is not None:
+            self.data.let_go()
+
     def restart_clock(self) -> None:
         """Training begins now."""
         self._ended_at = time.monotonic()

@@ -69,8 +69,11 @@ class FitLoop(After):
             self.end_by_sigterm()
 
     def let_go(self) -> None:
-        """Drop the step: it holds the wrapped module, and with it the process group."""
+        """End the loaders' processes, and drop the step: it holds the wrapped module, and with it the process group."""
         self.__dict__.pop("_step", None)
+        if self.data is not None:
+            self.data.let_go()
+        self._trainer._validation.let_go()
 
     def _between_epochs(self) -> None:
         if self._trainer._control is not None:

@@ -222,7 +222,10 @@ def _evaluate(trainer: Trainer, fn: str) -> Any:
     loop = {"validate": trainer._validate, "test": trainer._test, "predict": trainer._predict}[fn]
     loop.data = None
     trainer.lightning_module.zero_grad()
-    result = loop.run()
+    try:
+        result = loop.run()
+    finally:
+        loop.let_go()
     if trainer._control is not None:
         trainer._control.finish(trainer._position)
     return result
