@@ -143,7 +143,7 @@ class PeerSession:
                 await asyncio.sleep(next(pauses))
 
     async def _connect(self) -> Line | None:
-        """One round over the names of node 0; ``None`` while it cannot be reached (its pod may not exist yet)."""
+        """Each name of node 0 once; ``None`` while it cannot be reached (its pod may not exist yet)."""
         for name in candidates(self._host, self._read_resolv_conf()):
             try:
                 line = await self._dial(name, Role.CONTROL)

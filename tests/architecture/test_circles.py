@@ -43,6 +43,9 @@ def test_each_of_them_is_what_closes_it(cut: str, write: Write) -> None:
     assert components(write(f"without_{cut}", FILES | {cut: ""})) == []
 
 
-@pytest.mark.parametrize("package", ["thunderhead.store"])
+PACKAGES = ["thunderhead_api", "thunderhead_operator", "thunderhead_agent", "thunderhead_cli"]
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "thunderhead.store", "thunderhead.job"])
 def test_there_is_none_in(package: str) -> None:
     assert components(package) == []

@@ -25,29 +25,29 @@ from thunderhead_operator.plan.render import attempt_children, attempt_key, job_
 from thunderhead_operator.plan.render_pod import render_pod
 from thunderhead_operator.plan.renewal import renewals
 from thunderhead_operator.plan.restart import restart_wanted
+from thunderhead_operator.plan.ruling import Ruling
 from thunderhead_operator.plan.spec_change import has_changed, spec_changes
-from thunderhead_operator.plan.step import Step
 from thunderhead_operator.plan.verdict import Pending, Verdict, verdict_of
 
 _PODS_A_PASS: Final = 250
 """Rendered at once: a pass never awaits while it decides, so all jobs wait for it."""
 
 
-def idle(ctx: Context) -> Step:
+def idle(ctx: Context) -> Ruling:
     """No attempt runs: begin one unless the user wants none."""
     if ctx.job.spec is None and ctx.status.attempt == 0:  # once it has begun, a change of it ends nothing
-        return Step(ctx.status, failure=ctx.job.refused_as, message=ctx.job.problem or "")
+        return Ruling(ctx.status, failure=ctx.job.refused_as, message=ctx.job.problem or "")
     if ctx.job.suspend:
         live = [pod for pod in ctx.pods if not pod.stopped]
         stops = tuple(a for pod in live if (a := stop_pod(ctx, pod, ctx.config.survivor_grace_s)))
-        return Step(ctx.status, stops, tuple(wake_times(ctx, live)), suspended=True)
+        return Ruling(ctx.status, stops, tuple(wake_times(ctx, live)), suspended=True)
     hold, question = hold_of(ctx), rehearsal_for(ctx)
     if hold is None and is_rehearsed(ctx):
-        return Step(next_attempt(ctx, ctx.status), suspended=False)
-    return asking(ctx, Step(released(ctx.status), hold=hold, suspended=False), question)
+        return Ruling(next_attempt(ctx, ctx.status), suspended=False)
+    return asking(ctx, Ruling(released(ctx.status), hold=hold, suspended=False), question)
 
 
-def active(ctx: Context) -> Step:
+def active(ctx: Context) -> Ruling:
     """An attempt is promised or runs."""
     if all_done(ctx):
         return completed(ctx)
@@ -58,8 +58,8 @@ def active(ctx: Context) -> Step:
     wake = tuple(t for t in (active_deadline(ctx), startup_deadline(ctx)) if t)
     wake += (verdict.until,) if isinstance(verdict, Pending) else ()
     wake += tuple(wake_times(ctx, _older_pods(ctx)))
-    step = _create(ctx) if ctx.job.stage is Stage.CREATING else _keep(ctx)
-    return replace(step, wake=wake + step.wake)
+    ruling = _create(ctx) if ctx.job.stage is Stage.CREATING else _keep(ctx)
+    return replace(ruling, wake=wake + ruling.wake)
 
 
 def _asked_to_end(ctx: Context) -> Verdict | None:
@@ -79,30 +79,30 @@ def _can_change(ctx: Context) -> bool:
     return ctx.job.stage is Stage.CREATING or (hold_of(ctx) is None and is_rehearsed(ctx))
 
 
-def _keep(ctx: Context) -> Step:
+def _keep(ctx: Context) -> Ruling:
     """An attempt that runs, whatever is wrong with a change that came after it began."""
-    return asking(ctx, Step(ctx.status, _tidy(ctx), hold=hold_of(ctx)), rehearsal_for(ctx))
+    return asking(ctx, Ruling(ctx.status, _tidy(ctx), hold=hold_of(ctx)), rehearsal_for(ctx))
 
 
-def _create(ctx: Context) -> Step:
+def _create(ctx: Context) -> Ruling:
     """Pods of another attempt first have to be gone: two attempts never run together."""
     strangers = [pod for pod in ctx.pods if pod.attempt != ctx.status.attempt and not pod.stopped]
     if strangers:
         stops = tuple(a for pod in strangers if (a := stop_pod(ctx, pod, ctx.config.survivor_grace_s)))
-        return Step(ctx.status, stops, tuple(wake_times(ctx, strangers)))
+        return Ruling(ctx.status, stops, tuple(wake_times(ctx, strangers)))
     if not ctx.missing:
         seen = {"pods_created_at": stamp(ctx.now), "code_hash": running_hash(ctx)}
-        return Step(ctx.status.model_copy(update=seen))
+        return Ruling(ctx.status.model_copy(update=seen))
     # promised by an operator of another policy, or refused before anything runs: no clock of the job's goes on
     if not ctx.current and (block := denied(ctx) or refused_invalid(ctx)) is not None:
-        return Step(released(ctx.status), hold=block)
+        return Ruling(released(ctx.status), hold=block)
     if code_is_missing(ctx):
-        return Step(ctx.status, wake=next_retry(ctx))
+        return Ruling(ctx.status, wake=next_retry(ctx))
     pods = tuple(CreateChild(Kind.POD, render_pod(ctx, rank)) for rank in ctx.missing[:_PODS_A_PASS])
     retry = next_retry(ctx) if ctx.observed.refusals else ()
     wanted = job_children(ctx)
     made = _absent(ctx, (*wanted, *attempt_children(ctx)))
-    return Step(ctx.status, (*made, *renewals(ctx, wanted), *_stale(ctx), *attempt_key(ctx), *pods), retry)
+    return Ruling(ctx.status, (*made, *renewals(ctx, wanted), *_stale(ctx), *attempt_key(ctx), *pods), retry)
 
 
 def _tidy(ctx: Context) -> tuple[Action, ...]:

@@ -10,8 +10,8 @@ from thunderhead_api.status import METRICS_MAX, LedgerEntry, Progress, Recovery,
 from thunderhead_operator.plan.clock import fine_stamp, parse_time, stamp
 from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.given_up import given_up_of
+from thunderhead_operator.plan.span import Span, span_of
 from thunderhead_operator.plan.spending import running_goodput
-from thunderhead_operator.plan.steps import Span, span_of
 
 
 def with_progress(ctx: Context, status: TrainingJobStatus) -> TrainingJobStatus:

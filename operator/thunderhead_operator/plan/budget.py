@@ -13,7 +13,7 @@ from thunderhead_api.treaty import FINAL_CAUSES, Cause
 from thunderhead_operator.plan.context import Context
 from thunderhead_operator.plan.hold import is_vain_change
 from thunderhead_operator.plan.same_failure import ON_PURPOSE, same_before
-from thunderhead_operator.plan.steps import Span
+from thunderhead_operator.plan.span import Span
 
 
 @dataclass(frozen=True)

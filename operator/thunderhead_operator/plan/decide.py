@@ -28,9 +28,9 @@ from thunderhead_operator.plan.objects import Obj, section
 from thunderhead_operator.plan.observed import Observed
 from thunderhead_operator.plan.patch import merge_patch
 from thunderhead_operator.plan.reads import Reads
+from thunderhead_operator.plan.ruling import Ruling
+from thunderhead_operator.plan.span import span_of
 from thunderhead_operator.plan.spec_change import spec_to_read
-from thunderhead_operator.plan.step import Step
-from thunderhead_operator.plan.steps import span_of
 from thunderhead_operator.plan.surface import assumed_running_at, surfaced
 from thunderhead_operator.plan.world import with_world
 
@@ -52,9 +52,9 @@ def decide(job: Obj, observed: Observed, now: datetime, config: Config = _DEFAUL
         return Decision(farewell(parsed.name, parsed.uid, observed.of(Kind.POD), config) if parsed.is_going else ())
     ctx = Context(parsed, observed, now, config)
     ctx = _enriched(ctx)
-    step = _step(ctx)
-    wanted = step.status if parsed.stage is Stage.FINISHED else _with_end(ctx, step)
-    return _decision(parsed, wanted, step, ctx)
+    ruling = _ruling(ctx)
+    wanted = ruling.status if parsed.stage is Stage.FINISHED else _with_end(ctx, ruling)
+    return _decision(parsed, wanted, ruling, ctx)
 
 
 def wanted_reads(job: Obj, observed: Observed, now: datetime, config: Config = _DEFAULTS) -> Reads:
@@ -66,7 +66,7 @@ def wanted_reads(job: Obj, observed: Observed, now: datetime, config: Config = _
     return Reads(code_sources(ctx), spec_to_read(ctx), code_to_compare(ctx), asks_for_namespace(ctx))
 
 
-def _step(ctx: Context) -> Step:
+def _ruling(ctx: Context) -> Ruling:
     status = ctx.status
     match ctx.job.stage:
         case Stage.IDLE:
@@ -92,14 +92,14 @@ def _enriched(ctx: Context) -> Context:
     return replace(ctx, job=replace(ctx.job, status=status))
 
 
-def _with_end(ctx: Context, step: Step) -> TrainingJobStatus:
-    status = surfaced(ctx, step)
+def _with_end(ctx: Context, ruling: Ruling) -> TrainingJobStatus:
+    status = surfaced(ctx, ruling)
     if len(status.ledger) == len(ctx.status.ledger) and status.ledger[-1:] == ctx.status.ledger[-1:]:
         return status
-    return with_last_word(status, span_of(ctx), ctx.now, done=step.complete)
+    return with_last_word(status, span_of(ctx), ctx.now, done=ruling.complete)
 
 
-def _decision(job: Job, wanted: TrainingJobStatus, step: Step, ctx: Context) -> Decision:
+def _decision(job: Job, wanted: TrainingJobStatus, ruling: Ruling, ctx: Context) -> Decision:
     """Write first. A change that only people read waits until the last write is a while ago, and rides along with any
     other before that."""
     # The first write says every field, zeros too: who reads a counter should not have to know that absent means none.
@@ -109,13 +109,13 @@ def _decision(job: Job, wanted: TrainingJobStatus, step: Step, ctx: Context) -> 
     hard = bool(patch) and _hard(job.status) != _hard(wanted)
     if patch and (hard or wait <= 0):
         write = WriteStatus(patch, job.resource_version)
-        again = 0.0 if hard or step.actions else None
-        return Decision((write, *notices(job.status, wanted)), _seconds_to_wake(ctx, step, again))
-    return Decision(_dedup(step.actions), _seconds_to_wake(ctx, step, wait if patch else None))
+        again = 0.0 if hard or ruling.actions else None
+        return Decision((write, *notices(job.status, wanted)), _seconds_to_wake(ctx, ruling, again))
+    return Decision(_dedup(ruling.actions), _seconds_to_wake(ctx, ruling, wait if patch else None))
 
 
-def _seconds_to_wake(ctx: Context, step: Step, other: float | None) -> float | None:
-    moments = list(step.wake)
+def _seconds_to_wake(ctx: Context, ruling: Ruling, other: float | None) -> float | None:
+    moments = list(ruling.wake)
     if ctx.job.stage in _ACTIVE:
         moments += block_wakes(ctx)
         sure_at = assumed_running_at(ctx)

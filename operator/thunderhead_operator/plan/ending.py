@@ -19,9 +19,9 @@ from thunderhead_operator.plan.hold import hold_of, is_rehearsed
 from thunderhead_operator.plan.kinds import Kind
 from thunderhead_operator.plan.ledger import close_attempt, next_attempt, released
 from thunderhead_operator.plan.pods import PodView
+from thunderhead_operator.plan.ruling import Ruling
 from thunderhead_operator.plan.same_failure import same_before
-from thunderhead_operator.plan.step import Step
-from thunderhead_operator.plan.steps import Span, span_of
+from thunderhead_operator.plan.span import Span, span_of
 from thunderhead_operator.plan.verdict import Verdict, is_cut_off, is_done
 
 _DEFAULT_GRACE_S = TrainingJobSpec.model_fields["termination_grace_period_seconds"].default
@@ -29,7 +29,7 @@ _DEFAULT_GRACE_S = TrainingJobSpec.model_fields["termination_grace_period_second
 _NAMESPACE_LOOK_S = 5.0
 
 
-def begin_ending(ctx: Context, verdict: Verdict) -> Step:
+def begin_ending(ctx: Context, verdict: Verdict) -> Ruling:
     """The promise to end the running attempt. No pod is touched before it is written: what was seen would be lost with
     them in a crash."""
     span = span_of(ctx)
@@ -45,10 +45,10 @@ def begin_ending(ctx: Context, verdict: Verdict) -> Step:
         last_step=span.last_step,
         graceful=verdict.intact,
     )
-    return Step(ctx.status.model_copy(update={"ending": ending}))
+    return Ruling(ctx.status.model_copy(update={"ending": ending}))
 
 
-def go_on_ending(ctx: Context, ending: Ending) -> Step:
+def go_on_ending(ctx: Context, ending: Ending) -> Ruling:
     """Stop what still runs; when nothing does, close the entry and go on."""
     if all_done(ctx):  # it finished before it could be stopped
         return completed(ctx)
@@ -57,7 +57,7 @@ def go_on_ending(ctx: Context, ending: Ending) -> Step:
         return _after(ctx, ending)
     grace = _grace_s(ctx, ending)
     actions = tuple(a for pod in live if (a := stop_pod(ctx, pod, grace)))
-    return Step(ctx.status, actions, tuple(wake_times(ctx, live)))
+    return Ruling(ctx.status, actions, tuple(wake_times(ctx, live)))
 
 
 def all_done(ctx: Context) -> bool:
@@ -66,7 +66,7 @@ def all_done(ctx: Context) -> bool:
     return ctx.num_nodes > 0 and all(rank in pods and is_done(pods[rank]) for rank in range(ctx.num_nodes))
 
 
-def completed(ctx: Context) -> Step:
+def completed(ctx: Context) -> Ruling:
     """The end that everyone wants."""
     span = span_of(ctx)
     ending = Ending(
@@ -78,7 +78,7 @@ def completed(ctx: Context) -> Step:
         last_step=span.last_step,
     )
     where = f" at step {span.last_step}" if span.last_step is not None else ""
-    return Step(close_attempt(ctx, ending), complete=True, message=f"all {ctx.num_nodes} nodes finished{where}")
+    return Ruling(close_attempt(ctx, ending), complete=True, message=f"all {ctx.num_nodes} nodes finished{where}")
 
 
 def stop_pod(ctx: Context, pod: PodView, grace_s: int) -> Action | None:
@@ -119,23 +119,23 @@ def _ended_well(pod: PodView) -> bool:
     return is_done(pod) or bool(pod.record and pod.record.outcome is Outcome.STOPPED)
 
 
-def _after(ctx: Context, ending: Ending) -> Step:
+def _after(ctx: Context, ending: Ending) -> Ruling:
     closed = close_attempt(ctx, ending)
     if ending.final:
         reason = ending.reason or ending.cause.value
-        return Step(closed, failure=reason, message=failure_message(ctx, ending))
+        return Ruling(closed, failure=reason, message=failure_message(ctx, ending))
     if ctx.job.suspend:
-        return Step(closed, suspended=True)
+        return Ruling(closed, suspended=True)
     ready_at = parse_time(ending.at) + timedelta(seconds=restart_delay_s(closed.ledger, ctx.config.restart_delay_max_s))
     if ctx.now < ready_at:
-        return Step(ctx.status, wake=(ready_at,))
+        return Ruling(ctx.status, wake=(ready_at,))
     if ctx.observed.namespace_goes:  # the job goes with it; if it stays after all, its next look begins an attempt
-        return Step(ctx.status, wake=(ctx.now + timedelta(seconds=_NAMESPACE_LOOK_S),))
+        return Ruling(ctx.status, wake=(ctx.now + timedelta(seconds=_NAMESPACE_LOOK_S),))
     over = replace(ctx, job=replace(ctx.job, status=released(closed)))
     hold = hold_of(over)
     if hold is not None or not is_rehearsed(over):
-        return Step(over.status, hold=hold)
-    return Step(next_attempt(ctx, closed))
+        return Ruling(over.status, hold=hold)
+    return Ruling(next_attempt(ctx, closed))
 
 
 def _why_final(ctx: Context, ending: Ending) -> str:

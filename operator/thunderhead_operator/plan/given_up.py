@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from thunderhead_api.status import GivenUp
 from thunderhead_operator.plan.context import Context
-from thunderhead_operator.plan.steps import records_of
+from thunderhead_operator.plan.span import records_of
 
 
 def given_up_of(ctx: Context) -> GivenUp | None:

@@ -21,8 +21,8 @@ from thunderhead_operator.plan.policy import violations
 from thunderhead_operator.plan.render import attempt_children
 from thunderhead_operator.plan.render_pod import render_pod
 from thunderhead_operator.plan.restart import restart_wanted
+from thunderhead_operator.plan.ruling import Ruling
 from thunderhead_operator.plan.spec_change import has_changed
-from thunderhead_operator.plan.step import Step
 from thunderhead_operator.plan.world import other_world
 
 _REMEDY: Final = {
@@ -77,15 +77,15 @@ def is_rehearsed(ctx: Context) -> bool:
     return not _is_in_doubt(ctx) or _rehearsal(ctx) is not None
 
 
-def asking(ctx: Context, step: Step, question: Rehearse | None) -> Step:
-    """``step``, and the question where its answer matters: asked again now and then while the answer is no."""
+def asking(ctx: Context, ruling: Ruling, question: Rehearse | None) -> Ruling:
+    """``ruling``, and the question where its answer matters: asked again now and then while the answer is no."""
     if question is None or denied(ctx) is not None or other_world(ctx) is not None:
-        return step
+        return ruling
     rest_s = ctx.config.rehearse_s - ctx.observed.rehearsed_s if _rehearsal(ctx) else _rest_s(ctx)
     if rest_s > 0:
-        return replace(step, wake=(*step.wake, ctx.now + timedelta(seconds=rest_s)))
+        return replace(ruling, wake=(*ruling.wake, ctx.now + timedelta(seconds=rest_s)))
     again = ctx.now + timedelta(seconds=ctx.config.rehearse_s)
-    return replace(step, actions=(*step.actions, question), wake=(*step.wake, again))
+    return replace(ruling, actions=(*ruling.actions, question), wake=(*ruling.wake, again))
 
 
 def _rest_s(ctx: Context) -> float:

@@ -22,9 +22,9 @@ from thunderhead_operator.plan.clock import seconds_since, stamp
 from thunderhead_operator.plan.context import Context, Stage
 from thunderhead_operator.plan.given_up import given_up_of
 from thunderhead_operator.plan.restart import restart_value
+from thunderhead_operator.plan.span import span_of
 from thunderhead_operator.plan.spec_change import spec_changes
 from thunderhead_operator.plan.spending import closed_goodput, idle_goodput
-from thunderhead_operator.plan.steps import span_of
 from thunderhead_operator.plan.world import world_of
 
 

@@ -8,7 +8,7 @@ from thunderhead_api.messages import Culprit
 from thunderhead_api.status import LedgerEntry
 from thunderhead_api.treaty import Cause
 from thunderhead_operator.plan.context import Context
-from thunderhead_operator.plan.steps import Span
+from thunderhead_operator.plan.span import Span
 
 ON_PURPOSE: Final = frozenset({Cause.SUSPENDED, Cause.SPEC_CHANGED, Cause.RESTART_REQUESTED, Cause.COMPLETED})
 """Ends that the user wanted: what came before may have been mended meanwhile."""

@@ -12,23 +12,23 @@ from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.context import Context, Stage, nodes_of
 from thunderhead_operator.plan.given_up import sentence
 from thunderhead_operator.plan.pods import PodView
-from thunderhead_operator.plan.step import Step
+from thunderhead_operator.plan.ruling import Ruling
 from thunderhead_operator.plan.verdict import is_done
 from thunderhead_operator.plan.waiting import waiting_for
 
 Verdicts = list[tuple[ConditionType, bool, str, str]]
 
 
-def surfaced(ctx: Context, step: Step) -> TrainingJobStatus:
+def surfaced(ctx: Context, ruling: Ruling) -> TrainingJobStatus:
     """The whole status that this pass wants to see written."""
-    status = step.status
-    over = step.complete or step.failure is not None
+    status = ruling.status
+    over = ruling.complete or ruling.failure is not None
     alive = ctx.job.stage in (Stage.CREATING, Stage.RUNNING)  # the last answer of an agent outlives its attempt
     running = alive and not over and _same_attempt(ctx, status) and is_running(ctx)
-    block = None if over or not _same_attempt(ctx, status) or step.suspended else block_of(ctx)
-    block = step.hold or block
-    wanted = [*_outcome(step), *_suspended(ctx, step), *_running(ctx, step, running)]
-    wanted += [*_restarting(ctx, step, running), *_blocked(ctx, block), *_code_changed(ctx)]
+    block = None if over or not _same_attempt(ctx, status) or ruling.suspended else block_of(ctx)
+    block = ruling.hold or block
+    wanted = [*_outcome(ruling), *_suspended(ctx, ruling), *_running(ctx, ruling, running)]
+    wanted += [*_restarting(ctx, ruling, running), *_blocked(ctx, block), *_code_changed(ctx)]
     conditions: list[Condition] = list(status.conditions)
     for type_, value, reason, message in wanted:
         conditions = set_condition(
@@ -47,7 +47,7 @@ def surfaced(ctx: Context, step: Step) -> TrainingJobStatus:
             "conditions": conditions,
             "phase": phase,
             "reason": _reason(conditions, status, phase),
-            "nodes": _nodes(ctx, step, running),
+            "nodes": _nodes(ctx, ruling, running),
             "finished_at": stamp(ctx.now) if over else status.finished_at,
         }
     )
@@ -80,18 +80,18 @@ def _same_attempt(ctx: Context, status: TrainingJobStatus) -> bool:
     return status.attempt == ctx.status.attempt and status.ending is None and status.attempt > 0
 
 
-def _outcome(step: Step) -> Verdicts:
-    if step.complete:
-        return [(ConditionType.COMPLETE, True, Reason.COMPLETED, step.message)]
-    if step.failure is not None:
-        return [(ConditionType.FAILED, True, step.failure, step.message)]
+def _outcome(ruling: Ruling) -> Verdicts:
+    if ruling.complete:
+        return [(ConditionType.COMPLETE, True, Reason.COMPLETED, ruling.message)]
+    if ruling.failure is not None:
+        return [(ConditionType.FAILED, True, ruling.failure, ruling.message)]
     return []
 
 
-def _suspended(ctx: Context, step: Step) -> Verdicts:
-    if step.suspended:
+def _suspended(ctx: Context, ruling: Ruling) -> Verdicts:
+    if ruling.suspended:
         return [(ConditionType.SUSPENDED, True, Reason.SUSPENDED, "spec.suspend is true; no pods run")]
-    ending = step.status.ending
+    ending = ruling.status.ending
     if ending is not None and ending.cause is Cause.SUSPENDED:
         said = "pods are being stopped, after a checkpoint where they can take one"
         return [(ConditionType.SUSPENDED, False, Reason.SUSPEND_REQUESTED, said)]
@@ -100,15 +100,15 @@ def _suspended(ctx: Context, step: Step) -> Verdicts:
     return []
 
 
-def _running(ctx: Context, step: Step, running: bool) -> Verdicts:
-    status = step.status
+def _running(ctx: Context, ruling: Ruling, running: bool) -> Verdicts:
+    status = ruling.status
     if running:
         said = f"all ranks of attempt {status.attempt} have met"
         said += f"; it {sentence(status.given_up)}" if status.given_up else ""
         return [(ConditionType.RUNNING, True, Reason.TRAINING, said)]
-    if step.complete or step.failure is not None:
+    if ruling.complete or ruling.failure is not None:
         return [(ConditionType.RUNNING, False, Reason.FINISHED, "")]
-    if step.suspended:
+    if ruling.suspended:
         return [(ConditionType.RUNNING, False, Reason.SUSPENDED, "")]
     if status.ending is not None:
         said = f"attempt {status.attempt} ends: {status.ending.cause}"
@@ -118,10 +118,10 @@ def _running(ctx: Context, step: Step, running: bool) -> Verdicts:
     return [(ConditionType.RUNNING, False, *waiting_for(ctx))]
 
 
-def _restarting(ctx: Context, step: Step, running: bool) -> Verdicts:
-    ending, was = step.status.ending, is_true(ctx.status.conditions, ConditionType.RESTARTING)
+def _restarting(ctx: Context, ruling: Ruling, running: bool) -> Verdicts:
+    ending, was = ruling.status.ending, is_true(ctx.status.conditions, ConditionType.RESTARTING)
     if ending is not None and not ending.final and ending.cause is not Cause.SUSPENDED:
-        said = f"attempt {step.status.attempt} ends, another follows"
+        said = f"attempt {ruling.status.attempt} ends, another follows"
         if ending.cause is Cause.SPEC_CHANGED and ending.culprit and ending.culprit.message:
             said += f": {ending.culprit.message}"
         return [(ConditionType.RESTARTING, True, ending.cause.value, said)]
@@ -129,8 +129,8 @@ def _restarting(ctx: Context, step: Step, running: bool) -> Verdicts:
     if known is None:
         return []
     if was and running:
-        return [(ConditionType.RESTARTING, False, Reason.RECOVERED, f"attempt {step.status.attempt} runs")]
-    if step.complete or step.failure is not None or step.suspended or (ending is not None):
+        return [(ConditionType.RESTARTING, False, Reason.RECOVERED, f"attempt {ruling.status.attempt} runs")]
+    if ruling.complete or ruling.failure is not None or ruling.suspended or (ending is not None):
         return [(ConditionType.RESTARTING, False, Reason.NOT_RESTARTING, "")]
     return [(ConditionType.RESTARTING, was, known.reason, known.message)]
 
@@ -167,17 +167,17 @@ def _code_changed(ctx: Context) -> Verdicts:
     return [(ConditionType.CODE_CHANGED, True, Reason.CODE_EDITED, edited)]
 
 
-def _nodes(ctx: Context, step: Step, running: bool) -> Nodes:
+def _nodes(ctx: Context, ruling: Ruling, running: bool) -> Nodes:
     """Pods that train, and those that have done all they had to. Ranks may have met before a probe has asked."""
-    total, same = nodes_of(step.status), step.status.attempt == ctx.status.attempt
-    alive = same and step.failure is None
+    total, same = nodes_of(ruling.status), ruling.status.attempt == ctx.status.attempt
+    alive = same and ruling.failure is None
 
     def counts(pod: PodView) -> bool:
         trains = pod.ready or (running and pod.running_since is not None)
         return is_done(pod) or (trains and not pod.stopped)
 
     ready = sum(counts(pod) for pod in ctx.current.values()) if alive else 0
-    ready = total if step.complete else ready
+    ready = total if ruling.complete else ready
     return Nodes(ready=ready, total=total, summary=f"{ready}/{total}")
 
 

@@ -93,7 +93,7 @@ class StopAgreement:
         self._timeout_s = timeout_s
         self._clock = clock
         self._wanted: set[Ask] = set()
-        self._round = 0
+        self._agreement = 0
         self._decision: tuple[Ask, int] | None = None
         self._error: BaseException | None = None
         self._changed = threading.Condition()
@@ -154,9 +154,9 @@ class StopAgreement:
                     self.limit = agreed
                     self._wanted.discard(ask)
                     self._changed.notify_all()
-                    # The next round begins when the training thread has carried this one out.
+                    # The next agreement begins when the training thread has carried this one out.
                     self._changed.wait_for(lambda: self._decision is None or self._closed)
-                self._round += 1
+                self._agreement += 1
                 if ask is Ask.STOP:
                     self._stay()
                     return
@@ -176,7 +176,7 @@ class StopAgreement:
         wanted = Ask.STOP if self._asked() else max(self._wanted, default=None)
         if self._store is None:
             return wanted
-        key = f"{self._round}/intent"
+        key = f"{self._agreement}/intent"
         if wanted is not None:
             return Ask(int(self._store.compare_set(key, "", str(int(wanted)))))
         return Ask(int(self._store.get(key))) if self._store.check([key]) else None
@@ -187,8 +187,8 @@ class StopAgreement:
         store = self._store
         if store is None:
             return promise
-        store.set(f"{self._round}/limit/{self._rank}", str(promise))
-        keys = [f"{self._round}/limit/{rank}" for rank in range(self._world_size)]
+        store.set(f"{self._agreement}/limit/{self._rank}", str(promise))
+        keys = [f"{self._agreement}/limit/{rank}" for rank in range(self._world_size)]
         give_up = self._clock() + self._timeout_s
         while not store.check(keys):
             if self._closed:
@@ -201,7 +201,7 @@ class StopAgreement:
                 )
             time.sleep(min(self._poll_s, 0.01))
         agreed = max(int(store.get(key)) for key in keys)
-        store.set(f"{self._round}/read/{self._rank}", "")
+        store.set(f"{self._agreement}/read/{self._rank}", "")
         return agreed
 
     def _stay(self) -> None:
@@ -211,7 +211,7 @@ class StopAgreement:
         """
         if self._store is None or self._rank != 0:
             return
-        keys = [f"{self._round - 1}/read/{rank}" for rank in range(self._world_size)]
+        keys = [f"{self._agreement - 1}/read/{rank}" for rank in range(self._world_size)]
         give_up = self._clock() + _STAY_S
         while not self._store.check(keys) and self._clock() < give_up:
             time.sleep(min(self._poll_s, 0.01))

@@ -13,7 +13,7 @@ from thunderhead_api.treaty import Cause, Outcome
 from thunderhead_operator.plan.answers import with_last_word, with_progress, with_recovery
 from thunderhead_operator.plan.clock import stamp
 from thunderhead_operator.plan.ledger import close_attempt
-from thunderhead_operator.plan.steps import Span, span_of
+from thunderhead_operator.plan.span import Span, span_of
 
 COMMIT = CommittedCheckpoint(uri="s3://b/p/steps/10", step=10, committed_at="2026-01-01T00:00:05Z")
 ENTRY = {

@@ -12,7 +12,7 @@ from thunderhead_api.messages import Culprit
 from thunderhead_api.status import LedgerEntry
 from thunderhead_api.treaty import FINAL_CAUSES, FREE_CAUSES, Cause
 from thunderhead_operator.plan.budget import Price, fruitless_tail, has_gained, price_of, restart_delay_s
-from thunderhead_operator.plan.steps import Span
+from thunderhead_operator.plan.span import Span
 
 NOWHERE, SOMEWHERE = Span(first_step=5, last_step=5), Span(first_step=5, last_step=9)
 CHARGED = [c for c in Cause if c not in FREE_CAUSES | FINAL_CAUSES | {Cause.COMPLETED}]

@@ -12,7 +12,7 @@ from thunderhead_api.messages import Culprit
 from thunderhead_api.status import LedgerEntry
 from thunderhead_api.treaty import Cause
 from thunderhead_operator.plan.budget import price_of
-from thunderhead_operator.plan.steps import Span
+from thunderhead_operator.plan.span import Span
 
 HASH = running_status()["specHash"]
 NAME_ERROR = Culprit(rank=0, reason="NameError", place="digits.py:41", step=4, exit_code=1, message="NameError: x")

@@ -11,14 +11,14 @@ from thunderhead_operator.plan.blocked import Block
 
 
 @dataclass(frozen=True)
-class Step:
+class Ruling:
     """``status`` is written first; ``actions`` are for a pass that finds it written; ``wake``: when to look again."""
 
     status: TrainingJobStatus
     actions: tuple[Action, ...] = ()
     wake: tuple[datetime, ...] = ()
     failure: str | None = None
-    """Reason of the Failed condition this step sets, with ``message``."""
+    """Reason of the Failed condition this ruling sets, with ``message``."""
     message: str = ""
     hold: Block | None = None
     """Why no further attempt may begin with the spec as it is."""
