@@ -178,7 +178,9 @@ def _restore_optimization(trainer: Trainer, content: dict[str, Any], before: set
         # Before they are loaded: torch places Adam's steps by what the groups say of fused and capturable.
         pairs = zip(states, before["optimizers"], now["optimizers"], strict=True)
         states = [settings.optimizer_with_settings(*of) for of in pairs]
-        plans = [settings.with_settings(*of) for of in zip(plans, before["schedulers"], now["schedulers"], strict=True)]
+        made = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
+        of_each = zip(plans, before["schedulers"], now["schedulers"], made, strict=True)
+        plans = [settings.with_settings(*of) for of in of_each]
     for optimizer, state in zip(trainer.optimizers, states, strict=True):
         _restore_optimizer(optimizer, state)
     for config, plan in zip(trainer.lr_scheduler_configs, plans, strict=True):

@@ -7,6 +7,7 @@ kept, and compared with what is made now.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -87,23 +88,30 @@ def optimizer_with_settings(
     return {**state, "param_groups": groups}
 
 
-def with_settings(state: dict[str, Any], before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """A scheduler's saved state with the settings of ``now`` in it."""
-    merged: dict[str, Any] = _merged(state, before["state"], now["state"])
+def with_settings(
+    state: dict[str, Any], before: Mapping[str, Any], now: Mapping[str, Any], made: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A scheduler's saved state with the settings of ``now`` in it, which are taken from ``made``, its state of now."""
+    merged: dict[str, Any] = _merged(state, before["state"], now["state"], made)
     return merged
 
 
-def _merged(state: Any, old: Any, new: Any) -> Any:
-    if isinstance(state, dict) and isinstance(new, Mapping):
+def _merged(state: Any, old: Any, new: Any, made: Any) -> Any:
+    if isinstance(new, Mapping) and _is_state(state) and _is_state(made):
         known = old if isinstance(old, Mapping) else {}
         return {
-            key: _merged(value, known.get(key), new[key]) if key in new and key not in _PROGRESS else value
+            key: _merged(value, known.get(key), new[key], made[key]) if key in new and key not in _PROGRESS else value
             for key, value in state.items()
         }
     if isinstance(state, list) and isinstance(new, list) and len(state) == len(new) and _holds_states(state):
         known_items = old if isinstance(old, list) and len(old) == len(new) else [None] * len(new)
-        return [_merged(*items) for items in zip(state, known_items, new, strict=True)]
-    return state if old == new else _as_before(state, new)
+        return [_merged(*items) for items in zip(state, known_items, new, made, strict=True)]
+    return state if old == new else copy.deepcopy(made)
+
+
+def _is_state(value: Any) -> bool:
+    """Not so: a setting that is a dict, such as milestones by their numbers."""
+    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
 
 
 def _holds_states(values: Sequence[Any]) -> bool:

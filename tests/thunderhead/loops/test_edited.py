@@ -126,12 +126,23 @@ def warmed(lr: float, milestone: int) -> Callable[[Any], Any]:
     return make
 
 
+def dropped(*milestones: int) -> Callable[[Any], Any]:
+    def make(parameters: Any) -> Any:
+        optimizer = torch.optim.SGD(parameters, lr=0.1)
+        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    return make
+
+
 EDITS = {
     "learning rate": (sgd(0.01), sgd(0.003), ["SGD lr: 0.01, now 0.003"]),
     "momentum": (sgd(0.01, momentum=0.9), sgd(0.01, momentum=0.5), ["SGD momentum: 0.9, now 0.5"]),
     "learning rate under a scheduler": (stepped(0.01), stepped(0.02), ["AdamW lr: 0.01, now 0.02"]),
     "decay of a scheduler": (stepped(0.01), stepped(0.01, gamma=0.1), ["StepLR gamma: 0.5, now 0.1"]),
     "length of a schedule": (one_cycle(15), one_cycle(30), ["OneCycleLR total_steps: 15, now 30"]),
+    "steps of a decay": (dropped(9), dropped(11), ["MultiStepLR milestones.11: None, now 1"]),
+    "one step more": (dropped(9), dropped(9, 12), ["MultiStepLR milestones.12: None, now 1"]),
     "milestones": (warmed(0.1, 4), warmed(0.1, 6), ["SequentialLR _milestones[0]: 4, now 6"]),
 }
 
@@ -175,9 +186,9 @@ def test_taken_they_are_what_a_run_with_them_would_have(tmp_path: Path, edit: st
     if edit == "learning rate under a scheduler":
         # Seven steps, a decay every third: what the schedule made of the rate is kept, of the new one.
         assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.02 * 0.5**5)
-    if edit in ("milestones", "decay of a scheduler", "length of a schedule"):
+    if edit not in ("learning rate", "momentum", "learning rate under a scheduler"):
         states = [t.lr_scheduler_configs[0].scheduler.state_dict() for t in (trainer, fresh)]
-        for key in ("gamma", "_milestones", "total_steps"):
+        for key in ("gamma", "_milestones", "milestones", "total_steps"):
             assert states[0].get(key) == states[1].get(key)
 
 
