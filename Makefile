@@ -8,7 +8,9 @@ SEEDS ?= 0 500
 # An environment may forbid it; then each of the hundred interpreters that tests start compiles torch and all else anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup setup-runtime demo test search-resume lint bench bench-trainer bench-parity
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
+
+.PHONY: help setup setup-runtime demo test test-matrix search-resume lint bench bench-trainer bench-parity
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +26,11 @@ demo: setup-runtime ## train the digits without a cluster, lose a pod half way, 
 
 test: setup ## everything that needs no cluster
 	@mkdir -p $(REPORTS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder --junitxml=$(REPORTS)/test.xml
+	$(PYTEST) -m "not matrix" --junitxml=$(REPORTS)/test.xml
+
+test-matrix: setup ## all of what make test tries a fixed part of (minutes): crash points, faults, seeds
+	@mkdir -p $(REPORTS)
+	$(PYTEST) -m matrix --junitxml=$(REPORTS)/test-matrix.xml
 
 search-resume: setup ## files written in random hooks of random runs, and who goes on from them (SEEDS="0 500")
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/thunderhead $(BIN)/python -m resume_search $(SEEDS)

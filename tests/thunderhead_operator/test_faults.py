@@ -18,7 +18,10 @@ from thunderhead_operator.control.queue import Key
 from thunderhead_operator.control.reconcile import Reconciler
 from thunderhead_operator.plan.objects import Obj
 
-SEEDS = range(4)
+SEEDS = pytest.mark.parametrize(
+    "seeds",
+    [pytest.param(range(2), id="two seeds"), pytest.param(range(2, 15), id="more seeds", marks=pytest.mark.matrix)],
+)
 FAULTS: dict[str, Callable[[], tuple[ApiError, bool]]] = {
     "conflict": lambda: (Conflict("changed"), False),
     "throttled": lambda: (Throttled("slow down", retry_after_s=1.0), False),
@@ -39,12 +42,13 @@ def watched(world: World, scenario: Scenario) -> Invariants:
     return invariants
 
 
+@SEEDS
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
-async def test_calls_that_fail(scenario: Scenario, fault: str) -> None:
+async def test_calls_that_fail(scenario: Scenario, fault: str, seeds: range) -> None:
     """Every third call or so, reads too where that makes sense."""
     expected = await reference(scenario)
-    for seed in SEEDS:
+    for seed in seeds:
         chance = random.Random(seed)
 
         def choose(name: str, chance: random.Random = chance) -> tuple[ApiError, bool] | None:
@@ -90,11 +94,12 @@ class DeafWorld(World):
             await super().tick()
 
 
+@SEEDS
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
-async def test_watch_events_lost_repeated_and_late(scenario: Scenario) -> None:
+async def test_watch_events_lost_repeated_and_late(scenario: Scenario, seeds: range) -> None:
     """What a watch tells is a reason to look, never what is looked at."""
     expected = await reference(scenario)
-    for seed in SEEDS:
+    for seed in seeds:
         world = DeafWorld(scenario.script(), chance=random.Random(seed))
         invariants = watched(world, scenario)
         await live(world, scenario, limit=600)
@@ -162,10 +167,11 @@ class TwoOperators(World):
         await racer
 
 
+@SEEDS
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
-async def test_two_operators_at_once(scenario: Scenario) -> None:
+async def test_two_operators_at_once(scenario: Scenario, seeds: range) -> None:
     expected = await reference(scenario)
-    for seed in range(15):
+    for seed in seeds:
         chance = random.Random(seed)
         world = TwoOperators(scenario.script(), wrap=lambda api, chance=chance: Interleaved(api, chance))  # type: ignore[misc]  # a lambda's default
         invariants = watched(world, scenario)
@@ -207,11 +213,12 @@ class OneOfTwoStalls(World):
             await self.tick()
 
 
+@SEEDS
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
-async def test_an_operator_that_stalls_beside_another(scenario: Scenario) -> None:
+async def test_an_operator_that_stalls_beside_another(scenario: Scenario, seeds: range) -> None:
     """It may create a pod of an attempt that is over: the other one removes it before it runs."""
     expected = await reference(scenario)
-    for seed in range(15):
+    for seed in seeds:
         world = OneOfTwoStalls(scenario.script(), chance=random.Random(seed))
         invariants = watched(world, scenario)
         invariants.once, invariants.live_phases, invariants.zombies = False, frozenset({"Running"}), True

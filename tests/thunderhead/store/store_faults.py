@@ -178,11 +178,12 @@ class Actor:
         self._still.release()
 
 
-def explore_crashes(saves: Sequence[int]) -> int:
+def explore_crashes(saves: Sequence[int], one_in: int = 1) -> int:
     """Crash attempt 1 at every point, attempt 2 at every point after that, and so on; recover from each state.
 
     Args:
         saves: how many times each attempt saves, one number for each attempt that crashes.
+        one_in: of the points of the last attempt, one in so many.
     """
     states = 0
     pending: list[tuple[Objects, Oracle, int]] = [({}, Oracle(), 1)]
@@ -194,12 +195,17 @@ def explore_crashes(saves: Sequence[int]) -> int:
             states += 1
         if attempt <= len(saves):
             moments = record(objects, oracle, attempt, saves[attempt - 1]).moments
+            if attempt == len(saves):
+                moments = moments[states % one_in :: one_in]
             pending += [(found, truth, attempt + 1) for found, truth in moments]
     return states
 
 
-def explore_replies() -> int:
-    """Leave each operation of an attempt without an answer: lost, refused, or late by any time."""
+def explore_replies(one_in: int = 1) -> int:
+    """Leave each operation of an attempt without an answer: lost, refused, or late by any time.
+
+    One in ``one_in`` of the delays is tried, for each operation another.
+    """
     states = 0
     for earlier_saves in (0, 2):
         objects: Objects = {}
@@ -209,7 +215,8 @@ def explore_replies() -> int:
         operations = record(dict(objects), oracle.copy(), 2, saves=4).operations
         for index, operation in enumerate(operations):
             writes = [("lost", 0), *(("late", delay) for delay in (1, 2, 4, 9, 1000))]
-            for kind, delay in [("refused", 0), *(writes if operation.writes else ())]:
+            faults = [("refused", 0), *(writes if operation.writes else ())]
+            for kind, delay in faults[index % min(one_in, len(faults)) :: one_in]:
                 states += _explore_fault(dict(objects), oracle.copy(), Fault(index, kind, delay))
     return states
 
@@ -230,18 +237,19 @@ def _explore_fault(objects: Objects, oracle: Oracle, fault: Fault) -> int:
     return len(_LANDINGS)
 
 
-def explore_gaps(lengths: Sequence[int], *, patience_s: float) -> int:
+def explore_gaps(lengths: Sequence[int], *, patience_s: float, one_in: int = 1) -> int:
     """Let the store be away for a while, from every operation on: saves are skipped, and the process lives on.
 
-    With ``patience_s`` opening outlasts it too, and so does the save that is made with it.
+    With ``patience_s`` opening outlasts it too, and so does the save that is made with it. One in ``one_in`` operations
+    is where it begins, for each length another.
     """
     states = 0
     for length in lengths:
         for lost in (False, True):
-            start = 0
+            start = length % one_in
             while _explore_gap(Gap(start, length, lost), patience_s):
                 states += 1
-                start += 1
+                start += one_in
     return states
 
 
@@ -275,21 +283,22 @@ def _explore_gap(gap: Gap, patience_s: float) -> bool:
     return gap.count > gap.start
 
 
-def explore_zombies(*, saves: int, keep: int, with_third: bool) -> int:
+def explore_zombies(*, saves: int, keep: int, with_third: bool, one_in: int = 1) -> int:
     """Freeze attempt 1 anywhere, attempt 2 anywhere, let 1 run on to its end, then 2; recover before and after.
 
-    With a third attempt, it opens and saves while both stand still, and both wake up after it.
+    With a third attempt, it opens and saves while both stand still, and both wake up after it. Of the pairs of places,
+    one in ``one_in`` is tried, each place in some pair.
     """
     states = 0
     first = 0
     while True:
-        second = 0
+        second = first % one_in
         while True:
             ended = _explore_schedule(first, second, saves=saves, keep=keep, with_third=with_third)
             states += 1
             if ended[1]:
                 break
-            second += 1
+            second += one_in
         if ended[0]:
             return states
         first += 1

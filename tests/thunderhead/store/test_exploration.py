@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -31,36 +32,49 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     torch.set_num_threads(1)
 
 
-def test_survives_a_crash_at_every_point_of_three_attempts() -> None:
-    assert explore_crashes((3, 2, 2)) > 2_500
+# A part takes seconds, all of it minutes.
+THINNED = pytest.mark.parametrize(
+    "one_in", [pytest.param(7, id="a seventh"), pytest.param(1, id="all", marks=pytest.mark.matrix)]
+)
+
+
+@THINNED
+def test_survives_a_crash_at_every_point_of_three_attempts(one_in: int) -> None:
+    assert explore_crashes((3, 2, 2), one_in) > 2_500 // one_in
 
 
 def test_survives_a_crash_at_every_point_of_a_long_attempt_with_deletions() -> None:
     assert explore_crashes((7,)) > 30
 
 
-def test_survives_every_operation_left_without_an_answer() -> None:
-    assert explore_replies() > 1_300
+@THINNED
+def test_survives_every_operation_left_without_an_answer(one_in: int) -> None:
+    assert explore_replies(one_in) > 1_300 // one_in
 
 
+@THINNED
 @pytest.mark.parametrize("patience_s", [0, 1e6])
-def test_a_store_that_is_away_for_a_while_costs_checkpoints_and_never_the_process(patience_s: float) -> None:
-    assert explore_gaps((1, 2, 3, 5, 9, 40), patience_s=patience_s) > 400
+def test_a_store_that_is_away_for_a_while_costs_checkpoints_and_never_the_process(
+    patience_s: float, one_in: int
+) -> None:
+    assert explore_gaps((1, 2, 3, 5, 9, 40), patience_s=patience_s, one_in=one_in) > 400 // one_in
 
 
-def test_a_process_frozen_anywhere_does_no_harm_to_the_next() -> None:
-    assert explore_zombies(saves=2, keep=1, with_third=False) > 500
+@THINNED
+def test_a_process_frozen_anywhere_does_no_harm_to_the_next(one_in: int) -> None:
+    assert explore_zombies(saves=2, keep=1, with_third=False, one_in=one_in) > 500 // one_in
 
 
-def test_two_processes_frozen_anywhere_do_no_harm_to_a_third() -> None:
-    assert explore_zombies(saves=2, keep=1, with_third=True) > 500
+@THINNED
+def test_two_processes_frozen_anywhere_do_no_harm_to_a_third(one_in: int) -> None:
+    assert explore_zombies(saves=2, keep=1, with_third=True, one_in=one_in) > 500 // one_in
 
 
-def flips_and_cuts(key: str, body: bytes) -> Iterator[bytes | None]:
-    """A flipped bit in every byte, cuts at several lengths, other content, nothing."""
+def flips_and_cuts(key: str, body: bytes, one_in: int) -> Iterator[bytes | None]:
+    """A flipped bit in every byte (one in ``one_in``), cuts at several lengths, other content, nothing."""
     seed = f"bits of {key}"
     bits = random.Random(seed)
-    for index in range(len(body)):
+    for index in range(bits.randrange(one_in), len(body), one_in):
         flipped = bytearray(body)
         flipped[index] ^= 1 << bits.randrange(8)
         yield bytes(flipped)
@@ -74,8 +88,9 @@ def last_bit(key: str, body: bytes) -> Iterator[bytes | None]:
     yield body[:-1] + bytes([body[-1] ^ 1])
 
 
-def test_any_damaged_object_costs_at_most_its_own_commit() -> None:
-    assert explore_damage(flips_and_cuts) > 5_000
+@THINNED
+def test_any_damaged_object_costs_at_most_its_own_commit(one_in: int) -> None:
+    assert explore_damage(partial(flips_and_cuts, one_in=one_in)) > 5_000 // one_in
 
 
 def test_nothing_whole_left_never_starts_over() -> None:
