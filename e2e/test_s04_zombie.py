@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from .cluster.api import Cluster
 from .support.committed import Commits
@@ -20,13 +17,6 @@ from .support.waiting import eventually
 SCENARIO = "4 zombie"
 AGENT = "thunderhead_agent"
 HELD_STEP = 20
-
-
-@pytest.fixture
-def gate(cluster: Cluster) -> Iterator[Gate]:
-    gate = Gate(cluster.s3.host_endpoint)
-    yield gate
-    gate.close()
 
 
 def one_node(name: str, endpoint: str) -> ProbeJob:

@@ -90,6 +90,10 @@ class Api:
     def create(self, resource: Resource, namespace: str | None, body: Object) -> Object:
         return self._json("POST", resource.path(namespace), body)
 
+    def rehearse(self, resource: Resource, namespace: str | None, body: Object) -> Object:
+        """A create of which everything is done but the storing."""
+        return self._json("POST", resource.path(namespace), body, query={"dryRun": "All"})
+
     def replace(
         self, resource: Resource, namespace: str | None, name: str, body: Object, sub: str | None = None
     ) -> Object:

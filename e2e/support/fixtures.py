@@ -16,6 +16,7 @@ from ..cluster.api import Cluster, Keys
 from .api import CONFIG_MAPS, SECRETS, Api
 from .committed import Commits
 from .figures import Figures
+from .gate import Gate
 from .hands import Hands
 from .jobs import ProbeJob, Site, six_ranks, workload_files
 from .kubectl import Kubectl
@@ -116,6 +117,14 @@ def hands(cluster: Cluster, api: Api, images: Any) -> Iterator[Hands]:
     hands.install()
     yield hands
     hands.remove()
+
+
+@pytest.fixture
+def gate(cluster: Cluster) -> Iterator[Gate]:
+    """What stands between one test's jobs and the S3 server."""
+    gate = Gate(cluster.s3.host_endpoint)
+    yield gate
+    gate.close()
 
 
 @pytest.fixture(scope="session")
