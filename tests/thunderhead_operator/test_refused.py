@@ -193,6 +193,10 @@ async def test_a_job_whose_pods_are_invalid_waits_for_either_to_change(
     await world.finish()
     assert (world.status.phase, world.condition("Blocked")) == (Phase.COMPLETE, ("False", "NotBlocked"))
     assert [e.cause for e in world.status.ledger] == [Cause.POD_DELETED, Cause.COMPLETED][-attempt:]
+    spent = world.status.goodput and world.status.goodput.time
+    assert spent is not None
+    if heal is not heal_by_suspending:
+        assert 130 <= (spent.queued or 0) <= 145, "no more of it is counted than went by, and none as lost"
     assert world.status.restarts.charged == 0
 
 

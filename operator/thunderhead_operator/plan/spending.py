@@ -14,7 +14,7 @@ from typing import Final
 from thunderhead_api.messages import StatusReply, TerminationRecord, TimeSpent
 from thunderhead_api.status import Ending, Goodput, TrainingJobStatus
 from thunderhead_api.time_spent import added, goodput_ratio, less, seconds_of, time_spent, wanted, within
-from thunderhead_api.treaty import Cause
+from thunderhead_api.treaty import Cause, ConditionType
 from thunderhead_operator.plan.clock import parse_time, seconds_since
 from thunderhead_operator.plan.context import Context
 
@@ -39,11 +39,22 @@ def closed_goodput(ctx: Context, ending: Ending) -> tuple[Goodput, TimeSpent]:
 
 def idle_goodput(ctx: Context, *, suspended: bool) -> Goodput | None:
     """With the time since the last attempt was closed, at the promise of the next; None before the first."""
-    if not ctx.status.ledger or ctx.status.goodput is None:
+    since = _idle_since(ctx.status)
+    if since is None or (ctx.status.ledger and ctx.status.goodput is None):
         return ctx.status.goodput
-    gap = seconds_since(ctx.status.ledger[-1].ended_at, ctx.now)
+    gap = seconds_since(since, ctx.now)
     time = added(_ended(ctx.status), time_spent(**{"suspended" if suspended else "queued": gap}))
     return _goodput(time, time)
+
+
+def _idle_since(status: TrainingJobStatus) -> str | None:
+    """When the last attempt was closed. Of one that was released because none of its pods was taken no entry tells, but
+    that something has been in its way since."""
+    if status.ledger and status.ledger[-1].attempt == status.attempt:
+        return status.ledger[-1].ended_at
+    kinds = (ConditionType.BLOCKED, ConditionType.SUSPENDED)
+    known = [c.last_transition_time for c in status.conditions if c.type in kinds and c.status == "True"]
+    return max(known, default=None) if status.attempt else None
 
 
 def _goodput(time: TimeSpent, ended: TimeSpent) -> Goodput:
