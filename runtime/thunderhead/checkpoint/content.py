@@ -173,16 +173,19 @@ def _restore_optimization(trainer: Trainer, content: dict[str, Any], before: set
     states, plans = content["optimizer_states"], content["lr_schedulers"]
     _check_count("optimizers", len(states), len(trainer.optimizers))
     _check_count("schedulers", len(plans), len(trainer.lr_scheduler_configs))
-    if before and reconcile(trainer, before):
+    taken = before if before and reconcile(trainer, before) else None
+    if taken is not None:
         now = trainer._made
         # Before they are loaded: torch places Adam's steps by what the groups say of fused and capturable.
-        pairs = zip(states, before["optimizers"], now["optimizers"], strict=True)
+        pairs = zip(states, taken["optimizers"], now["optimizers"], strict=True)
         states = [settings.optimizer_with_settings(*of) for of in pairs]
         made = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
-        of_each = zip(plans, before["schedulers"], now["schedulers"], made, strict=True)
+        of_each = zip(plans, taken["schedulers"], now["schedulers"], made, strict=True)
         plans = [settings.with_settings(*of) for of in of_each]
     for optimizer, state in zip(trainer.optimizers, states, strict=True):
         _restore_optimizer(optimizer, state)
+        if taken is not None:
+            settings.begin_new_state(optimizer)
     for config, plan in zip(trainer.lr_scheduler_configs, plans, strict=True):
         config.scheduler.load_state_dict(plan)
 

@@ -34,6 +34,8 @@ _PROGRESS: Final = frozenset(
         "T_cur",
     }
 )
+_STATE_OF: Final = {"amsgrad": "max_exp_avg_sq", "centered": "grad_avg", "momentum": "momentum_buffer"}
+"""What torch's optimizers keep for a setting where it is on."""
 _FOLLOW_LR: Final = ("initial_lr", "max_lr", "min_lr", "base_lrs")
 
 
@@ -86,6 +88,19 @@ def optimizer_with_settings(
             elif wanted is not None or key in new:
                 group[key] = _like(group.get(key), _carried(key, group.get(key), was, wanted))
     return {**state, "param_groups": groups}
+
+
+def begin_new_state(optimizer: Optimizer) -> None:
+    """Give torch's optimizers the state that a setting taken now needs and the run before had no use for, as theirs
+    begins: with zeros. Else their next step would look for it in vain."""
+    if not type(optimizer).__module__.startswith("torch.optim"):
+        return
+    for group in optimizer.param_groups:
+        for name in (name for setting, name in _STATE_OF.items() if group.get(setting)):
+            for parameter in group["params"]:
+                state = optimizer.state.get(parameter)
+                if state and name not in state:
+                    state[name] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
 
 
 def with_settings(

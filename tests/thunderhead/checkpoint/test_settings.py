@@ -82,3 +82,39 @@ def test_an_edited_schedule_is_taken_whole(kind: str) -> None:
     assert without_progress(found) == without_progress(wanted)
     assert found.get("last_epoch") == saved.get("last_epoch")
     step(optimizer, scheduler, 3)
+
+
+OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any], dict[str, Any]]] = {
+    "amsgrad": (torch.optim.Adam, {}, {"amsgrad": True}),
+    "amsgrad, fused": (torch.optim.AdamW, {"fused": True}, {"fused": True, "amsgrad": True}),
+    "centered": (torch.optim.RMSprop, {}, {"centered": True}),
+    "momentum": (torch.optim.RMSprop, {}, {"momentum": 0.9}),
+    "momentum of SGD": (torch.optim.SGD, {}, {"momentum": 0.9}),
+    "no momentum": (torch.optim.SGD, {"momentum": 0.9}, {"momentum": 0.0}),
+    "betas": (torch.optim.AdamW, {}, {"betas": (0.8, 0.9), "weight_decay": 0.3, "eps": 1e-6}),
+    "decay": (torch.optim.Adagrad, {}, {"lr_decay": 0.1}),
+    "steps": (torch.optim.Rprop, {}, {"etas": (0.4, 1.3)}),
+}
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_an_edited_optimizer_is_taken_whole_and_steps(kind: str) -> None:
+    """Also where a setting needs state that the run before had not kept."""
+    make, before, after = OPTIMIZERS[kind]
+
+    def trained(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -> None:
+        for _ in range(3):
+            parameter.grad = torch.ones(2)
+            optimizer.step()
+
+    parameter, other = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
+    old, new = (make([p], **{"lr": 0.1, **how}) for p, how in ((parameter, before), (other, after)))  # type: ignore[call-arg]
+    was, now = settings.made([old], []), settings.made([new], [])
+    trained(old, parameter)
+    wanted = copy.deepcopy(new.state_dict()["param_groups"])
+    saved = copy.deepcopy(old.state_dict())
+    new.load_state_dict(settings.optimizer_with_settings(saved, was["optimizers"][0], now["optimizers"][0]))
+    settings.begin_new_state(new)
+    assert new.state_dict()["param_groups"] == wanted
+    trained(new, other)
+    assert other.isfinite().all()

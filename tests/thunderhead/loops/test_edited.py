@@ -95,6 +95,10 @@ def sgd(lr: float, **more: Any) -> Callable[[Any], Any]:
     return lambda parameters: torch.optim.SGD(parameters, lr=lr, **more)
 
 
+def adam(**more: Any) -> Callable[[Any], Any]:
+    return lambda parameters: torch.optim.AdamW(parameters, lr=0.01, **more)
+
+
 def stepped(lr: float, size: int = 3, gamma: float = 0.5) -> Callable[[Any], Any]:
     def make(parameters: Any) -> Any:
         optimizer = torch.optim.AdamW(parameters, lr=lr)
@@ -138,6 +142,7 @@ def dropped(*milestones: int) -> Callable[[Any], Any]:
 EDITS = {
     "learning rate": (sgd(0.01), sgd(0.003), ["SGD lr: 0.01, now 0.003"]),
     "momentum": (sgd(0.01, momentum=0.9), sgd(0.01, momentum=0.5), ["SGD momentum: 0.9, now 0.5"]),
+    "what needs state": (adam(), adam(amsgrad=True), ["AdamW amsgrad: False, now True"]),
     "learning rate under a scheduler": (stepped(0.01), stepped(0.02), ["AdamW lr: 0.01, now 0.02"]),
     "decay of a scheduler": (stepped(0.01), stepped(0.01, gamma=0.1), ["StepLR gamma: 0.5, now 0.1"]),
     "length of a schedule": (one_cycle(15), one_cycle(30), ["OneCycleLR total_steps: 15, now 30"]),
@@ -186,7 +191,7 @@ def test_taken_they_are_what_a_run_with_them_would_have(tmp_path: Path, edit: st
     if edit == "learning rate under a scheduler":
         # Seven steps, a decay every third: what the schedule made of the rate is kept, of the new one.
         assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.02 * 0.5**5)
-    if edit not in ("learning rate", "momentum", "learning rate under a scheduler"):
+    if edit not in ("learning rate", "momentum", "what needs state", "learning rate under a scheduler"):
         states = [t.lr_scheduler_configs[0].scheduler.state_dict() for t in (trainer, fresh)]
         for key in ("gamma", "_milestones", "milestones", "total_steps"):
             assert states[0].get(key) == states[1].get(key)
