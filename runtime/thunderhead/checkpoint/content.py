@@ -173,6 +173,7 @@ def _restore_optimization(trainer: Trainer, content: dict[str, Any], before: set
     states, plans = content["optimizer_states"], content["lr_schedulers"]
     _check_count("optimizers", len(states), len(trainer.optimizers))
     _check_count("schedulers", len(plans), len(trainer.lr_scheduler_configs))
+    _refuse_other_kinds(trainer.optimizers, states, before)
     taken = before if before and reconcile(trainer, before) else None
     if taken is not None:
         now = trainer._made
@@ -188,6 +189,21 @@ def _restore_optimization(trainer: Trainer, content: dict[str, Any], before: set
             settings.begin_new_state(optimizer)
     for config, plan in zip(trainer.lr_scheduler_configs, plans, strict=True):
         config.scheduler.load_state_dict(plan)
+
+
+def _refuse_other_kinds(
+    optimizers: list[Optimizer], states: list[dict[str, Any]], before: settings.Made | None
+) -> None:
+    """An optimizer of another class takes the place of the one before where its groups need no more than that one's."""
+    for optimizer, state, was in zip(optimizers, states, (before or {}).get("optimizers", ()), strict=False):
+        groups = zip(optimizer.param_groups, state["param_groups"], strict=False)
+        lacking = sorted({key for now, then in groups for key in now.keys() - then.keys()})
+        if lacking and was["class"] != type(optimizer).__name__:
+            raise MisconfigurationException(
+                f"the checkpoint was taken with {was['class']}, but configure_optimizers now makes "
+                f"{type(optimizer).__name__}, which needs {', '.join(lacking)}; make the same, or begin anew from the "
+                "weights with load_from_checkpoint"
+            )
 
 
 def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:

@@ -166,6 +166,22 @@ def test_the_checkpoints_settings_stand_and_are_told(tmp_path: Path, edit: str) 
     assert "spec.checkpoint.settingsFrom: Module" in told
 
 
+@pytest.mark.parametrize("policy", [None, MODULE], ids=["stand", "taken"])
+def test_another_kind_of_optimizer_is_refused_before_its_first_step(
+    tmp_path: Path, policy: CheckpointPolicy | None
+) -> None:
+    commits = stopped(tmp_path, tuned(adam()), boundary_tick(3))
+    refused = "taken with AdamW, but configure_optimizers now makes SGD, which needs dampening, momentum, nesterov"
+    with pytest.raises(th.MisconfigurationException, match=refused):
+        fit(MemoryLink(tmp_path, commits, policy=policy), tuned(sgd(0.01)))
+
+
+def test_one_that_needs_no_more_takes_its_place(tmp_path: Path) -> None:
+    commits = stopped(tmp_path, tuned(lambda parameters: torch.optim.Adam(parameters, lr=0.01)), boundary_tick(3))
+    _, _, said = fit(MemoryLink(tmp_path, commits), tuned(adam()))
+    assert any("class Adam, now AdamW" in line for line in said)
+
+
 def test_a_difference_that_stands_is_told_again_and_can_be_taken_later(tmp_path: Path) -> None:
     commits = stopped(tmp_path, tuned(sgd(0.01)), boundary_tick(3))
     with pytest.raises(Stopped):
