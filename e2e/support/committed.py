@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from thunderhead.store.reading import fetch
 from thunderhead.store.restore import load, load_tree
 
 from .run import Run
+
+_OF_THE_POD: Final = re.compile(r"\.local\[\d+\]\.counters\.records\[\d+\]: ")
+"""How many records lie in a logger's directory, which begins anew with each pod."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +41,10 @@ class Checkpoint:
         return next(tree["by_step"] for tree in _dicts([self.replicated, *self.local]) if "by_step" in tree)
 
     def differences(self, other: Checkpoint) -> list[str]:
-        """Paths of all values that are not bit for bit those of another checkpoint."""
+        """Paths of all values that are not bit for bit those of another checkpoint, but for what is a pod's own."""
         mine = {"replicated": self.replicated, "local": self.local}
         others = {"replicated": other.replicated, "local": other.local}
-        return list(_differences(mine, others, ""))
+        return [line for line in _differences(mine, others, "") if not _OF_THE_POD.match(line)]
 
 
 class Commits:
