@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 from thunderhead_agent.plan import WorkerPlan
 
 if TYPE_CHECKING:
-    from torch._C._distributed_c10d import Store
+    from torch._C._distributed_c10d import ProcessGroup, Store
 
 GLOO_TIMEOUT = timedelta(minutes=30)
 NCCL_TIMEOUT = timedelta(minutes=10)
 STORE_TIMEOUT = timedelta(minutes=5)
+_left: list[ProcessGroup] = []
+"""Groups that were destroyed, kept for as long as the worker lives, which ends without cleaning up. One that a wrapped
+module is the last to hold would end with the interpreter's lock held and wait for its thread, which may want the lock.
+"""
 
 
 def another_client(plan: WorkerPlan) -> Store:
@@ -54,4 +58,5 @@ def process_group(plan: WorkerPlan, backend: str) -> Iterator[Store]:
         device_id=device,
     )
     yield store
+    _left.extend(dist.distributed_c10d._world.pg_map)
     dist.destroy_process_group()
