@@ -118,7 +118,7 @@ def host_reads(package: str, *more: Any) -> Reads:
     class Watch(api.Callback):  # type: ignore[misc, name-defined]  # whose it is is an argument
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
             if package == OURS:
-                trainer._train_results.host = False
+                trainer._training.results.host = False
 
         def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
             if batch_idx == FIRST:

@@ -17,12 +17,12 @@ from thunderhead_api.extras import needed
 if TYPE_CHECKING:
     from thunderhead import callbacks, loggers, strategies
     from thunderhead.callbacks import Callback
-    from thunderhead.core.datamodule import LightningDataModule
-    from thunderhead.core.module import LightningModule
     from thunderhead.data.combined import CombinedLoader
     from thunderhead.exceptions import MisconfigurationException
     from thunderhead.rng import isolate_rng, seed_everything
     from thunderhead.trainer.trainer import Trainer
+    from thunderhead.user.datamodule import LightningDataModule
+    from thunderhead.user.module import LightningModule
 
 __all__ = [
     "Callback",
@@ -41,8 +41,8 @@ __all__ = [
 _HOMES = {
     "Callback": "callbacks",
     "CombinedLoader": "data.combined",
-    "LightningDataModule": "core.datamodule",
-    "LightningModule": "core.module",
+    "LightningDataModule": "user.datamodule",
+    "LightningModule": "user.module",
     "MisconfigurationException": "exceptions",
     "Trainer": "trainer.trainer",
     "isolate_rng": "rng",

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from thunderhead.data.transfer import map_tensors
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
+from thunderhead.tensors import map_tensors
 from thunderhead.warning import say_once
 
 _ALIASES: Final[dict[Any, str]] = {

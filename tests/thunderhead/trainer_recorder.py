@@ -11,9 +11,8 @@ from trainer_models import regression
 import thunderhead as th
 from thunderhead.callbacks import Callback, Checkpoint, EarlyStopping
 
-CALLBACK_HOOKS = [
-    name for name in vars(Callback) if not name.startswith("_") and name not in ("state_key", "inactive_hooks")
-]
+_NO_HOOKS = ("state_key", "inactive_hooks", "acts_last")
+CALLBACK_HOOKS = [name for name in vars(Callback) if not name.startswith("_") and name not in _NO_HOOKS]
 DATA_HOOKS = ["prepare_data", "setup", "teardown", "on_exception", "state_dict", "load_state_dict"]
 TRANSFER_HOOKS = ["on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"]
 LOADER_HOOKS = ["train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader"]

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from thunderhead.callbacks.bars import TQDMProgressBar
-from thunderhead.callbacks.callback import Callback, Checkpoint
 from thunderhead.callbacks.early_stopping import EarlyStopping
 from thunderhead.callbacks.gradient_accumulation_scheduler import GradientAccumulationScheduler
 from thunderhead.callbacks.lambda_callback import LambdaCallback
@@ -16,6 +15,7 @@ from thunderhead.callbacks.rich_bar import RichProgressBar, RichProgressBarTheme
 from thunderhead.callbacks.step_trace import StepTrace
 from thunderhead.callbacks.timer import Timer
 from thunderhead.compat.unknown import refusing
+from thunderhead.user.callback import Callback, Checkpoint
 
 __all__ = [
     "Callback",

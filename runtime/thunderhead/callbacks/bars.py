@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from thunderhead import standing
+from thunderhead.arguments import real_number, switch, whole_number
 from thunderhead.callbacks.progress import ProgressBar
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.trainer.arguments import real_number, switch, whole_number
 from thunderhead.warning import warn
 
 if TYPE_CHECKING:
-    from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
+    from thunderhead.user.module import LightningModule
 
 MIN_SECONDS: Final = 0.1
 
@@ -191,8 +191,8 @@ class StageBars(ProgressBar):
         super().on_validation_end(trainer, pl_module)
         if trainer.sanity_checking:
             return
-        self._end(leave=trainer._fn != "fit")
-        if self.is_enabled and not self.on_terminal and trainer._fn == "fit":
+        self._end(leave=trainer.state.fn != "fit")
+        if self.is_enabled and not self.on_terminal and trainer.state.fn == "fit":
             values = "".join(f"  {name} {_number(value)}" for name, value in trainer.progress_bar_metrics.items())
             self._write(f"epoch {trainer.current_epoch}  step {trainer.global_step}  validated{values}")
 

@@ -6,9 +6,9 @@ import re
 from datetime import timedelta
 from typing import Any, Final
 
+from thunderhead.arguments import duration, switch, whole_number
 from thunderhead.callbacks.checkpoint_policy import Triggers
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
-from thunderhead.trainer.arguments import duration, switch, whole_number
 
 # A field of a file's name: its metric, and a format behind a colon.
 FIELD: Final = re.compile(r"\{([^{}:]*)(:[^{}]*)?\}")

@@ -11,8 +11,8 @@ import yaml
 from torch import Tensor
 
 from thunderhead.callbacks.checkpoint_arguments import FIELD
-from thunderhead.checkpoint.places import place_of
-from thunderhead.checkpoint.writable import Destination
+from thunderhead.files.schemes import place_of
+from thunderhead.files.writable import Destination
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -102,7 +102,7 @@ class CheckpointNames:
         elif save_dir:
             argument = getattr(logger, "_decided_by", None) or f"{type(logger).__name__}(save_dir={save_dir!r})"
         else:
-            argument = trainer._root_argument
+            argument = trainer.default_root_dir_source
         # Loggers of others may say it as a Path.
         return Destination(os.fspath(self.dirpath or save_dir or trainer.default_root_dir), argument, "checkpoints")
 

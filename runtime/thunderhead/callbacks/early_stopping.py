@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from thunderhead.callbacks.callback import Callback
+from thunderhead.arguments import real_number, switch, whole_number
 from thunderhead.exceptions import MetricNotLogged, MisconfigurationException, did_you_mean
-from thunderhead.trainer.arguments import real_number, switch, whole_number
+from thunderhead.user.callback import Callback
 from thunderhead.warning import notes, say, warn
 
 if TYPE_CHECKING:
-    from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
+    from thunderhead.user.module import LightningModule
 
 
 class EarlyStoppingReason(Enum):
@@ -57,6 +57,8 @@ class EarlyStopping(Callback):
     Raises:
         MisconfigurationException: there is no such mode, or a name, number or switch is none.
     """
+
+    acts_last = True
 
     def __init__(
         self,
@@ -105,7 +107,7 @@ class EarlyStopping(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Decide when to check, unless that was said."""
         if self._check_on_train_epoch_end is None:
-            self._check_on_train_epoch_end = trainer._validates_once_per_epoch
+            self._check_on_train_epoch_end = trainer.validates_once_per_epoch
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check, if this is when."""
@@ -144,14 +146,14 @@ class EarlyStopping(Callback):
         self.stopping_reason_message = state_dict.get("stopping_reason_message")
 
     def _is_off(self, trainer: Trainer) -> bool:
-        return trainer._fn != "fit" or trainer.sanity_checking or bool(trainer.fast_dev_run)
+        return trainer.state.fn != "fit" or trainer.sanity_checking or bool(trainer.fast_dev_run)
 
     def _check(self, trainer: Trainer) -> None:
         metrics = trainer.callback_metrics
         current = metrics.get(self.monitor)
         if current is None:
             hint = did_you_mean(self.monitor, metrics)
-            if "val" in self.monitor.lower() and not trainer._validation.possible:
+            if "val" in self.monitor.lower() and not trainer.enable_validation:
                 hint = (
                     " No validation runs in this fit: it needs a validation_step, validation data and "
                     "limit_val_batches other than 0; or watch a metric of training."
@@ -167,7 +169,7 @@ class EarlyStopping(Callback):
         stop, reason = self._evaluate(current.squeeze())
         stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
         if stop:
-            trainer._stop_on_all_ranks()
+            trainer.stop_together()
             self.stopped_epoch = trainer.current_epoch
         if reason and (stop or self.verbose):
             self._tell(trainer, reason)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from thunderhead.callbacks.callback import Callback
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.user.callback import Callback
 
 if TYPE_CHECKING:
-    from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
+    from thunderhead.user.module import LightningModule
 
 
 class GradientAccumulationScheduler(Callback):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from thunderhead.callbacks.callback import Callback
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
+from thunderhead.user.callback import Callback
 
 
 class LambdaCallback(Callback):

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.optim import Optimizer
 
-from thunderhead.callbacks.callback import Callback
 from thunderhead.core.optimization import LRSchedulerConfig
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.hooks.table import only_when_recorded
+from thunderhead.user.callback import Callback
 from thunderhead.warning import warn
 
 if TYPE_CHECKING:
-    from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
+    from thunderhead.user.module import LightningModule
 
 
 class LearningRateMonitor(Callback):
@@ -83,9 +84,10 @@ class LearningRateMonitor(Callback):
         self.last_weight_decay_values = {f"{name}-weight_decay": None for name in names}
         self._logged_at = -1
 
+    @only_when_recorded
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Log what follows steps, in the steps in which the trainer logs."""
-        step, every = trainer._position.log_step, trainer.log_every_n_steps
+        step, every = trainer.logger_step, trainer.log_every_n_steps
         if self._logged_at < 0 and batch_idx % trainer.accumulate_grad_batches:
             self._logged_at = step  # by the run that this one goes on from, as the window began
         # Every batch of an accumulation window begins at the same step, which is logged once.
@@ -106,9 +108,9 @@ class LearningRateMonitor(Callback):
                     self._read(name, group, values)
         if not values:
             return
-        trainer._metrics.show({name: torch.tensor(value) for name, value in values.items()})
+        trainer.show_metrics({name: torch.tensor(value) for name, value in values.items()})
         for logger in trainer.loggers:
-            logger.log_metrics(dict(values), step=trainer._position.log_step)
+            logger.log_metrics(dict(values), step=trainer.logger_step)
 
     def _read(self, name: str, group: dict[str, Any], into: dict[str, float]) -> None:
         """One group's values, read into ``into`` and kept."""

@@ -14,23 +14,24 @@ from weakref import proxy
 import torch
 from torch import Tensor
 
-from thunderhead.callbacks.callback import Checkpoint
+from thunderhead.arguments import directory, one_of, switch
 from thunderhead.callbacks.checkpoint_arguments import how_many, last_kind, metric_name, name_template, triggers_of
 from thunderhead.callbacks.checkpoint_names import CheckpointNames
 from thunderhead.callbacks.checkpoint_plan import Best, Plan, planned
 from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation, decide
-from thunderhead.checkpoint.alone import ended_together, tell_saved, write_ended
-from thunderhead.checkpoint.places import is_url, lies_in, normal, place_of, same
-from thunderhead.checkpoint.writable import Destination
+from thunderhead.checkpoint.alone import tell_saved
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
+from thunderhead.files.places import is_url, lies_in, normal, same
+from thunderhead.files.schemes import place_of
+from thunderhead.files.writable import Destination
 from thunderhead.job import attached
 from thunderhead.job.link import Ask
-from thunderhead.trainer.arguments import directory, one_of, switch
+from thunderhead.user.callback import Checkpoint
 from thunderhead.warning import say, warn
 
 if TYPE_CHECKING:
-    from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
+    from thunderhead.user.module import LightningModule
 
 
 class ModelCheckpoint(CheckpointNames, Checkpoint):
@@ -162,7 +163,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         interval = self._triggers.interval_s
         up = False
         if interval is not None:
-            up = trainer._clock_says(Ask.WRITE, time.monotonic() - self._last_time_checked >= interval)
+            up = trainer.clock_says(Ask.WRITE, time.monotonic() - self._last_time_checked >= interval)
             if up:
                 self._last_time_checked = time.monotonic()
         self._act(Moment.BATCH, trainer, time_is_up=up)
@@ -187,9 +188,9 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
             return
         # No collective, hence rank 0 alone: the ranks that are well may never come, and wait elsewhere.
         self._last_global_step_saved = trainer.global_step
-        together = ended_together(trainer, exception)
+        together = trainer.ended_together(exception)
         if together or trainer.is_global_zero:
-            write = partial(write_ended, trainer, together=together, weights_only=self.save_weights_only)
+            write = partial(trainer.save_ended, together=together, weights_only=self.save_weights_only)
             candidates = self._candidates(trainer)
             path = self.format_checkpoint_name(candidates)
             self._save(trainer, path, write)
@@ -198,7 +199,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
             tell_saved(exception, path)
 
     def _is_off(self, trainer: Trainer) -> bool:
-        return bool(trainer.fast_dev_run) or trainer._fn != "fit" or trainer.sanity_checking
+        return bool(trainer.fast_dev_run) or trainer.state.fn != "fit" or trainer.sanity_checking
 
     def _act(self, moment: Moment, trainer: Trainer, *, time_is_up: bool = False) -> None:
         if self._is_off(trainer):
@@ -209,7 +210,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
             saved_step=self._last_global_step_saved,
             deferred=self._deferred,
             time_is_up=time_is_up,
-            validation_follows=moment is Moment.BATCH and trainer.fit_loop.validation_follows,
+            validation_follows=moment is Moment.BATCH and trainer.validation_follows,
             at_epoch_end=self._saves_at_epoch_end(trainer),
         )
         # The same on every rank so far. What a rank alone can know, metrics and files, only rank 0 is asked.
@@ -222,9 +223,9 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
     def _saves_at_epoch_end(self, trainer: Trainer) -> bool:
         if self._save_on_train_epoch_end is not None:
             return self._save_on_train_epoch_end
-        if trainer._val_check_seconds is not None or trainer.check_val_every_n_epoch != 1:
+        if trainer.validates_by_clock or trainer.check_val_every_n_epoch != 1:
             return False
-        return not sum(trainer.num_val_batches) or trainer._validates_once_per_epoch
+        return not sum(trainer.num_val_batches) or trainer.validates_once_per_epoch
 
     def _destination(self, trainer: Trainer) -> Destination | None:
         writes = self.save_top_k != 0 or self.save_last or self.save_on_exception
@@ -267,7 +268,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
     def _carry_out(self, trainer: Trainer, plan: Plan) -> None:
         """On every rank."""
         if plan.missing:
-            if trainer._validation.has_run:
+            if trainer.has_validated:
                 raise MisconfigurationException(plan.missing)
             warn(plan.missing)
         if plan.best is not None:

@@ -6,13 +6,13 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
-from thunderhead.callbacks.callback import Callback
-from thunderhead.core.summary import ModelSummary as Summary
-from thunderhead.trainer.arguments import whole_number
+from thunderhead.arguments import whole_number
+from thunderhead.user.callback import Callback
+from thunderhead.user.summary import ModelSummary as Summary
 
 if TYPE_CHECKING:
-    from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
+    from thunderhead.user.module import LightningModule
 
 
 class ModelSummary(Callback):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from thunderhead.callbacks.callback import Checkpoint
-from thunderhead.checkpoint.alone import ended_together, tell_saved, write_ended
-from thunderhead.checkpoint.places import place_of
-from thunderhead.checkpoint.writable import Destination
+from thunderhead.arguments import directory
+from thunderhead.checkpoint.alone import tell_saved
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.trainer.arguments import directory
+from thunderhead.files.schemes import place_of
+from thunderhead.files.writable import Destination
+from thunderhead.user.callback import Checkpoint
 
 if TYPE_CHECKING:
-    from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
+    from thunderhead.user.module import LightningModule
 
 
 class OnExceptionCheckpoint(Checkpoint):
@@ -62,10 +62,10 @@ class OnExceptionCheckpoint(Checkpoint):
         if not self._training:
             return
         self._training = False
-        together = ended_together(trainer, exception)
+        together = trainer.ended_together(exception)
         if together or trainer.is_global_zero:
             with self._destination(trainer).naming():
-                write_ended(trainer, self.ckpt_path, together=together)
+                trainer.save_ended(self.ckpt_path, together=together)
             tell_saved(exception, self.ckpt_path)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from thunderhead import standing
-from thunderhead.callbacks.callback import Callback
+from thunderhead.arguments import real_number, whole_number
 from thunderhead.callbacks.pace import Pace
-from thunderhead.trainer.arguments import real_number, whole_number
+from thunderhead.user.callback import Callback
 
 if TYPE_CHECKING:
-    from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
+    from thunderhead.user.module import LightningModule
 
 
 class ProgressBar(Callback):
@@ -223,7 +223,7 @@ class LineProgress(ProgressBar):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A line with what validation measured."""
         super().on_validation_end(trainer, pl_module)
-        if self._enabled and trainer._fn == "fit" and not trainer.sanity_checking:
+        if self._enabled and trainer.state.fn == "fit" and not trainer.sanity_checking:
             values = "  ".join(f"{name} {_number(value)}" for name, value in trainer.progress_bar_metrics.items())
             self._write(f"epoch {trainer.current_epoch}  step {trainer.global_step}  validated  {values}".rstrip())
 

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from thunderhead.callbacks.callback import Callback
+from thunderhead.arguments import duration as parse_duration
+from thunderhead.arguments import switch
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.trainer.arguments import duration as parse_duration
-from thunderhead.trainer.arguments import switch
+from thunderhead.user.callback import Callback
 from thunderhead.warning import say
 
 if TYPE_CHECKING:
-    from thunderhead.core.module import LightningModule
     from thunderhead.trainer.trainer import Trainer
+    from thunderhead.user.module import LightningModule
 
 _STAGES = ("train", "sanity_check", "validate", "test", "predict")
 
@@ -115,7 +115,7 @@ class Timer(Callback):
         if self._duration is not None and self._interval == "epoch":
             is_over = trainer.strategy.tell(self.time_elapsed() >= self._duration)
             if is_over:
-                trainer._stop_on_all_ranks()
+                trainer.stop_together()
                 self._say()
 
     def state_dict(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class Timer(Callback):
         if not self._asked:
             self._asked = True
             self._say()
-            trainer._finish_after_agreement()
+            trainer.stop_after_agreement()
 
     def _say(self) -> None:
         if self._verbose:

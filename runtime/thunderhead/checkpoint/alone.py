@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from thunderhead.checkpoint import content
-from thunderhead.loops.control import SIGTERMException
+from thunderhead.core.ending import SIGTERMException
+from thunderhead.run.moment import position_at_end
+from thunderhead.run.run import Run
+from thunderhead.run.training import Training
 from thunderhead.warning import say, warn
-
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
-
-
-def ended_together(trainer: Trainer, exception: BaseException) -> bool:
-    """Whether every rank raises this after the same step, as after SIGTERM; of any other exception nobody knows."""
-    return trainer.world_size > 1 and trainer.received_sigterm and isinstance(exception, SIGTERMException)
 
 
 def tell_saved(exception: BaseException, path: str) -> None:
@@ -25,11 +18,12 @@ def tell_saved(exception: BaseException, path: str) -> None:
         say(f"{type(exception).__name__}: saved {path}")
 
 
-def write_ended(trainer: Trainer, path: str, *, together: bool, weights_only: bool = False) -> None:
+def write_ended(run: Run, training: Training, path: str, *, together: bool, weights_only: bool = False) -> None:
     """Write the running moment, for callbacks in ``on_exception``.
 
     Args:
-        trainer: whose state.
+        run: that ended.
+        training: what it carried.
         path: file or URL; rank 0's counts.
         together: every rank calls this, so each gives its share; else rank 0 alone does, and asks nobody.
         weights_only: leave out optimizers, schedulers and callbacks.
@@ -37,11 +31,11 @@ def write_ended(trainer: Trainer, path: str, *, together: bool, weights_only: bo
     Raises:
         OSError: it could not be written.
     """
-    made = content.dump(trainer, trainer.fit_loop.position_at_end(), weights_only=weights_only)
+    made = content.dump(run, training, position_at_end(run, training), weights_only=weights_only)
     if together:
         try:
-            content.add_shares(made, content.gather_shares(trainer, made, ending=True))
+            content.add_shares(made, content.gather_shares(run, made, ending=True))
         except (RuntimeError, TypeError) as error:
             # Somebody was killed meanwhile. What rank 0 has is still worth keeping.
             warn(f"{path} holds the state of rank 0 alone, for the other ranks gave none: {error}")
-    trainer.strategy.save_checkpoint(made, path)
+    run.strategy.save_checkpoint(made, path)

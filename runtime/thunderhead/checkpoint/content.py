@@ -19,22 +19,23 @@ User hooks add what they like. Nothing in it needs pickle but what users put the
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from torch.optim import Optimizer
 
-from thunderhead.checkpoint import settings, shares
+from thunderhead.checkpoint import shares
 from thunderhead.checkpoint.layout import lay_out_fused_state
 from thunderhead.checkpoint.loops import data_of, loops_of, position_of, scheduler_steps_of
 from thunderhead.checkpoint.reconcile import reconcile
+from thunderhead.core.position import Position
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loggers.logger import Logger
-from thunderhead.loops.position import Position
 from thunderhead.results.metric_objects import MetricsOf
+from thunderhead.run import settings
+from thunderhead.run.optimizers import Optimizers
+from thunderhead.run.run import Run
+from thunderhead.run.training import Training
 from thunderhead.warning import warn
-
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
 
 # The version of Lightning whose format this is; its migrations look at it.
 FORMAT_VERSION: Final = "2.6.6"
@@ -42,40 +43,43 @@ OWN_KEY: Final = "thunderhead"
 _OF_TRAINING: Final = ("epoch", "global_step", "loops", "optimizer_states", "lr_schedulers", OWN_KEY)
 
 
-def dump(trainer: Trainer, position: Position, *, weights_only: bool = False, for_job: bool = False) -> dict[str, Any]:
+def dump(
+    run: Run, training: Training, position: Position, *, weights_only: bool = False, for_job: bool = False
+) -> dict[str, Any]:
     """Everything to write, with live tensors; user hooks have had their say.
 
     Args:
-        trainer: whose state.
+        run: whose module, datamodule and callbacks.
+        training: what it carries.
         position: where to resume, which hooks of the running moment may make differ from the loop's own.
         weights_only: leave out optimizers, schedulers, callbacks and precision.
         for_job: leave out hyperparameters, which the job has, and our own key, whose parts it keeps rank by rank: the
             state of loaders and of running values is made once per save.
     """
-    module, datamodule = trainer.lightning_module, trainer.datamodule
+    module, datamodule, optimizers = run.module, run.datamodule, training.optimizers
     # What was to be logged before this moment is not left to who goes on from it, nor to loggers that hold it back:
     # should this process be killed, nobody would write it.
-    trainer._metrics.send_late()
-    trainer._metrics.save_loggers()
+    run.metrics.send_late()
+    run.metrics.save_loggers()
     content: dict[str, Any] = {
-        "epoch": trainer.current_epoch,
-        "global_step": trainer.global_step,
+        "epoch": training.position.epoch,
+        "global_step": training.position.step,
         "pytorch-lightning_version": FORMAT_VERSION,
         "state_dict": module.state_dict(),
-        "loops": loops_of(trainer, position),
+        "loops": loops_of(run, training, position),
     }
     if not weights_only:
-        content["callbacks"] = _callback_states(trainer)
-        content["optimizer_states"] = [optimizer.state_dict() for optimizer in trainer.optimizers]
-        content["lr_schedulers"] = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
-        precision = trainer.precision_plugin.state_dict()
+        content["callbacks"] = _callback_states(run)
+        content["optimizer_states"] = [optimizer.state_dict() for optimizer in optimizers.plain]
+        content["lr_schedulers"] = [config.scheduler.state_dict() for config in optimizers.configs]
+        precision = run.precision.state_dict()
         if precision:
-            content[_key_of(trainer.precision_plugin)] = precision
+            content[_key_of(run.precision)] = precision
         if not for_job:
-            counters = counters_of(trainer, position)
-            own = {"position": position.state_dict(), "settings": trainer._made, "counters": counters}
-            content[OWN_KEY] = {**own, **shares.share_of(trainer, position)}
-    waiting = trainer._left.file
+            counters = counters_of(run, training, position)
+            own = {"position": position.state_dict(), "settings": optimizers.made, "counters": counters}
+            content[OWN_KEY] = {**own, **shares.share_of(run, training, position)}
+    waiting = training.left.file
     if waiting is not None and not weights_only:
         content.update({key: waiting[key] for key in _OF_TRAINING if key in waiting})
     if not for_job:
@@ -85,45 +89,45 @@ def dump(trainer: Trainer, position: Position, *, weights_only: bool = False, fo
         state = datamodule.state_dict()
         if state:
             content[_key_of(datamodule)] = state
-    with trainer._hooks.inside("on_save_checkpoint"):
+    with run.hooks.inside("on_save_checkpoint"):
         if not weights_only:
-            for callback in trainer.callbacks:
-                callback.on_save_checkpoint(trainer, module, content)
+            for callback in run.callbacks:
+                callback.on_save_checkpoint(run.caller, module, content)
         module.on_save_checkpoint(content)
     return content
 
 
-def restore_modules(trainer: Trainer, content: dict[str, Any]) -> None:
+def restore_modules(run: Run, content: dict[str, Any]) -> None:
     """Give module, datamodule and callbacks their state, hooks first, in the order of the contract."""
-    module = trainer.lightning_module
-    with trainer._hooks.inside("on_load_checkpoint"):
+    module = run.module
+    with run.hooks.inside("on_load_checkpoint"):
         module.on_load_checkpoint(content)
     module.load_state_dict(content["state_dict"], strict=module.strict_loading)
-    restore_datamodule(trainer, content)
-    with trainer._hooks.inside("on_load_checkpoint"):
-        for callback in trainer.callbacks:
-            callback.on_load_checkpoint(trainer, module, content)
-    _restore_callbacks(trainer, content.get("callbacks") or {})
+    restore_datamodule(run, content)
+    with run.hooks.inside("on_load_checkpoint"):
+        for callback in run.callbacks:
+            callback.on_load_checkpoint(run.caller, module, content)
+    _restore_callbacks(run, content.get("callbacks") or {})
 
 
-def restore_datamodule(trainer: Trainer, content: dict[str, Any]) -> None:
+def restore_datamodule(run: Run, content: dict[str, Any]) -> None:
     """Give the datamodule its state."""
-    datamodule = trainer.datamodule
+    datamodule = run.datamodule
     if datamodule is not None and _key_of(datamodule) in content:
         datamodule.load_state_dict(content[_key_of(datamodule)])
 
 
-def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
-    """Give precision, optimizers and schedulers their state; the position to go on from.
+def restore_training(run: Run, training: Training, content: dict[str, Any]) -> None:
+    """Give precision, optimizers and schedulers their state, and training its position.
 
     Raises:
         KeyError: the file holds weights only, so it cannot be trained on from.
         MisconfigurationException: it was taken with other parameter groups.
         RuntimeError: it was taken with another number of optimizers or schedulers.
     """
-    key = _key_of(trainer.precision_plugin)
+    key = _key_of(run.precision)
     if key in content:
-        trainer.precision_plugin.load_state_dict(content[key])
+        run.precision.load_state_dict(content[key])
     if "optimizer_states" not in content or "lr_schedulers" not in content:
         raise KeyError(
             "the checkpoint holds weights only (save_weights_only=True), no optimizer states, so fit cannot go "
@@ -131,18 +135,19 @@ def restore_training(trainer: Trainer, content: dict[str, Any]) -> Position:
             "load it with load_from_checkpoint"
         )
     own, position = content.get(OWN_KEY), position_in(content)
-    _restore_optimization(trainer, content, (own or {}).get("settings"))
-    trainer._schedulers.steps = scheduler_steps_of(content)
+    _restore_optimization(run, training.optimizers, content, (own or {}).get("settings"))
+    if training.optimizers.schedulers is not None:
+        training.optimizers.schedulers.steps = scheduler_steps_of(content)
+    training.position.become(position)
     if own is None:
-        return position
+        return
     if own.get("results"):
-        trainer._train_results.load_state_dict(own["results"], MetricsOf(trainer.lightning_module))
+        training.results.load_state_dict(own["results"], MetricsOf(run.module))
     if "metrics" in own:
-        trainer._metrics.load_state_dict(own["metrics"])
+        run.metrics.load_state_dict(own["metrics"])
     if "counters" in own:
-        restore_counters(trainer, own["counters"])
-    trainer._left.leave(own)
-    return position
+        restore_counters(training, own["counters"])
+    training.left.leave(own)
 
 
 def position_in(content: dict[str, Any]) -> Position:
@@ -155,39 +160,41 @@ def position_in(content: dict[str, Any]) -> Position:
     return position
 
 
-def counters_of(trainer: Trainer, position: Position) -> dict[str, Any]:
+def counters_of(run: Run, training: Training, position: Position) -> dict[str, Any]:
     """Counters of a run, alike on all ranks, that are no part of its position."""
-    records = [logger._records() if isinstance(logger, Logger) else None for logger in trainer.loggers]
-    seen = trainer._validation.seen_at(position)
-    return {"validated": seen, "loaded": trainer._loaded_in.state_dict(), "records": records}
+    records = [logger._records() if isinstance(logger, Logger) else None for logger in run.loggers]
+    seen = training.validation.seen_at(position)
+    return {"validated": seen, "loaded": training.loaded_in.state_dict(), "records": records}
 
 
-def restore_counters(trainer: Trainer, counters: dict[str, Any]) -> None:
+def restore_counters(training: Training, counters: dict[str, Any]) -> None:
     """Take ``counters_of`` back."""
-    trainer._validation.seen = list(counters["validated"])
-    trainer._loaded_in.resume(counters["loaded"])
+    training.validation.seen = list(counters["validated"])
+    training.loaded_in.resume(counters["loaded"])
 
 
-def _restore_optimization(trainer: Trainer, content: dict[str, Any], before: settings.Made | None) -> None:
+def _restore_optimization(
+    run: Run, optimizers: Optimizers, content: dict[str, Any], before: settings.Made | None
+) -> None:
     """Optimizers and schedulers; ``before``: what they were made with in the run that wrote the checkpoint."""
     states, plans = content["optimizer_states"], content["lr_schedulers"]
-    _check_count("optimizers", len(states), len(trainer.optimizers))
-    _check_count("schedulers", len(plans), len(trainer.lr_scheduler_configs))
-    _refuse_other_kinds(trainer.optimizers, states, before)
-    taken = before if before and reconcile(trainer, before) else None
+    _check_count("optimizers", len(states), len(optimizers.plain))
+    _check_count("schedulers", len(plans), len(optimizers.configs))
+    _refuse_other_kinds(optimizers.plain, states, before)
+    taken = before if before and reconcile(optimizers, before, run.control) else None
     if taken is not None:
-        now = trainer._made
+        now = optimizers.made
         # Before they are loaded: torch places Adam's steps by what the groups say of fused and capturable.
         pairs = zip(states, taken["optimizers"], now["optimizers"], strict=True)
         states = [settings.optimizer_with_settings(*of) for of in pairs]
-        made = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
+        made = [config.scheduler.state_dict() for config in optimizers.configs]
         of_each = zip(plans, taken["schedulers"], now["schedulers"], made, strict=True)
         plans = [settings.with_settings(*of) for of in of_each]
-    for optimizer, state in zip(trainer.optimizers, states, strict=True):
+    for optimizer, state in zip(optimizers.plain, states, strict=True):
         _restore_optimizer(optimizer, state)
         if taken is not None:
             settings.begin_new_state(optimizer)
-    for config, plan in zip(trainer.lr_scheduler_configs, plans, strict=True):
+    for config, plan in zip(optimizers.configs, plans, strict=True):
         config.scheduler.load_state_dict(plan)
 
 
@@ -225,11 +232,11 @@ def _sizes(groups: list[dict[str, Any]]) -> list[int]:
     return [len(group["params"]) for group in groups]
 
 
-def gather_shares(trainer: Trainer, content: dict[str, Any], *, ending: bool = False) -> list[Any]:
+def gather_shares(run: Run, content: dict[str, Any], *, ending: bool = False) -> list[Any]:
     """What belongs to each rank, on rank 0, for ``add_shares``; called by all, see ``checkpoint.shares.gather``."""
-    if OWN_KEY not in content or trainer.world_size == 1:
+    if OWN_KEY not in content or run.strategy.world_size == 1:
         return []
-    return shares.gather(trainer, content, content[OWN_KEY], ending=ending)
+    return shares.gather(run, content, content[OWN_KEY], ending=ending)
 
 
 def add_shares(content: dict[str, Any], gathered: list[Any]) -> None:
@@ -242,11 +249,11 @@ def add_shares(content: dict[str, Any], gathered: list[Any]) -> None:
         shares.add_others(content[OWN_KEY], gathered)
 
 
-def of_this_rank(trainer: Trainer, content: dict[str, Any]) -> dict[str, Any]:
+def of_this_rank(run: Run, content: dict[str, Any]) -> dict[str, Any]:
     """A file's content as this rank is to go on from it; one that Lightning wrote is the same for all."""
     if OWN_KEY not in content:
         return content
-    found, own = shares.of_this_rank(trainer, content, content[OWN_KEY], MetricsOf(trainer.lightning_module))
+    found, own = shares.of_this_rank(run.strategy, content, content[OWN_KEY], MetricsOf(run.module))
     return {**found, OWN_KEY: own}
 
 
@@ -264,22 +271,22 @@ def copy_position(position: Position, **changes: Any) -> Position:
     return replace(position, **changes)
 
 
-def _callback_states(trainer: Trainer) -> dict[str, Any]:
+def _callback_states(run: Run) -> dict[str, Any]:
     states = {}
-    for callback in trainer.callbacks:
+    for callback in run.callbacks:
         state = callback.state_dict()
         if state:
             states[callback.state_key] = state
     return states
 
 
-def _restore_callbacks(trainer: Trainer, states: dict[str, Any]) -> None:
+def _restore_callbacks(run: Run, states: dict[str, Any]) -> None:
     # Files of Lightning before 1.5 know callbacks by their class alone.
-    present = {name for callback in trainer.callbacks for name in (callback.state_key, type(callback).__qualname__)}
+    present = {name for callback in run.callbacks for name in (callback.state_key, type(callback).__qualname__)}
     missing = sorted(set(states) - present)
     if missing:
         warn(f"the checkpoint holds state of callbacks that this Trainer does not have: {', '.join(missing)}")
-    for callback in trainer.callbacks:
+    for callback in run.callbacks:
         state = states.get(callback.state_key, states.get(type(callback).__qualname__))
         if state is not None:
             callback.load_state_dict(state)

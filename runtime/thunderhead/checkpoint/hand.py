@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from thunderhead.checkpoint.staging import detached
-from thunderhead.loops.position import Next, Position
+from thunderhead.core.position import Next, Position
+from thunderhead.core.state import TrainerStatus
+from thunderhead.files.staging import detached
+from thunderhead.run.moment import batch_in_hand
+from thunderhead.run.run import Run
+from thunderhead.run.training import Training
 from thunderhead.warning import warn_once
 
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
 
-
-def hand_of(trainer: Trainer, position: Position) -> dict[str, Any] | None:
+def hand_of(run: Run, training: Training, position: Position) -> dict[str, Any] | None:
     """The batch that whoever goes on at ``position`` needs: to train on it, or for hooks at its end that are left.
 
     Reading it again would draw random numbers again, and some loaders cannot. None where nobody needs it.
     """
-    if trainer._left.hand is not None:
-        return trainer._left.hand
-    batch = trainer.fit_loop.batch_in_hand
+    if training.left.hand is not None:
+        return training.left.hand
+    batch = batch_in_hand(training)
     if batch is None:
         return None
     outputs, index = None, position.batch
@@ -30,10 +31,10 @@ def hand_of(trainer: Trainer, position: Position) -> dict[str, Any] | None:
         if not position.due:
             return None
         index -= 1
-        running = trainer._hooks.running
+        running = run.hooks.running
         if running is not None and running[0] == "on_train_batch_end":
             outputs, batch, index = running[3]
-    elif trainer.interrupted and trainer.fit_loop.data is not None and trainer.fit_loop.data.rereadable:
+    elif run.state.status is TrainerStatus.INTERRUPTED and training.data is not None and training.data.rereadable:
         return None
     found = {"batch": batch, "outputs": outputs, "index": index}
     if _is_plain(found):
@@ -47,14 +48,14 @@ def hand_of(trainer: Trainer, position: Position) -> dict[str, Any] | None:
     return None
 
 
-def gradients_of(trainer: Trainer, position: Position) -> dict[str, Tensor] | None:
+def gradients_of(run: Run, training: Training, position: Position) -> dict[str, Tensor] | None:
     """Gradients of an accumulation window that is open at ``position``, by parameter."""
-    if trainer._left.gradients is not None:
-        return trainer._left.gradients
-    module = trainer.lightning_module
-    inside = position.batch % trainer.accumulate_grad_batches != 0 and not position.last
-    opened = inside if module.automatic_optimization else trainer._unstepped
-    if trainer._fn != "fit" or not opened:
+    if training.left.gradients is not None:
+        return training.left.gradients
+    module, steps = run.module, training.optimizers.steps
+    inside = position.batch % run.options.accumulate_grad_batches != 0 and not position.last
+    opened = inside if module.automatic_optimization else steps is not None and steps.unstepped
+    if not run.fitting or not opened:
         return None
     return {name: each.grad.detach() for name, each in module.named_parameters() if each.grad is not None}
 

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from thunderhead.loops.position import Next, Position
+from thunderhead.core.position import Next, Position
+from thunderhead.run.run import Run
+from thunderhead.run.training import Training
 
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
 
-
-def loops_of(trainer: Trainer, position: Position) -> dict[str, Any]:
+def loops_of(run: Run, training: Training, position: Position) -> dict[str, Any]:
     """``loops`` as Lightning writes it at ``position``: what has begun, what is done, what its hooks are at."""
-    loop, live = trainer.fit_loop, trainer._position
+    now, live, optimizers = training.epoch, training.position, training.optimizers
     epoch_ends = position.next is Next.EPOCH_END
     inside = live.next is not Next.EPOCH or epoch_ends
     begun = live.epoch + int(inside)
     epoch = _each(_tracker(begun, live.epoch + int(epoch_ends), live.epoch))
     open_batch = int(position.next is Next.BATCH_END and position.stepped)
-    done = live.batch if inside else loop.batches_before
+    done = live.batch if inside else now.batches_before
     batches = {
         "total": _tracker(live.batches, live.batches, live.batches - open_batch),
         "current": _tracker(done, done, done - open_batch),
-        "is_last_batch": loop.is_last_batch,
+        "is_last_batch": now.is_last_batch,
     }
-    steps = (live.step, live.step - loop.steps_before)
-    schedules = (trainer._schedulers.steps, trainer._schedulers.steps - loop.schedules_before)
-    validation = trainer._validation
-    automatic = trainer.lightning_module.automatic_optimization
-    states = [] if loop.data is None else loop.data.stateful()
+    steps = (live.step, live.step - now.steps_before)
+    schedules = (optimizers.scheduler_steps, optimizers.scheduler_steps - now.schedules_before)
+    validation = training.validation
+    automatic = run.module.automatic_optimization
+    states = [] if training.data is None else training.data.stateful()
     fit = {
         "state_dict": {"combined_loader": states} if states else {},
         "epoch_loop.state_dict": {"_batches_that_stepped": live.log_step},
         "epoch_loop.batch_progress": batches,
         "epoch_loop.scheduler_progress": _pairs(*schedules),
         "epoch_loop.automatic_optimization.state_dict": {},
-        "epoch_loop.automatic_optimization.optim_progress": _optimizer(steps if automatic else (0, 0), trainer),
+        "epoch_loop.automatic_optimization.optim_progress": _optimizer(steps if automatic else (0, 0), run, training),
         "epoch_loop.manual_optimization.state_dict": {},
         "epoch_loop.manual_optimization.optim_step_progress": _pairs(*((0, 0) if automatic else (live.step,) * 2)),
         "epoch_loop.val_loop.state_dict": {},
@@ -55,10 +54,10 @@ def loops_of(trainer: Trainer, position: Position) -> dict[str, Any]:
     }
 
 
-def _optimizer(steps: tuple[int, int], trainer: Trainer) -> dict[str, Any]:
+def _optimizer(steps: tuple[int, int], run: Run, training: Training) -> dict[str, Any]:
     """Steps, and gradients freed: once per accumulation window, at its first batch."""
-    loop, live = trainer.fit_loop, trainer._position
-    in_window = steps[0] and not loop.is_last_batch and live.batch % trainer.accumulate_grad_batches
+    now, live = training.epoch, training.position
+    in_window = steps[0] and not now.is_last_batch and live.batch % run.options.accumulate_grad_batches
     freed = [count + int(bool(in_window)) for count in steps]
     zero_grad = {level: _triple(count) for level, count in zip(("total", "current"), freed, strict=True)}
     return {"optimizer": {"step": _pairs(*steps), "zero_grad": zero_grad}}

@@ -24,59 +24,58 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from torch import Tensor
 
 from thunderhead.checkpoint.hand import gradients_of, hand_of, mean_gradients
-from thunderhead.checkpoint.staging import detached
-from thunderhead.loops.position import BETWEEN_EPOCHS, Next, Position
+from thunderhead.core.position import BETWEEN_EPOCHS, Next, Position
+from thunderhead.files.staging import detached
+from thunderhead.ranks import Ranks
 from thunderhead.results.merging import apart, merged
 from thunderhead.rng import capture_rng
+from thunderhead.run.loaders import training_data_state, validation_data_state
+from thunderhead.run.run import Run
+from thunderhead.run.training import Training
 from thunderhead.warning import say
-
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
 
 # Ranks that stop together come within a batch of each other; whoever sent SIGTERM sends SIGKILL half a minute later.
 _LONGEST_WAIT_S: Final = 10.0
 _APART: Final = ("random", "validation_data", "hand", "gradients")
 
 
-def share_of(trainer: Trainer, position: Position) -> dict[str, Any]:
+def share_of(run: Run, training: Training, position: Position) -> dict[str, Any]:
     """What of this rank goes into its file at ``position``; see the module's table."""
-    hand = hand_of(trainer, position)
+    hand = hand_of(run, training, position)
     reads = hand is not None and position.next in (Next.BATCH, Next.BATCH_START)
     share: dict[str, Any] = {
-        "world_size": trainer.world_size,
-        "data": trainer._training_data_state(position, in_hand=reads),
-        "results": trainer._train_results.state_dict() if position.next is not Next.EPOCH else [],
-        "metrics": trainer._metrics.state_dict(),
+        "world_size": run.strategy.world_size,
+        "data": training_data_state(training, position, in_hand=reads),
+        "results": training.results.state_dict() if position.next is not Next.EPOCH else [],
+        "metrics": run.metrics.state_dict(),
     }
     if position.next not in BETWEEN_EPOCHS:
-        share["validation_data"] = trainer._validation_data_state()
-        share["random"] = _random_state(trainer, position)
+        share["validation_data"] = validation_data_state(training)
+        share["random"] = _random_state(training, position)
         share["hand"] = hand
     # Those that a module adds up by hand outlast an epoch.
-    share["gradients"] = gradients_of(trainer, position)
+    share["gradients"] = gradients_of(run, training, position)
     return share
 
 
-def _random_state(trainer: Trainer, position: Position) -> dict[str, Any]:
-    if trainer._left.random is not None:
-        return trainer._left.random  # of the run being resumed, which has not come to it
+def _random_state(training: Training, position: Position) -> dict[str, Any]:
+    if training.left.random is not None:
+        return training.left.random  # of the run being resumed, which has not come to it
     # A validation that was interrupted is run again, from where it began.
-    began_with = trainer._validation.began_with if position.next is Next.VALIDATE else None
+    began_with = training.validation.began_with if position.next is Next.VALIDATE else None
     return began_with if began_with is not None else capture_rng()
 
 
-def gather(
-    trainer: Trainer, content: Mapping[str, Any], own: Mapping[str, Any], *, ending: bool = False
-) -> list[bytes | str]:
+def gather(run: Run, content: Mapping[str, Any], own: Mapping[str, Any], *, ending: bool = False) -> list[bytes | str]:
     """The shares of all ranks on rank 0, packed: one gather, for which every rank must come here.
 
     Args:
-        trainer: whose state.
+        run: whose state.
         content: of this rank's file.
         own: its part of ours.
         ending: all ranks end the run here, but one may be killed before it comes: no collective, and a short wait.
@@ -88,12 +87,12 @@ def gather(
     states = content["callbacks"]
     given["callbacks"] = {key: state for key, state in states.items() if _is_small(state)}
     # Outside of a fit nothing says which buffers ranks share, and all of them are alike or will be.
-    wrapped = trainer.strategy.model is not None
-    given["buffers"] = trainer.strategy.local_buffers(trainer.lightning_module) if wrapped else {}
+    wrapped = run.strategy.model is not None
+    given["buffers"] = run.strategy.local_buffers(run.module) if wrapped else {}
     packed = _packed(given)
     if ending:
-        return trainer.strategy.leave_with_first(packed, _LONGEST_WAIT_S)
-    return trainer.strategy.gather_on_first(packed)
+        return run.strategy.leave_with_first(packed, _LONGEST_WAIT_S)
+    return run.strategy.gather_on_first(packed)
 
 
 def add_others(own: dict[str, Any], gathered: list[bytes | str]) -> None:
@@ -107,18 +106,18 @@ def add_others(own: dict[str, Any], gathered: list[bytes | str]) -> None:
 
 
 def of_this_rank(
-    trainer: Trainer, content: dict[str, Any], own: dict[str, Any], metrics: Mapping[str, Any]
+    ranks: Ranks, content: dict[str, Any], own: dict[str, Any], metrics: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Content and ``own`` as this rank's own file would hold them, as far as one file can say.
 
     Args:
-        trainer: that resumes.
+        ranks: that resume.
         content: of the file.
         own: its part of ours.
         metrics: the Metric objects that may be logged, by their attribute in the module.
     """
-    rank, saved, others = trainer.global_rank, own.get("world_size", 1), own.get("others")
-    if saved == trainer.world_size and (saved == 1 or others is not None):
+    rank, saved, others = ranks.global_rank, own.get("world_size", 1), own.get("others")
+    if saved == ranks.world_size and (saved == 1 or others is not None):
         if rank == 0 or others is None:
             return content, own
         share = dict(others[rank - 1])
@@ -134,7 +133,7 @@ def of_this_rank(
     gradients = [share["gradients"] for share in (own, *(others or ())) if share.get("gradients")]
     if gradients:
         common["gradients"] = mean_gradients(gradients)
-    say(_told(own, trainer.world_size))
+    say(_told(own, ranks.world_size))
     return content, common
 
 

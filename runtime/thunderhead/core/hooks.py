@@ -1,12 +1,12 @@
 """The hooks a module and a datamodule may override; every one does nothing until it is.
 
 The trainer looks once per stage which of them are overridden and never calls the others, so an empty hook costs
-nothing. Their order is written down in ``thunderhead.trainer.run``, and within the loop in ``thunderhead.loops.fit``.
+nothing. Their order is written down in ``thunderhead.trainer.entry``, and within the loop in ``thunderhead.loops.fit``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.optim import Optimizer
@@ -194,7 +194,7 @@ class DataHooks:
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Moves every tensor of ``batch`` to ``device``."""
-        from thunderhead.data.transfer import move_to_device
+        from thunderhead.tensors import move_to_device
 
         return move_to_device(batch, device)
 
@@ -215,6 +215,32 @@ class CheckpointHooks:
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Read back what ``on_save_checkpoint`` added."""
+
+
+class CallbackLike(Protocol):
+    """A callback, as far as others than hooks depend on it; see ``thunderhead.user.callback``."""
+
+    inactive_hooks: frozenset[str]
+    acts_last: bool
+
+    @property
+    def state_key(self) -> str:
+        """Its name in files."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """State to keep in checkpoints."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Add to a checkpoint."""
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Read from a checkpoint."""
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """The run ended with it."""
 
 
 def _no_loader(owner: object, stage: str, method: str) -> str:

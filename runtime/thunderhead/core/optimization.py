@@ -178,9 +178,9 @@ def _check_scheduler(config: LRSchedulerConfig, optimizers: list[Optimizer], mod
         return
     if not hasattr(scheduler, "state_dict") or not hasattr(scheduler, "load_state_dict"):
         raise TypeError(f"scheduler {name} has no state_dict and load_state_dict, so it could not be resumed; add them")
-    from thunderhead.core.module import LightningModule
+    from thunderhead.core.steps import Steps
 
-    if module.automatic_optimization and type(module).lr_scheduler_step is LightningModule.lr_scheduler_step:
+    if module.automatic_optimization and type(module).lr_scheduler_step is Steps.lr_scheduler_step:
         raise MisconfigurationException(f"scheduler {name} is not torch's; override lr_scheduler_step to step it")
 
 

@@ -4,14 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from torch.optim import Optimizer
 
 from thunderhead.exceptions import MisconfigurationException
 
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
+
+class Stepping(Protocol):
+    """What is done around a step; see ``thunderhead.run.optimizers``."""
+
+    @property
+    def precision(self) -> Any:
+        """Its number format steps the optimizer."""
+
+    @property
+    def strategy(self) -> Any:
+        """It may keep gradients from being reduced."""
+
+    @property
+    def module(self) -> Any:
+        """Whose parameters are optimised."""
+
+    def before(self, optimizer: Optimizer) -> None:
+        """Between backward and the step."""
+
+    def after(self) -> None:
+        """The step is done."""
 
 
 class LightningOptimizer:
@@ -21,10 +40,9 @@ class LightningOptimizer:
         optimizer: the torch optimizer itself, for what must bypass the trainer.
     """
 
-    def __init__(self, optimizer: Optimizer, trainer: Trainer, count: Callable[[], None]) -> None:
+    def __init__(self, optimizer: Optimizer, steps: Stepping) -> None:
         self._optimizer = optimizer
-        self._trainer = trainer
-        self._count = count
+        self._steps = steps
         # isinstance(self, Adam) holds, as user code tests for it.
         self.__class__ = type("Lightning" + type(optimizer).__name__, (type(self), type(optimizer)), {})
 
@@ -37,7 +55,7 @@ class LightningOptimizer:
         return getattr(self.__dict__["_optimizer"], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("_optimizer", "_trainer", "_count", "__class__"):
+        if name in ("_optimizer", "_steps", "__class__"):
             object.__setattr__(self, name, value)
         else:
             setattr(self._optimizer, name, value)
@@ -56,10 +74,8 @@ class LightningOptimizer:
             raise MisconfigurationException(
                 f"optimizer.step(closure={closure!r}): the closure must be a function without arguments"
             )
-        result = self._trainer.precision_plugin.optimizer_step(
-            self._optimizer, self._trainer._before_optimizer_step, closure, **kwargs
-        )
-        self._count()
+        result = self._steps.precision.optimizer_step(self._optimizer, self._steps.before, closure, **kwargs)
+        self._steps.after()
         return result
 
     def zero_grad(self, *args: Any, **kwargs: Any) -> None:
@@ -80,9 +96,8 @@ class LightningOptimizer:
 
         For gradient accumulation in manual optimisation.
         """
-        trainer = self._trainer
-        blocked = nullcontext() if sync_grad else trainer.strategy.no_sync()
-        with blocked, trainer.lightning_module.toggled_optimizer(self):
+        blocked = nullcontext() if sync_grad else self._steps.strategy.no_sync()
+        with blocked, self._steps.module.toggled_optimizer(self):
             yield
 
     def __repr__(self) -> str:

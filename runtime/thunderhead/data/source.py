@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sampler, SequentialSampler
@@ -15,10 +15,8 @@ from thunderhead.data.loaders import Feed, in_order, needs_shard
 from thunderhead.data.sampling import Shard
 from thunderhead.data.shape import shape_of, told
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.ranks import Ranks
 from thunderhead.warning import say, warn
-
-if TYPE_CHECKING:
-    from thunderhead.distributed.strategy import Strategy
 
 
 class TrainingData:
@@ -48,14 +46,14 @@ class TrainingData:
         self._ended = False
         self._resumed_ahead: list[Any] | None = None
         self._resumed: dict[str, Any] | None = None
-        self._strategy: Strategy | None = None
+        self._ranks: Ranks | None = None
 
     @property
     def sized(self) -> bool:
         """Whether the number of batches is known."""
         return not math.isinf(self.num_batches)
 
-    def agree(self, strategy: Strategy, *, allow_empty: bool) -> None:
+    def agree(self, ranks: Ranks, *, allow_empty: bool) -> None:
         """Give all ranks the length of the shortest, so that none waits for gradients of a rank that is done.
 
         Loaders without a length agree batch by batch, while they are read one batch ahead.
@@ -63,10 +61,10 @@ class TrainingData:
         Raises:
             RuntimeError: this or another rank has no batch at all while others have.
         """
-        if strategy.world_size == 1:
+        if ranks.world_size == 1:
             return
-        mine = torch.tensor([self.num_batches, float(self._looks_ahead)], device=strategy.root_device)
-        fewest, most = (strategy.reduce(mine, reduce_op=op).tolist() for op in ("min", "max"))
+        mine = torch.tensor([self.num_batches, float(self._looks_ahead)], device=ranks.root_device)
+        fewest, most = (ranks.reduce(mine, reduce_op=op).tolist() for op in ("min", "max"))
         if fewest[0] == 0 < most[0] and not allow_empty:
             raise RuntimeError(
                 f"a rank has no training batch while another has {most[0]:g}; give every rank data, or set "
@@ -76,7 +74,7 @@ class TrainingData:
             say(f"ranks have {fewest[0]:g} to {most[0]:g} training batches; every epoch ends after {fewest[0]:g}")
         self.num_batches = fewest[0] if math.isinf(fewest[0]) else int(fewest[0])
         self._looks_ahead = bool(most[1])
-        self._strategy = strategy
+        self._ranks = ranks
 
     def begin(self, epoch: int) -> Iterator[Any]:
         """Iterate over the batches of ``epoch`` that are left."""
@@ -108,7 +106,7 @@ class TrainingData:
         for batch in iterator:
             self._ahead.append(batch)
             break
-        if self._strategy is not None and not self._strategy.all_of(bool(self._ahead)):
+        if self._ranks is not None and not self._ranks.all_of(bool(self._ahead)):
             self._ahead.clear()
         self._ended = not self._ahead
 

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from thunderhead.accelerators import Accelerator, accelerator_of
-from thunderhead.checkpoint.io import CheckpointIO, Path
+from thunderhead.core.steps import Steps
 from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.environment import Place
 from thunderhead.distributed.leave import leave_group
 from thunderhead.distributed.operations import operation_of
+from thunderhead.files.io import CheckpointIO, Path
 from thunderhead.precision import Precision
 
 if TYPE_CHECKING:
-    from thunderhead.core.module import LightningModule
     from thunderhead.distributed.launch import ScriptLauncher
     from thunderhead.distributed.process_launch import ProcessLauncher
 
@@ -115,11 +115,11 @@ class Strategy:
         """Meet the other processes."""
         (self.accelerator or accelerator_of(self.root_device)).setup_device(self.root_device)
 
-    def wrap(self, module: LightningModule) -> None:
+    def wrap(self, module: Steps) -> None:
         """Make the module ready for training steps; it is on its device already."""
         self.model = module
 
-    def training_step(self, module: LightningModule) -> Callable[..., Any]:
+    def training_step(self, module: Steps) -> Callable[..., Any]:
         """What to call with the arguments of ``training_step``."""
         return module.training_step
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,8 +20,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
 from thunderhead.accelerators import Accelerator
-from thunderhead.checkpoint.io import CheckpointIO
-from thunderhead.data.transfer import map_tensors
+from thunderhead.core.steps import Steps
 from thunderhead.distributed.base import SingleDeviceStrategy, Strategy
 from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.ddp_model import DataParallelStep, average_after_steps, explain_unused, freeze_buckets
@@ -30,11 +29,10 @@ from thunderhead.distributed.launch import ScriptLauncher
 from thunderhead.distributed.leave import keep_group_out_of_defaults
 from thunderhead.distributed.messages import ObjectSeal, broadcast_bytes, gather_bytes
 from thunderhead.distributed.operations import operation_of
+from thunderhead.files.io import CheckpointIO
 from thunderhead.precision import Precision
 from thunderhead.rng import seed_process
-
-if TYPE_CHECKING:
-    from thunderhead.core.module import LightningModule
+from thunderhead.tensors import map_tensors
 
 _waits = itertools.count()
 _endings = itertools.count()
@@ -153,7 +151,7 @@ class DDPStrategy(Strategy):
         self._gloo = self._sealed = None
         super().leave()
 
-    def wrap(self, module: LightningModule) -> None:
+    def wrap(self, module: Steps) -> None:
         if not any(parameter.requires_grad for parameter in module.parameters()):
             self.model = module
             return
@@ -164,7 +162,7 @@ class DDPStrategy(Strategy):
         freeze_buckets(wrapped)
         self.model = wrapped
 
-    def training_step(self, module: LightningModule) -> Callable[..., Any]:
+    def training_step(self, module: Steps) -> Callable[..., Any]:
         if not isinstance(self.model, DataParallelStep):
             return module.training_step
         self.model.by_hand = not module.automatic_optimization

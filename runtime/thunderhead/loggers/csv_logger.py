@@ -9,11 +9,12 @@ from typing import Any
 
 import yaml
 
-from thunderhead.checkpoint.places import is_url, local, place_of
-from thunderhead.checkpoint.writable import Destination
+from thunderhead.arguments import whole_number
+from thunderhead.files.places import is_url, local
+from thunderhead.files.schemes import place_of
+from thunderhead.files.writable import Destination
 from thunderhead.loggers.logger import plain_hyperparameters, rank_zero_only
 from thunderhead.loggers.versions import VersionedLogger
-from thunderhead.trainer.arguments import whole_number
 from thunderhead.warning import warn
 
 

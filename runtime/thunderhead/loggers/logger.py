@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from thunderhead.checkpoint.writable import Destination
+from thunderhead.files.writable import Destination
 from thunderhead.warning import is_rank_zero
 
 

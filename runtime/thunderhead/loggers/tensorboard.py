@@ -12,20 +12,20 @@ import torch
 import yaml
 from torch import Tensor
 
-from thunderhead.checkpoint.places import place_of
-from thunderhead.checkpoint.writable import Destination
-from thunderhead.data.transfer import move_to_device
+from thunderhead.arguments import directory, switch
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
+from thunderhead.files.schemes import place_of
+from thunderhead.files.writable import Destination
 from thunderhead.loggers.logger import plain_hyperparameters, rank_zero_only
 from thunderhead.loggers.versions import VersionedLogger
 from thunderhead.rng import isolate_rng
-from thunderhead.trainer.arguments import directory, switch
+from thunderhead.tensors import move_to_device
 from thunderhead.warning import warn
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from thunderhead.core.module import LightningModule
+    from thunderhead.core.steps import Steps
 
 # Of torch.utils.tensorboard.SummaryWriter, which takes a second to import; the directory is the logger's.
 _WRITER_OPTIONS: Final = ("comment", "purge_step", "max_queue", "flush_secs", "filename_suffix")
@@ -152,7 +152,7 @@ class TensorBoardLogger(VersionedLogger):
             writer.add_summary(summary, step)
 
     @rank_zero_only
-    def log_graph(self, model: LightningModule, input_array: Any = None) -> None:
+    def log_graph(self, model: Steps, input_array: Any = None) -> None:
         """Write the graph of an attached module, if that was asked for; on ``example_input_array`` by default."""
         if not self._log_graph:
             return

@@ -6,10 +6,10 @@ import operator
 import os
 from typing import Any, SupportsIndex
 
-from thunderhead.checkpoint.places import place_of
+from thunderhead.arguments import directory, text
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.files.schemes import place_of
 from thunderhead.loggers.logger import Logger
-from thunderhead.trainer.arguments import directory, text
 
 
 class VersionedLogger(Logger):

@@ -14,84 +14,48 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from thunderhead.core.state import RunningStage
+from thunderhead.data.source import EvaluationData
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.hooks.overriding import is_overridden
 from thunderhead.loops.own_iteration import DataloaderIter
-from thunderhead.loops.position import Next, Position
 from thunderhead.loops.signature import check_dataloader_idx, refuse_removed, takes, wants_iterator
 from thunderhead.results.store import Results
 from thunderhead.rng import capture_rng
-from thunderhead.trainer.hook_table import is_overridden
-from thunderhead.trainer.state import RunningStage
-
-if TYPE_CHECKING:
-    from thunderhead.data.source import EvaluationData
-    from thunderhead.trainer.trainer import Trainer
+from thunderhead.run.ending import end_by_sigterm
+from thunderhead.run.evaluation import Evaluation
+from thunderhead.run.loaders import load_evaluation_data
+from thunderhead.run.run import Run
+from thunderhead.run.training import Training, accumulating
+from thunderhead.run.transfer import transfer_of
+from thunderhead.tensors import map_tensors
 
 
 class EvaluationLoop:
     """Runs one kind of evaluation over all its loaders.
 
-    Attributes:
-        kind: validation, test or predict, as in the names of hooks.
-        results: what the module logs meanwhile; ``None`` for predict.
-        data: the loaders, once loaded.
-        has_run: whether it has run outside of a sanity check in this entry point.
-        batches: batches of the newest run.
-        batches_in_epoch: batches of all runs of the running training epoch.
-        began_with: random state before the run within fit that goes on, or that an exception ended.
-        seen: step values sent to the loggers by loader, their x axis.
-        over: the newest run is over but for the module's way back into training.
+    Args:
+        run: the entry point.
+        training: where training stands: the x axis of records, and the epoch.
+        evaluation: what this one carries.
     """
 
-    def __init__(self, trainer: Trainer, kind: str) -> None:
-        self._trainer = trainer
-        self.kind = kind
-        self.results = None if kind == "predict" else Results(training=False)
-        self.data: EvaluationData | None = None
-        self.possible = False
-        self.has_run = False
-        self.batches = self.batches_in_epoch = 0
-        self.began_with: dict[str, Any] | None = None
-        self.seen: list[int] = []
-        self._seen_before: list[int] = []
-        self.over = False
-        self._ended_at = time.monotonic()
-        self.predictions: list[list[Any]] = []
-        self.keep_predictions = False
-
-    def seconds_since_last(self) -> float:
-        """Seconds since the last run ended, or since training began."""
-        return time.monotonic() - self._ended_at
-
-    def begin_fit(self, *, possible: bool) -> None:
-        """Another fit begins: of the one before only the x axis of step values goes on."""
-        self.data = self.began_with = None
-        self.has_run = False
-        self.possible = possible
+    def __init__(self, run: Run, training: Training, evaluation: Evaluation) -> None:
+        self._run = run
+        self._training = training
+        self._evaluation = evaluation
+        self._kind = evaluation.kind
 
     def let_go(self) -> None:
         """End the loaders' processes."""
-        if self.data is not None:
-            self.data.let_go()
-
-    def restart_clock(self) -> None:
-        """Training begins now."""
-        self._ended_at = time.monotonic()
-
-    def forget(self) -> None:
-        """The sanity check is over: nothing of it counts."""
-        self.batches = self.batches_in_epoch = 0
-
-    def count_from_here(self) -> None:
-        """A training epoch begins."""
-        self.batches_in_epoch = 0
+        if self._evaluation.data is not None:
+            self._evaluation.data.let_go()
 
     def run(self, *, sanity_batches: float | None = None) -> list[dict[str, float]]:
         """Evaluate every loader once.
@@ -102,78 +66,72 @@ class EvaluationLoop:
         Returns:
             Metrics per loader, by name.
         """
-        sanity = sanity_batches is not None
-        self.began_with = capture_rng() if self._trainer._fn == "fit" and not sanity else None
-        self._seen_before, self.over = list(self.seen), False
+        ours = self._evaluation
+        ours.began_with = capture_rng() if self._run.fitting and sanity_batches is None else None
+        ours.seen_before, ours.over = list(ours.seen), False
         found = self._evaluate(sanity_batches)
-        self.began_with = None
+        ours.began_with = None
         return found
-
-    def seen_at(self, position: Position) -> list[int]:
-        """The x axis at ``position``, where a validation may have to be run again."""
-        return list(self.seen) if self.began_with is None or position.next is not Next.VALIDATE else self._seen_before
 
     def run_rest(self, due: tuple[str, ...]) -> None:
         """The end of a run whose file was written in ``on_<kind>_end``, when ``due`` had not been called yet."""
-        t, hooks, module = self._trainer, self._trainer._hooks, self._trainer.lightning_module
-        self.has_run = self.over = True
-        rest = hooks[f"on_{self.kind}_end"].only(due)
+        sink, state, hooks, module = self._run.sink, self._run.state, self._run.hooks, self._run.module
+        self._evaluation.has_run = self._evaluation.over = True
+        rest = hooks[f"on_{self._kind}_end"].only(due)
         modes = {child: child.training for child in module.modules()}
-        outer = (t._sink.results, t._stage, t.state.stage)
-        t._sink.results, t._stage, t.state.stage = self.results, self.kind, _STAGES[self.kind]
+        outer = (sink.results, state.stage)
+        sink.results, state.stage = self._evaluation.results, _STAGES[self._kind]
         try:
             with self._grad_context():
                 if rest:
                     module.eval()
-                    hooks.run(rest, f"on_{self.kind}_end")
+                    hooks.run(rest, f"on_{self._kind}_end")
                 self._back_to_training(modes)
         finally:
-            t._sink.results, t._stage, t.state.stage = outer
-        self._ended_at = time.monotonic()
+            sink.results, state.stage = outer
+        self._evaluation.restart_clock()
 
     def _back_to_training(self, modes: dict[Any, bool]) -> None:
-        hook = f"on_{self.kind}_model_train"
-        if is_overridden(hook, self._trainer.lightning_module):
-            self._trainer._hooks.call_module(hook)
+        hook = f"on_{self._kind}_model_train"
+        if is_overridden(hook, self._run.module):
+            self._run.hooks.call_module(hook)
         else:
             _put_back(modes)
 
     def _evaluate(self, sanity_batches: float | None) -> list[dict[str, float]]:
-        t = self._trainer
-        data = t._load_evaluation_data(self)
-        sanity = sanity_batches is not None
+        run, ours, sink, state = self._run, self._evaluation, self._run.sink, self._run.state
+        data = load_evaluation_data(run, self._training, ours)
         wanted = [min(limit, sanity_batches) for limit in data.limits] if sanity_batches is not None else data.limits
-        of_ranks = t.strategy.gather_words(wanted)
+        of_ranks = run.strategy.gather_words(wanted)
         # With fewer samples than ranks, one without any still takes part in what the others reduce.
         if not any(sum(of_rank) for of_rank in of_ranks):
             return []
-        if self.results is not None:
-            self.results.together = all(of_rank == wanted for of_rank in of_ranks)
-        outer = (t._sink.results, t._stage, t.state.stage)
-        t._sink.results, t._stage = self.results, "sanity" if sanity else self.kind
-        if not sanity:
-            t.state.stage = _STAGES[self.kind]
-        t.strategy.sync_buffers(t.lightning_module)
+        if ours.results is not None:
+            ours.results.together = all(of_rank == wanted for of_rank in of_ranks)
+        outer = (sink.results, state.stage)
+        sink.results = ours.results
+        state.stage = RunningStage.SANITY_CHECKING if sanity_batches is not None else _STAGES[self._kind]
+        run.strategy.sync_buffers(run.module)
         try:
             with self._grad_context():
-                return self._run(data, wanted)
+                return self._begin_and_end(data, wanted)
         finally:
-            t._sink.results, t._stage, t.state.stage = outer
+            sink.results, state.stage = outer
 
     def _grad_context(self) -> AbstractContextManager[Any]:
-        t = self._trainer
-        inference = t.inference_mode and t._fn != "fit" and t.world_size == 1
+        run = self._run
+        inference = run.options.inference_mode and not run.fitting and run.strategy.world_size == 1
         return torch.inference_mode() if inference else torch.no_grad()
 
-    def _run(self, data: EvaluationData, limits: list[float]) -> list[dict[str, float]]:
-        t, hooks, kind, module = self._trainer, self._trainer._hooks, self.kind, self._trainer.lightning_module
-        hooks.resolve()
-        check_dataloader_idx(module, kind, several=len(data.feeds) > 1)
-        self.batches = 0
-        if self.results is not None:
-            self.results.reset()
+    def _begin_and_end(self, data: EvaluationData, limits: list[float]) -> list[dict[str, float]]:
+        ours, module = self._evaluation, self._run.module
+        self._run.hooks.resolve()
+        check_dataloader_idx(module, self._kind, several=len(data.feeds) > 1)
+        ours.batches = 0
+        if ours.results is not None:
+            ours.results.reset()
             # Within fit the batch that came before is still the running one, until this evaluation's last.
-            self.results.in_batches = t._fn == "fit" and t._stage != "sanity"
+            ours.results.in_batches = self._run.fitting and not self._sanity
         modes = {child: child.training for child in module.modules()}
         try:
             found = self._in_evaluation_mode(data, limits)
@@ -181,57 +139,61 @@ class EvaluationLoop:
             # Whatever is run next begins with the module as this one found it; its own hook is for runs that end well.
             _put_back(modes)
             raise
-        self.over = True
+        ours.over = True
         self._back_to_training(modes)
-        self._ended_at = time.monotonic()
+        ours.restart_clock()
         return found
 
+    @property
+    def _sanity(self) -> bool:
+        return self._run.state.stage is RunningStage.SANITY_CHECKING
+
     def _in_evaluation_mode(self, data: EvaluationData, limits: list[float]) -> list[dict[str, float]]:
-        hooks, kind = self._trainer._hooks, self.kind
+        hooks, kind, results = self._run.hooks, self._kind, self._evaluation.results
         hooks.call_module(f"on_{kind}_model_eval")
         hooks.call(f"on_{kind}_start")
         hooks.call(f"on_{kind}_epoch_start")
         outputs = [self._loader(data, index, limit) for index, limit in enumerate(limits)]
-        if self.results is not None:
-            self.results.use_loader(None)
+        if results is not None:
+            results.use_loader(None)
         hooks.call(f"on_{kind}_epoch_end")
         found = self._publish(outputs)
         hooks.call(f"on_{kind}_end")
-        if self.results is not None:
-            self.results.reset()
+        if results is not None:
+            results.reset()
         return found
 
     # --- one loader ----------------------------------------------------------------------------------------------
 
     def _loader(self, data: EvaluationData, index: int, limit: float) -> dict[str, float]:
         """All batches of one loader; its metrics as they stand after the last of them."""
-        t, results = self._trainer, self.results
+        run, results, position = self._run, self._evaluation.results, self._training.position
         several = len(data.feeds) > 1
-        iterator = data.begin(index, t.current_epoch)
+        iterator = data.begin(index, position.epoch)
         if results is not None:
             results.use_loader(index if several else None)
-        self.predictions.append([])
+        self._evaluation.predictions.append([])
         self._batches(iterator, index, limit, several)
-        if t._control is not None:
-            t._control.in_evaluation(t._position, index, None)
+        if run.control is not None:
+            run.control.in_evaluation(position, index, None)
         if results is None:
             return {}
         results.kept_at = -1
-        t._metrics.leave_batches(results, 0)
-        if t._stage == "sanity":
-            t._metrics.settle(results)
+        run.metrics.leave_batches(results, 0)
+        if self._sanity:
+            run.metrics.settle(results)
             return {}
-        views = t._metrics.publish_epoch(results)
+        views = run.metrics.publish_epoch(results)
         return {name: value.item() for name, value in views.log.items()}
 
     def _batches(self, iterator: Iterator[Any], index: int, limit: float, several: bool) -> None:
-        t, kind, results, control = self._trainer, self.kind, self.results, self._trainer._control
-        hooks, transfer = t._hooks, t._transfer()
+        run, ours, kind, position = self._run, self._evaluation, self._kind, self._training.position
+        hooks, control, results, transfer = run.hooks, run.control, ours.results, transfer_of(run)
         starts, ends = hooks[f"on_{kind}_batch_start"], hooks[f"on_{kind}_batch_end"]
         step = self._step_function()
         extra = (index,) if several else ()
         own = None
-        if wants_iterator(getattr(t.lightning_module, f"{kind}_step")):
+        if wants_iterator(getattr(run.module, f"{kind}_step")):
             own = DataloaderIter(iterator, 0, limit, index)
             iterator, step, transfer = own.handed(), own.guarded(step), None
         if results is not None:
@@ -239,9 +201,9 @@ class EvaluationLoop:
         done = 0
         while done < limit:
             if control is not None:
-                control.in_evaluation(t._position, index, done)
-            elif t._sigterm and not (t._fn == "fit" and t.fit_loop.accumulating):
-                t.fit_loop.end_by_sigterm()
+                control.in_evaluation(position, index, done)
+            elif run.stop.sigterm and not self._inside_of_a_window():
+                end_by_sigterm(run)
             batch = next(iterator, _END)
             if batch is _END:
                 break
@@ -258,34 +220,38 @@ class EvaluationLoop:
                 batch, done = own.batch, own.taken - 1
             if ends:
                 hooks.call(f"on_{kind}_batch_end", output, batch, done, *extra)
-            if self.keep_predictions:
-                self.predictions[-1].append(t._to_cpu(output))
+            if ours.keep_predictions:
+                ours.predictions[-1].append(_to_cpu(output))
             self._log_step(results, index)
             done += 1
-        self.batches += done
-        self.batches_in_epoch += done
+        ours.batches += done
+        ours.batches_in_epoch += done
+
+    def _inside_of_a_window(self) -> bool:
+        """In a fit, between two batches whose gradients are added up: a run does not end there."""
+        run = self._run
+        return run.fitting and accumulating(self._training, run.options.accumulate_grad_batches)
 
     def _log_step(self, results: Results | None, index: int) -> None:
-        t = self._trainer
+        ours = self._evaluation
         if results is None:
             return
         results.batch = None
-        if t._stage == "sanity":
+        if self._sanity:
             return
-        self.has_run = True
-        while len(self.seen) <= index:
-            self.seen.append(0)
+        ours.has_run = True
+        while len(ours.seen) <= index:
+            ours.seen.append(0)
         values = results.step_values()
         if values:
-            t._metrics.send(values, self.seen[index], of_run=False)
-        self.seen[index] += 1
+            self._run.metrics.send(values, ours.seen[index], None)
+        ours.seen[index] += 1
 
     def _step_function(self) -> Callable[..., Any]:
-        t, module = self._trainer, self._trainer.lightning_module
-        name = f"{self.kind}_step"
-        function = getattr(module, name)
+        name = f"{self._kind}_step"
+        function = getattr(self._run.module, name)
         with_index = takes(function, "batch_idx", position=1)
-        sink, precision = t._sink, t.precision_plugin
+        sink, precision = self._run.sink, self._run.precision
         context = precision.forward_context if precision.has_context else None
 
         def step(batch: Any, *indices: int) -> Any:
@@ -300,21 +266,25 @@ class EvaluationLoop:
 
     def _publish(self, outputs: list[dict[str, float]]) -> list[dict[str, float]]:
         """Metrics logged at the epoch's end join every loader's; then all of them go to the loggers as one record."""
-        t, results = self._trainer, self.results
+        metrics, results, position = self._run.metrics, self._evaluation.results, self._training.position
         if results is None:
             return []
-        if t._stage == "sanity":
-            t._metrics.settle(results)
+        if self._sanity:
+            metrics.settle(results)
             return []
-        views = t._metrics.publish_epoch(results)
+        views = metrics.publish_epoch(results)
         at_end = {name: value.item() for name, value in views.log.items()}
         everything: dict[str, float] = {}
         for found in outputs:
             found.update(at_end)
             everything.update(found)
-        t._metrics.send(everything, t._position.log_step)
-        t._metrics.save_loggers()
+        metrics.send(everything, position.log_step, position.epoch)
+        metrics.save_loggers()
         return outputs
+
+
+def _to_cpu(data: Any) -> Any:
+    return map_tensors(data, lambda value: value.cpu() if isinstance(value, torch.Tensor) else value)
 
 
 def _put_back(modes: dict[Any, bool]) -> None:

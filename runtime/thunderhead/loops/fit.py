@@ -25,99 +25,103 @@ A run that goes on from a file first carries out what its ``Position`` says was 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from thunderhead.core.position import Next
+from thunderhead.hooks.overriding import is_overridden
+from thunderhead.hooks.table import MONITORS, UNRECORDED
 from thunderhead.loops.after import After
 from thunderhead.loops.manual import ManualStep
-from thunderhead.loops.position import Next
 from thunderhead.loops.step import AutomaticStep
-from thunderhead.trainer.hook_table import MONITORS, UNRECORDED, is_overridden
-
-if TYPE_CHECKING:
-    from thunderhead.loops.control import Control
+from thunderhead.run.control import Control
+from thunderhead.run.ending import end_by_sigterm
+from thunderhead.run.loaders import load_validation_data_if_due, reload_training_data_if_due
+from thunderhead.run.training import samples_of
+from thunderhead.run.transfer import transfer_of
 
 _START = "on_train_batch_start"
 
 
 class FitLoop(After):
-    """Trains the attached module from the trainer's position on."""
+    """Trains the module of its run from the position of its training on."""
 
     _step: AutomaticStep | ManualStep
 
     def run(self) -> None:
         """Train until done; returns at once when there is nothing to do."""
-        t, hooks = self._trainer, self._trainer._hooks
+        run, training = self._run, self._training
         if self._nothing_to_train():
             return
         self._between_epochs()
         if self._done() and not self._unfinished():
             return
-        t._load_evaluation_data_if_due()
-        if t._control is not None:
-            t._control.begin(t._position)
-        step_type = AutomaticStep if t.lightning_module.automatic_optimization else ManualStep
-        self._step = step_type(t)
-        t._sink.results = t._train_results
-        hooks.call("on_train_start")
+        load_validation_data_if_due(run, training)
+        if run.control is not None:
+            run.control.begin(training.position)
+        step_type = AutomaticStep if run.module.automatic_optimization else ManualStep
+        self._step = step_type(run, training)
+        run.sink.results = training.results
+        run.hooks.call("on_train_start")
         while not self._done() or self._unfinished():
-            self._epoch()
+            self._train_epoch()
             self._between_epochs()
-        if t._control is not None:
-            t._control.after_training()
-        hooks.call("on_train_end")
-        if t._sigterm and t._control is None:
-            self.end_by_sigterm()
+        if run.control is not None:
+            run.control.after_training()
+        run.hooks.call("on_train_end")
+        if run.stop.sigterm and run.control is None:
+            end_by_sigterm(run)
 
     def let_go(self) -> None:
         """End the loaders' processes, and drop the step: it holds the wrapped module, and with it the process group."""
         self.__dict__.pop("_step", None)
-        if self.data is not None:
-            self.data.let_go()
-        self._trainer._validation.let_go()
+        if self._training.data is not None:
+            self._training.data.let_go()
+        self._validation.let_go()
 
     def _between_epochs(self) -> None:
-        if self._trainer._control is not None:
-            self._trainer._control.between_epochs()
+        if self._run.control is not None:
+            self._run.control.between_epochs()
 
-    def _epoch(self) -> None:
-        t, p, hooks = self._trainer, self._trainer._position, self._trainer._hooks
-        hooks.resolve()
+    def _train_epoch(self) -> None:
+        run, training, p, epoch = self._run, self._training, self._training.position, self._epoch
+        run.hooks.resolve()
         if p.next is Next.EPOCH_END:
             self._rest_of_epoch()
             return
-        t._reload_training_data_if_due()
-        assert self.data is not None
+        reload_training_data_if_due(run, training)
+        data = training.data
+        assert data is not None
         if p.next is Next.EPOCH:
             self._put_random_state_back()
-        cut, self.cut = self.cut, ""
-        self._iterator = iter(()) if cut else self.data.begin(p.epoch)
-        self._skip_epoch = bool(cut)
-        self.is_last_batch = bool(cut) or p.last or (self._takes_up(p) and self.data.is_last(p.batch))
-        self._begun = True
-        if t._control is not None:
-            t._control.epoch(p)
+        cut, epoch.cut = epoch.cut, ""
+        self._iterator = iter(()) if cut else data.begin(p.epoch)
+        epoch.skip = bool(cut)
+        epoch.is_last_batch = bool(cut) or p.last or (self._takes_up(p) and data.is_last(p.batch))
+        epoch.begun = True
+        if run.control is not None:
+            run.control.epoch(p)
         self._count_from_here()
-        t._train_results.in_batches = p.batch > 0
+        training.results.in_batches = p.batch > 0
         if p.next is Next.EPOCH:
-            hooks.call("on_train_epoch_start")
+            run.hooks.call("on_train_epoch_start")
             p.next = Next.BATCH
         else:
             # Everything that a resume did may have drawn random numbers; from here on they are those of the lost run.
             self._put_random_state_back()
             self._rest()
         if cut == "cut":
-            t._schedulers.after_batch(steps=False, last=True)
+            self._schedulers.after_batch(steps=False, last=True)
         self._batches()
         self._end_epoch()
 
     def _batches(self) -> None:
-        t, p, control = self._trainer, self._trainer._position, self._trainer._control
-        data, results, metrics = self.data, t._train_results, t._metrics
-        all_starts, starts_unrecorded = t._hooks[_START], t._hooks[UNRECORDED]
-        ends = t._hooks["on_train_batch_end"]
-        transfer, schedulers, validation = t._transfer(), t._schedulers, t._validation
+        run, training, control = self._run, self._training, self._run.control
+        p, epoch, data, results = training.position, self._epoch, training.data, training.results
+        options, stop, hooks, metrics = run.options, run.stop, run.hooks, run.metrics
+        all_starts, starts_unrecorded, ends = hooks[_START], hooks[UNRECORDED], hooks["on_train_batch_end"]
+        transfer, schedulers, validation = transfer_of(run), self._schedulers, training.validation
         step: Callable[..., Any] = self._step
-        may_skip = is_overridden(_START, t.lightning_module)  # what callbacks return says nothing
+        may_skip = is_overridden(_START, run.module)  # what callbacks return says nothing
         assert data is not None
         own = self._own_iteration()
         if own is not None:
@@ -132,17 +136,17 @@ class FitLoop(After):
             except StopIteration:
                 break
             index = p.batch
-            self.is_last_batch = data.is_last(index + 1)
-            divide_by = t.accumulate_grad_batches
-            steps = self.is_last_batch or (index + 1) % divide_by == 0
+            epoch.is_last_batch = data.is_last(index + 1)
+            divide_by = options.accumulate_grad_batches
+            steps = epoch.is_last_batch or (index + 1) % divide_by == 0
             if transfer is not None:
                 batch = transfer(batch, 0)
             results.batch, results.batch_size = batch, None
-            recorded = (p.log_step + 1) % metrics.every_n_steps == 0 or t.should_stop
+            recorded = (p.log_step + 1) % metrics.every_n_steps == 0 or stop.asked
             starts = all_starts if recorded else starts_unrecorded
             if left_starts is not None:
                 starts, left_starts = left_starts, None
-            if starts and batch is not None and t._hooks.run(starts, _START, batch, index) == -1 and may_skip:
+            if starts and batch is not None and hooks.run(starts, _START, batch, index) == -1 and may_skip:
                 self._skip_the_rest()
                 break
             before = p.step
@@ -154,14 +158,14 @@ class FitLoop(After):
                 if self._took_too_much(own):
                     break
             if schedulers.any:
-                schedulers.after_batch(steps=p.step != before, last=self.is_last_batch)
+                schedulers.after_batch(steps=p.step != before, last=epoch.is_last_batch)
             if ends:
-                t._hooks.call("on_train_batch_end", outputs, batch, index)
+                hooks.call("on_train_batch_end", outputs, batch, index)
             results.batch = None
             if not results.host:
                 results.collect()
-            if steps and (recorded or t.should_stop):
-                metrics.log_step(results, p.log_step)
+            if steps and (recorded or stop.asked):
+                metrics.log_step(results, p.log_step, p.epoch)
             at_boundary = p.step != before
             if validation.possible and self._validation_due():
                 p.next = Next.VALIDATE
@@ -175,19 +179,18 @@ class FitLoop(After):
                 self._validate(steps=steps, boundary=at_boundary)
 
     def _skip_the_rest(self) -> None:
-        self._skip_epoch = self.is_last_batch = True
-        self._trainer._schedulers.after_batch(steps=False, last=True)
+        self._epoch.skip = self._epoch.is_last_batch = True
+        self._schedulers.after_batch(steps=False, last=True)
 
     def _ends_before_step(self, control: Control) -> bool:
         """Whether what all ranks know by now ends the epoch before its next step."""
-        control.before_step(self._trainer._position)
-        if not (self._trainer.should_stop and self._epoch_done()):
+        control.before_step(self._training.position)
+        if not (self._run.stop.asked and self._epoch_done()):
             return False
         self._validate_at_the_end()
         return True
 
     def _end_epoch(self) -> None:
-        p, hooks = self._trainer._position, self._trainer._hooks
-        samples = self.samples
+        hooks, samples = self._run.hooks, samples_of(self._training)
         self._call_epoch_end(hooks["on_train_epoch_end"], hooks[MONITORS])
-        p.samples = samples
+        self._training.position.samples = samples

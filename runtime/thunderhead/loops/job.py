@@ -7,28 +7,29 @@ saving and stopping are agreed on by the job's link.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 
 from thunderhead.checkpoint.content import OWN_KEY, counters_of, dump, restore_counters
 from thunderhead.checkpoint.layout import refuse_unfillable
-from thunderhead.checkpoint.staging import detached
+from thunderhead.core.position import Position
+from thunderhead.files.staging import detached
 from thunderhead.job.board import Phase, Word
 from thunderhead.job.errors import InvalidConfiguration, Stopped
 from thunderhead.job.link import Ask, CheckpointPolicy, JobLink, Restored
 from thunderhead.job.notes import Notes
 from thunderhead.job.stop import NEVER
-from thunderhead.loops.control import Control
 from thunderhead.loops.finite import FiniteWatch
-from thunderhead.loops.position import Position
 from thunderhead.loops.telemetry import Telemetry
 from thunderhead.results.metric_objects import MetricsOf
 from thunderhead.rng import capture_rng
+from thunderhead.run.control import Control
+from thunderhead.run.ending import can_stop_early
+from thunderhead.run.loaders import estimated_stepping_batches, training_data_state, validation_data_state
+from thunderhead.run.run import Run
+from thunderhead.run.training import Training, samples_of
 from thunderhead.warning import warn
-
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
 
 _PUBLISH_EVERY_NS = 1_000_000_000
 # Written by every rank alike; all other keys of the content may differ between ranks.
@@ -49,31 +50,34 @@ def next_save_step(policy: CheckpointPolicy, step: int) -> int:
     return NEVER if every is None else (step // every + 1) * every
 
 
-def steps_in_all(trainer: Trainer, position: Position) -> int:
+def steps_in_all(run: Run, training: Training) -> int:
     """Optimizer steps of the whole run, -1 if unknown: those that are done, and those that the data of now still gives.
 
     After a resume with other data (another batch size) the two are of different epochs.
     """
-    whole = trainer.estimated_stepping_batches
+    options, position = run.options, training.position
+    whole = estimated_stepping_batches(run, training)
     if whole >= 2**62:
         return -1
-    if not trainer.lightning_module.automatic_optimization or trainer.max_epochs == -1:
+    if not run.module.automatic_optimization or options.max_epochs == -1:
         return int(whole)
-    divide_by = trainer.accumulate_grad_batches
-    per_epoch = -(-trainer.num_training_batches // divide_by)
-    over = trainer.fit_loop.cut or position.batch >= trainer.num_training_batches
+    batches = float("inf") if training.data is None else training.data.num_batches
+    divide_by = options.accumulate_grad_batches
+    per_epoch = -(-batches // divide_by)
+    over = training.epoch.cut or position.batch >= batches
     in_epoch = per_epoch if over else position.batch // divide_by
     done = position.epoch * per_epoch + in_epoch
-    left = max(0, per_epoch * max(trainer.max_epochs or 1, 1) - done)
+    left = max(0, per_epoch * max(options.max_epochs or 1, 1) - done)
     steps = position.step + int(left)
-    return min(steps, trainer.max_steps) if trainer.max_steps != -1 else steps
+    return min(steps, options.max_steps) if options.max_steps != -1 else steps
 
 
 class JobControl(Control):
     """One entry point of one trainer, inside a job."""
 
-    def __init__(self, trainer: Trainer, link: JobLink) -> None:
-        super().__init__(trainer, link.stop)
+    def __init__(self, run: Run, training: Training, link: JobLink) -> None:
+        super().__init__(run.stop, run.strategy, lambda: can_stop_early(run.options, training.position), link.stop)
+        self._run, self._training = run, training
         self._link = link
         self._words = link.board.words
         self._policy = link.policy
@@ -83,14 +87,13 @@ class JobControl(Control):
         self._publish_ns = 0
         self._save_at = self._next_save_at()
         self._save_step = NEVER
-        self._fitting = trainer._fn == "fit"
+        self._fitting = run.fitting
         self._first_samples = 0
         # Not in the sanity check, before there is anything to save; anywhere in an evaluation that is its own purpose.
         self._may_stop = not self._fitting
         self._notes = Notes(link.board)
-        self._telemetry = Telemetry(trainer, link.board, self._notes)
-        self._finite = FiniteWatch(self._notes, speaks=trainer.is_global_zero)
-        self._fit_loop = trainer.fit_loop
+        self._telemetry = Telemetry(run, training, link.board, self._notes)
+        self._finite = FiniteWatch(self._notes, speaks=run.strategy.is_global_zero)
 
     # --- at the ends ---------------------------------------------------------------------------------------------
 
@@ -105,7 +108,7 @@ class JobControl(Control):
         if restored.local is None:
             raise InvalidConfiguration(
                 f"the checkpoint {restored.uri} was saved by another number of ranks than the "
-                f"{self._trainer.world_size} of now; going on with another world size is not built yet. Give the job "
+                f"{self._ranks.world_size} of now; going on with another world size is not built yet. Give the job "
                 "its former nodes and processesPerNode, or set checkpoint.resume: Never to begin anew"
             )
         self._saved_step = restored.step
@@ -120,11 +123,11 @@ class JobControl(Control):
         self._link.checkpoints.check(replicated, local)
         for state in (replicated["state_dict"], local["buffers"]):
             refuse_unfillable(state, "state_dict")
-        words, trainer = self._words, self._trainer
+        words = self._words
         self._save_step = next_save_step(self._policy, position.step)
-        self._first_samples = trainer.fit_loop.samples
+        self._first_samples = samples_of(self._training)
         words[Word.FIRST_STEP] = position.step
-        words[Word.MAX_STEPS] = steps_in_all(trainer, position)
+        words[Word.MAX_STEPS] = steps_in_all(self._run, self._training)
         self._write(position)
 
     def finish(self, position: Position) -> None:
@@ -162,21 +165,21 @@ class JobControl(Control):
             words[_TRAINING_NS] += took
         else:
             words[_REPEATED_NS] += took
-        done = self._fit_loop._step
-        if (loss := done.loss) is not None:
+        training = self._training
+        if (loss := training.loss) is not None:
             # Of a view this lets go of the whole before the next batch needs the room.
-            done.loss = None
+            training.loss = None
             if self._finite.first is None:
-                self._finite.put(before + 1, loss, at_once=self._trainer._train_results.host)
+                self._finite.put(before + 1, loss, at_once=training.results.host)
         if now >= self._publish_ns:
             self._publish(now)
         if step != before and (step >= self._save_step or now >= self._save_at):
             self._save_if_due(position)
 
     def _save_if_due(self, position: Position) -> None:
-        if position.step >= self._save_step or self._trainer.world_size == 1:
+        if position.step >= self._save_step or self._ranks.world_size == 1:
             self._save(position)
-        elif self._trainer.is_global_zero:
+        elif self._ranks.is_global_zero:
             # The others learn of it from the agreement, which also names the step.
             self._save_at = self._next_save_at()
             self._stop.request(Ask.SAVE)
@@ -233,7 +236,7 @@ class JobControl(Control):
         phase = self._words[Word.PHASE]
         self.phase(Phase.CHECKPOINT)
         replicated, local = self._staged if self._staged is not None else self.state(position)
-        self._finite.look_at_all(self._trainer.lightning_module, position.step)
+        self._finite.look_at_all(self._run.module, position.step)
         skipped = self._link.checkpoints.save(
             replicated,
             {**local, "non_finite_step": self._finite.first},
@@ -258,23 +261,23 @@ class JobControl(Control):
 
     def state(self, position: Position) -> tuple[dict[str, Any], dict[str, Any]]:
         """``(replicated, local)``: what all ranks share, and what belongs to this one."""
-        trainer = self._trainer
-        trainer.strategy.sync_buffers(trainer.lightning_module)
-        content = dump(trainer, position, for_job=True)
-        buffers = trainer.strategy.local_buffers(trainer.lightning_module)
+        run, training = self._run, self._training
+        run.strategy.sync_buffers(run.module)
+        content = dump(run, training, position, for_job=True)
+        buffers = run.strategy.local_buffers(run.module)
         content["state_dict"] = {k: v for k, v in content["state_dict"].items() if k not in buffers}
         replicated = {key: content.pop(key) for key in _REPLICATED}
         replicated["position"] = position.state_dict()
-        replicated["settings"] = trainer._made
-        replicated["should_stop"] = trainer.fit_loop.stops
+        replicated["settings"] = training.optimizers.made
+        replicated["should_stop"] = self.finishing if self._ranks.world_size > 1 else run.stop.asked
         local = {
             "rng": capture_rng(),
-            "data": trainer._training_data_state(position),
-            "validation_data": trainer._validation_data_state(),
-            "results": trainer._train_results.state_dict(),
-            "metrics": trainer._metrics.state_dict(),
+            "data": training_data_state(training, position),
+            "validation_data": validation_data_state(training),
+            "results": training.results.state_dict(),
+            "metrics": run.metrics.state_dict(),
             "buffers": buffers,
-            "counters": counters_of(trainer, position),
+            "counters": counters_of(run, training, position),
             "threads": torch.get_num_threads(),
             "content": {key: value for key, value in content.items() if key != "loops"},
         }
@@ -297,9 +300,8 @@ class JobControl(Control):
 
     def _publish(self, now: int, *, wait: bool = False) -> None:
         self._publish_ns = now + _PUBLISH_EVERY_NS
-        trainer = self._trainer
-        samples = trainer.fit_loop.samples - self._first_samples
-        wait = wait or trainer._train_results.host
+        samples = samples_of(self._training) - self._first_samples
+        wait = wait or self._training.results.host
         self._telemetry.publish(now, samples, wait=wait)
         self._finite.look(wait=wait)
 
@@ -319,15 +321,15 @@ def content_of(restored: Restored) -> dict[str, Any]:
     return content
 
 
-def restore_local(trainer: Trainer, restored: Restored) -> None:
+def restore_local(run: Run, training: Training, restored: Restored) -> None:
     """Put back what belongs to this rank, but for its random state, which must come last."""
     local = restored.local
-    trainer.should_stop = restored.replicated["should_stop"]
+    run.stop.asked = restored.replicated["should_stop"]
     if local["threads"] != torch.get_num_threads():
         warn(f"using {local['threads']} threads, as the run being resumed did, instead of {torch.get_num_threads()}")
         torch.set_num_threads(local["threads"])
-    trainer._train_results.load_state_dict(local["results"], MetricsOf(trainer.lightning_module))
-    trainer._metrics.load_state_dict(local["metrics"])
+    training.results.load_state_dict(local["results"], MetricsOf(run.module))
+    run.metrics.load_state_dict(local["metrics"])
     if "counters" in local:
-        restore_counters(trainer, local["counters"])
-    trainer._left.leave({"validation_data": local["validation_data"], "random": local["rng"]})
+        restore_counters(training, local["counters"])
+    training.left.leave({"validation_data": local["validation_data"], "random": local["rng"]})

@@ -25,7 +25,7 @@ class ManualStep(Step):
                 output = self._function(*arguments)
         if self._keeps_loss:
             loss = output.get("loss") if isinstance(output, dict) else output
-            self.loss = loss.data if isinstance(loss, Tensor) else None
+            self._training.loss = loss.data if isinstance(loss, Tensor) else None
         if isinstance(output, dict):
             return output
         if isinstance(output, Tensor):

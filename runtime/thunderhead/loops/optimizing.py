@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
@@ -11,9 +11,6 @@ from torch.optim.optimizer import _global_optimizer_pre_hooks
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.precision import MixedPrecision, Precision
 from thunderhead.warning import warn_once
-
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
 
 
 def loss_in(output: Any) -> Tensor:
@@ -40,7 +37,7 @@ def scales_gradients(precision: Precision) -> bool:
     return kind.backward is not Precision.backward or kind.optimizer_step is not Precision.optimizer_step
 
 
-def evaluates_closure_first(optimizer: Optimizer, trainer: Trainer) -> bool:
+def evaluates_closure_first(optimizer: Optimizer, precision: Precision) -> bool:
     """Whether ``optimizer.step(closure)`` is the same as calling the closure, then ``step()``.
 
     So do torch's own optimizers but LBFGS, unless a hook is to see the moment before the closure. Precisions that scale
@@ -51,7 +48,7 @@ def evaluates_closure_first(optimizer: Optimizer, trainer: Trainer) -> bool:
         and not isinstance(optimizer, LBFGS)
         and not optimizer._optimizer_step_pre_hooks
         and not _global_optimizer_pre_hooks
-        and not scales_gradients(trainer.precision_plugin)
+        and not scales_gradients(precision)
     )
 
 

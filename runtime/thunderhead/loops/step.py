@@ -14,55 +14,53 @@ Automatic optimisation, in the order of the contract::
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.hooks.overriding import is_overridden
 from thunderhead.loops import optimizing
 from thunderhead.loops.signature import takes
-from thunderhead.trainer.hook_table import is_overridden
-
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
+from thunderhead.run.run import Run
+from thunderhead.run.training import Training
 
 
 class Step:
     """What both ways of optimising share: calling ``training_step`` and reading its output."""
 
-    def __init__(self, trainer: Trainer) -> None:
-        module = trainer.lightning_module
-        self._trainer = trainer
-        self._module = module
-        self._sink = trainer._sink
-        self._function = trainer.strategy.training_step(module)
-        self._context = trainer.precision_plugin.forward_context if trainer.precision_plugin.has_context else None
+    def __init__(self, run: Run, training: Training) -> None:
+        module = run.module
+        self._module, self._training = module, training
+        self._strategy, self._precision, self._sink = run.strategy, run.precision, run.sink
+        self._position = training.position
+        self._function = run.strategy.training_step(module)
+        self._context = run.precision.forward_context if run.precision.has_context else None
         self._with_index = takes(module.training_step, "batch_idx", position=1)
-        self._entries = trainer._train_results.tables["training_step"]
-        self._keeps_loss = trainer._in_job
-        # Of the newest batch, without the graph behind it, which would keep its memory.
-        self.loss: Tensor | None = None
+        self._entries = training.results.tables["training_step"]
+        self._keeps_loss = run.in_job
 
 
 class AutomaticStep(Step):
     """Automatic optimisation with the one optimizer of the module."""
 
-    def __init__(self, trainer: Trainer) -> None:
-        super().__init__(trainer)
-        hooks, module = trainer._hooks, self._module
-        self._hooks = hooks
+    def __init__(self, run: Run, training: Training) -> None:
+        super().__init__(run, training)
+        hooks, module, optimizers = run.hooks, self._module, training.optimizers
+        assert optimizers.steps is not None, "a fit makes its optimizers before its loop"
+        self._hooks, self._options, self._steps = hooks, run.options, optimizers.steps
         self._before_zero_grad = hooks["on_before_zero_grad"]
         self._before_backward = hooks["on_before_backward"]
         self._after_backward = hooks["on_after_backward"]
         self._before_step = hooks["on_before_optimizer_step"]
         self._batch_end = hooks["on_train_batch_end"]
-        self._optimizer: Optimizer = trainer.optimizers[0]
-        self._wrapped = trainer._wrapped_optimizers[0]
+        self._optimizer: Optimizer = optimizers.plain[0]
+        self._wrapped = optimizers.wrapped[0]
         self._own_step = is_overridden("optimizer_step", module)
         self._own_zero_grad = is_overridden("optimizer_zero_grad", module)
-        self._own_backward = is_overridden("backward", module) or optimizing.scales_gradients(trainer.precision_plugin)
-        self._plain = not self._own_step and optimizing.evaluates_closure_first(self._optimizer, trainer)
+        self._own_backward = is_overridden("backward", module) or optimizing.scales_gradients(run.precision)
+        self._plain = not self._own_step and optimizing.evaluates_closure_first(self._optimizer, run.precision)
         self._closure = self._run_noted
         self._ran = False
         self._batch: tuple[Any, ...] = ()
@@ -90,22 +88,21 @@ class AutomaticStep(Step):
         self._batch_idx, self._divide_by = batch_idx, divide_by
         self._first = batch_idx % divide_by == 0
         if not steps:
-            with self._trainer.strategy.no_sync():
+            with self._strategy.no_sync():
                 self._run_closure()
         elif self._plain:
             self._run_closure()
-            trainer = self._trainer
-            if self._before_step or trainer._clips or trainer.gradient_clip_val:
-                trainer._before_optimizer_step(self._optimizer)
+            if self._before_step or self._steps.clips or self._options.gradient_clip_val:
+                self._steps.before(self._optimizer)
             self._optimizer.step()
         else:
             self._sink.enter("optimizer_step")
             self._ran = False
-            self._module.optimizer_step(self._trainer.current_epoch, batch_idx, self._wrapped, self._closure)
+            self._module.optimizer_step(self._position.epoch, batch_idx, self._wrapped, self._closure)
             if not self._ran:
                 raise MisconfigurationException(optimizing.closure_was_left_out(self._module, self._optimizer))
         if steps:
-            self._trainer._position.step += 1
+            self._position.step += 1
         self._batch = ()
         return self._outputs
 
@@ -127,7 +124,7 @@ class AutomaticStep(Step):
         else:
             loss = self._loss_of(output)
         if self._keeps_loss:
-            self.loss = None if loss is None else loss.data
+            self._training.loss = None if loss is None else loss.data
         if self._first:
             if self._before_zero_grad:
                 self._hooks.call("on_before_zero_grad", self._optimizer)
@@ -141,7 +138,7 @@ class AutomaticStep(Step):
             self._hooks.call("on_before_backward", loss)
         if self._own_backward:
             self._sink.enter("backward")
-            self._trainer.precision_plugin.backward(loss, self._module)
+            self._precision.backward(loss, self._module)
         else:
             loss.backward()  # type: ignore[no-untyped-call]  # torch's
         if self._after_backward:
@@ -153,7 +150,7 @@ class AutomaticStep(Step):
         extras: dict[str, Any] | None = None
         if output.__class__ is not Tensor:
             if output is None:
-                optimizing.step_without_loss(self._trainer.world_size)
+                optimizing.step_without_loss(self._strategy.world_size)
                 self._outputs = {}
                 return None
             if isinstance(output, dict):
@@ -169,4 +166,4 @@ class AutomaticStep(Step):
 
     def _zero_grad_by_module(self) -> None:
         self._sink.enter("optimizer_zero_grad")
-        self._module.optimizer_zero_grad(self._trainer.current_epoch, self._batch_idx, self._optimizer)
+        self._module.optimizer_zero_grad(self._position.epoch, self._batch_idx, self._optimizer)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from torch import Tensor
 
 from thunderhead.job.board import Board, Word
 from thunderhead.job.notes import Notes
 from thunderhead.job.telling import most_telling
 from thunderhead.results.host_copy import NamedCopies
+from thunderhead.run.run import Run
+from thunderhead.run.training import Training
 from thunderhead.standing import logger_of
 from thunderhead_api.treaty import STATUS_MAX_METRICS
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from thunderhead.trainer.trainer import Trainer
 
 _NAMED_LEFT_OUT: Final = 5
 
@@ -26,13 +25,14 @@ class Telemetry:
     """The values of one run, for whoever reads the board.
 
     Args:
-        trainer: whose values they are.
+        run: whose values they are.
+        training: with whose learning rates.
         board: where they go.
         notes: where it is noted how many found no room.
     """
 
-    def __init__(self, trainer: Trainer, board: Board, notes: Notes) -> None:
-        self._trainer = trainer
+    def __init__(self, run: Run, training: Training, board: Board, notes: Notes) -> None:
+        self._run, self._training = run, training
         self._board = board
         self._notes = notes
         self._published: tuple[int, int] | None = None
@@ -52,7 +52,7 @@ class Telemetry:
 
     def _say(self, left_out: list[str]) -> None:
         self._notes.left_out(len(left_out))
-        if left_out and not self._said and self._trainer.is_global_zero:
+        if left_out and not self._said and self._run.strategy.is_global_zero:
             self._said = True
             more = len(left_out) - _NAMED_LEFT_OUT
             logger.warning(
@@ -64,13 +64,13 @@ class Telemetry:
 
     def _numbers(self, *, wait: bool) -> dict[str, float]:
         """The newest values. From a device those of the last time, which have come over while training went on."""
-        found = {name: value for name, value in self._trainer._metrics.callback.items() if _is_number(value)}
+        found = {name: value for name, value in self._run.metrics.callback.items() if _is_number(value)}
         coming, self._coming = self._coming, NamedCopies(found)
         ready = self._coming if wait else coming
         return {} if ready is None else ready.numbers()
 
     def _rates(self) -> Iterator[tuple[str, float]]:
-        for index, optimizer in enumerate(self._trainer.optimizers):
+        for index, optimizer in enumerate(self._training.optimizers.plain):
             # An optimizer of the user's own may keep anything there.
             rate: Any = optimizer.param_groups[0].get("lr") if optimizer.param_groups else None
             try:
@@ -79,11 +79,11 @@ class Telemetry:
                 continue
 
     def _watched(self) -> set[str]:
-        monitors = (getattr(callback, "monitor", None) for callback in self._trainer.callbacks)
+        monitors = (getattr(callback, "monitor", None) for callback in self._run.callbacks)
         return {name for name in monitors if isinstance(name, str)}
 
     def _validated(self) -> set[str]:
-        results = self._trainer._validation.results
+        results = self._training.validation.results
         return {entry.name for entry in results.entries()} if results is not None else set()
 
 

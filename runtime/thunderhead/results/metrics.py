@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from thunderhead.ranks import Ranks
 from thunderhead.results.entry import MetricEntry, as_number
 from thunderhead.results.host_copy import HostCopy
 from thunderhead.results.over_ranks import reduce_over_ranks
+from thunderhead.results.sink import Sink
 from thunderhead.results.store import Results, Views
-
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
 
 
 class Metrics:
@@ -22,22 +22,27 @@ class Metrics:
 
     Step values are not copied when they are logged; whoever reads gets them from the running loop's entries.
 
-    Attributes:
-        every_n_steps: training steps between two records of step values.
+    Args:
+        sink: knows which loop runs now.
+        ranks: values may be reduced over them.
+        loggers: where records go; the list may change while they are sent.
+        module: holds the metrics that are logged; None before there is one.
+        every_n_steps: training steps between two records of step values; infinite for none.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
+    def __init__(
+        self,
+        sink: Sink,
+        ranks: Ranks,
+        loggers: Sequence[Any],
+        module: nn.Module | None = None,
+        *,
+        every_n_steps: float = math.inf,
+    ) -> None:
+        self._sink, self._ranks, self._loggers, self._module = sink, ranks, loggers, module
         self._kept = Views()
         self._late: tuple[list[str], list[Any], HostCopy | None, int, int] | None = None
-        self.every_n_steps: float = math.inf
-
-    def begin_run(self) -> None:
-        """Forget the run before."""
-        trainer = self._trainer
-        self._kept = Views()
-        self._late = None
-        self.every_n_steps = 1 if trainer.fast_dev_run else trainer.log_every_n_steps or math.inf
+        self.every_n_steps = every_n_steps
 
     def kept(self) -> Views:
         """A copy of what is remembered."""
@@ -65,7 +70,7 @@ class Metrics:
         return shown
 
     def _merge_current(self) -> Views:
-        results = self._trainer._sink.results
+        results = self._sink.results
         if results is not None:
             # Step values are there already, as they were logged; only what is reduced needs all of them on the host.
             if not results.host and not results.in_batches:
@@ -98,8 +103,9 @@ class Metrics:
     def settle(self, results: Results) -> None:
         """A fixed point: reduce over ranks what is to be, in one collective per kind. Every rank comes here alike."""
         results.fold()
-        if self._trainer.world_size > 1:
-            reduce_over_ranks(results, self._trainer)
+        if self._ranks.world_size > 1:
+            assert self._module is not None, "results are collected for a module"
+            reduce_over_ranks(results, self._ranks, self._module)
             return
         for entry in results.entries():
             if isinstance(entry, MetricEntry) and entry.fresh and entry.spec.on_epoch:
@@ -112,26 +118,26 @@ class Metrics:
         self.keep(views)
         return views
 
-    def log_epoch(self, results: Results, step: int) -> None:
+    def log_epoch(self, results: Results, step: int, epoch: int) -> None:
         """Send the epoch's values to the loggers, then forget them."""
         self.send_late()
-        self.send({name: value.item() for name, value in results.views(False).log.items()}, step)
+        self.send({name: value.item() for name, value in results.views(False).log.items()}, step, epoch)
         self.save_loggers()
         results.reset()
 
-    def log_step(self, results: Results, step: int) -> None:
+    def log_step(self, results: Results, step: int, epoch: int) -> None:
         """Send the newest step values to the loggers."""
-        if not self._trainer.loggers or self.every_n_steps == math.inf:
+        if not self._loggers or self.every_n_steps == math.inf:
             return
         if results.host:
-            self.send(results.step_values(), step)
+            self.send(results.step_values(), step, epoch)
             return
         # On a device the record is sent when the next one is due: by then its values have come over.
         self.send_late()
         labels, values = results.step_tensors()
         tensors = [value for value in values if isinstance(value, Tensor)]
         if labels:
-            self._late = (labels, values, HostCopy(tensors) if tensors else None, step, self._trainer.current_epoch)
+            self._late = (labels, values, HostCopy(tensors) if tensors else None, step, epoch)
 
     def send_late(self) -> None:
         """Send the record that waits for its values."""
@@ -141,31 +147,30 @@ class Metrics:
         labels, values, copy, step, epoch = late
         numbers = iter(copy.numbers() if copy is not None else ())
         found = [next(numbers) if isinstance(value, Tensor) else value for value in values]
-        self.send({**dict(zip(labels, found, strict=True)), "epoch": epoch}, step)
+        self.send(dict(zip(labels, found, strict=True)), step, epoch)
 
-    def send(self, values: dict[str, float], step: int, *, of_run: bool = True) -> None:
+    def send(self, values: dict[str, float], step: int, epoch: int | None) -> None:
         """One record to every logger.
 
         Args:
             values: by name.
             step: the x axis, which a metric called ``step`` replaces.
-            of_run: the x axis is the run's, and the epoch is part of the record; else it counts evaluation batches.
+            epoch: part of the record, where the x axis is the run's; None where that counts evaluation batches.
         """
-        trainer = self._trainer
-        if not trainer.loggers or not values:
+        if not self._loggers or not values:
             return
-        if not of_run:
+        if epoch is None:
             pass
         elif "step" in values:
             step = int(values.pop("step"))
         else:
-            values.setdefault("epoch", trainer.current_epoch)
-        for logger in trainer.loggers:
+            values.setdefault("epoch", epoch)
+        for logger in self._loggers:
             logger.log_metrics(metrics=values, step=step)
 
     def save_loggers(self) -> None:
         """Let loggers write out what they hold."""
-        for logger in self._trainer.loggers:
+        for logger in self._loggers:
             logger.save()
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,18 +11,17 @@ import math
 import warnings
 import zlib
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.ranks import Ranks
 from thunderhead.results.entry import Entry, LogSpec, Mean, MetricEntry
 from thunderhead.results.metric_objects import MetricsOf
 from thunderhead.results.store import Results
-
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
 
 _SPEC = tuple(field.name for field in fields(LogSpec) if field.name != "group")
 # What a rank tells of an entry: its name, how it was logged, and the ranks of its sync_dist_group where it has one.
@@ -30,8 +29,8 @@ Told = tuple[str, str, str, dict[str, Any], list[int] | None]
 Logged = tuple[str, str, LogSpec]  # in which hook, under which name, how
 
 
-def reduce_over_ranks(results: Results, trainer: Trainer) -> None:
-    """Reduce every fresh value that is to be; all ranks come here alike.
+def reduce_over_ranks(results: Results, ranks: Ranks, module: nn.Module) -> None:
+    """Reduce every fresh value of ``results`` that is to be; all ranks come here alike.
 
     Values with a ``sync_dist_group`` of their own are reduced over that, with a collective per group.
 
@@ -39,8 +38,8 @@ def reduce_over_ranks(results: Results, trainer: Trainer) -> None:
         MisconfigurationException: not all ranks of a group logged its value.
     """
     mine = _wanted(results)
-    if not _all_alike(mine, trainer):
-        mine |= _adopted(results, mine, trainer)
+    if not _all_alike(mine, ranks):
+        mine |= _adopted(results, mine, ranks, module)
         for entry in mine.values():
             if isinstance(entry, MetricEntry):
                 entry.computed = None
@@ -53,7 +52,7 @@ def reduce_over_ranks(results: Results, trainer: Trainer) -> None:
         found = [entry for entry in entries if type(entry).__name__ == kind]
         # Nearly always one, of all ranks: that of values for which no sync_dist_group was named.
         for group in dict.fromkeys(entry.spec.group for entry in found):
-            _reduce_kind([entry for entry in found if entry.spec.group is group], operation, trainer.strategy, group)
+            _reduce_kind([entry for entry in found if entry.spec.group is group], operation, ranks, group)
 
 
 def _wanted(results: Results) -> dict[tuple[str, str], Entry]:
@@ -64,19 +63,20 @@ def _wanted(results: Results) -> dict[tuple[str, str], Entry]:
     }
 
 
-def _all_alike(mine: dict[tuple[str, str], Entry], trainer: Trainer) -> bool:
-    strategy = trainer.strategy
+def _all_alike(mine: dict[tuple[str, str], Entry], ranks: Ranks) -> bool:
     # What one rank has computed and another must compute is a collective of the one alone, too.
     names = [(*key, str(isinstance(entry, MetricEntry) and entry.computed is None)) for key, entry in mine.items()]
-    counted = torch.tensor([len(mine), hash_names(sorted(names))], dtype=torch.int64, device=strategy.root_device)
-    lowest = strategy.reduce(counted, reduce_op="min")
-    highest = strategy.reduce(counted, reduce_op="max")
+    counted = torch.tensor([len(mine), hash_names(sorted(names))], dtype=torch.int64, device=ranks.root_device)
+    lowest = ranks.reduce(counted, reduce_op="min")
+    highest = ranks.reduce(counted, reduce_op="max")
     return torch.equal(lowest, highest)
 
 
-def _adopted(results: Results, mine: dict[tuple[str, str], Entry], trainer: Trainer) -> dict[tuple[str, str], Entry]:
+def _adopted(
+    results: Results, mine: dict[tuple[str, str], Entry], ranks: Ranks, module: nn.Module
+) -> dict[tuple[str, str], Entry]:
     """What other ranks logged and this one did not, as far as it takes part in its reduction."""
-    told: list[list[Told]] = trainer.strategy.gather_words([_tell(entry) for entry in mine.values()])
+    told: list[list[Told]] = ranks.gather_words([_tell(entry) for entry in mine.values()])
     _check_groups(told)
     lacking: dict[tuple[str, str], Logged] = {}
     for hook, name, kind, words, members in (one for of_rank in told for one in of_rank):
@@ -84,7 +84,7 @@ def _adopted(results: Results, mine: dict[tuple[str, str], Entry], trainer: Trai
         key = (_key(hook, name, spec.dataloader_idx), kind)
         if key not in mine and members is None:
             lacking.setdefault(key, (hook, name, spec))
-    metrics = _metrics_of(trainer, {key: of for key, of in lacking.items() if key[1] == "MetricEntry"})
+    metrics = _metrics_of(ranks, module, {key: of for key, of in lacking.items() if key[1] == "MetricEntry"})
     return {key: results.adopt(*of, metrics.get(key)) for key, of in lacking.items()}
 
 
@@ -105,16 +105,15 @@ def _check_groups(told: list[list[Told]]) -> None:
             )
 
 
-def _metrics_of(trainer: Trainer, logged: dict[tuple[str, str], Logged]) -> dict[tuple[str, str], Any]:
+def _metrics_of(ranks: Ranks, module: nn.Module, logged: dict[tuple[str, str], Logged]) -> dict[tuple[str, str], Any]:
     """This rank's metric for each of ``logged``; all ranks come here alike.
 
     Raises:
         MisconfigurationException: a rank has none. All of them raise: one alone would leave the others in a collective.
     """
-    module = trainer.lightning_module
     known = MetricsOf(module)
     absent = [(name, spec.metric_attribute) for _, name, spec in logged.values() if spec.metric_attribute not in known]
-    told: list[list[tuple[str, str]]] = trainer.strategy.gather_words(absent)
+    told: list[list[tuple[str, str]]] = ranks.gather_words(absent)
     for rank, of_rank in enumerate(told):
         for name, attribute in of_rank:
             raise MisconfigurationException(
@@ -136,10 +135,10 @@ def _computed(entry: MetricEntry) -> float | None:
         return entry.compute()
 
 
-def _reduce_kind(entries: list[Entry], operation: str, strategy: Any, group: Any) -> None:
+def _reduce_kind(entries: list[Entry], operation: str, ranks: Ranks, group: Any) -> None:
     pairs = [entry.state() for entry in entries]
-    packed = torch.tensor(pairs, dtype=torch.float64, device=strategy.root_device)
-    totals = strategy.reduce(packed, group=group, reduce_op=operation).tolist()
+    packed = torch.tensor(pairs, dtype=torch.float64, device=ranks.root_device)
+    totals = ranks.reduce(packed, group=group, reduce_op=operation).tolist()
     for entry, (total, weight) in zip(entries, totals, strict=True):
         if isinstance(entry, Mean):
             entry.synced = total / weight if weight else math.nan

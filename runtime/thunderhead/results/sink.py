@@ -8,20 +8,19 @@ everything else: new names, other arguments, values on an accelerator, metrics.
 from __future__ import annotations
 
 import numbers
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.ranks import Ranks
 from thunderhead.results.entry import REDUCTIONS, Entry, LogSpec, MetricEntry
 from thunderhead.results.metric_objects import MetricsOf, is_metric
 from thunderhead.results.rules import resolve_levels
 from thunderhead.results.store import Results
 from thunderhead.warning import warn_once
-
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
 
 _FUNCTIONS = {
     torch.mean: "mean",
@@ -37,16 +36,24 @@ _FUNCTIONS = {
 class Sink:
     """The running hook and its entries.
 
+    Args:
+        ranks: values may be reduced over them.
+        loggers: where values go; none at all is worth a warning where somebody asks for one.
+        module: holds the metrics that are logged; None before there is one.
+        records: ``barebones`` records nothing.
+
     Attributes:
         results: entries of the loop that runs now; ``None`` outside of one, and in predict.
         hook: name of the hook that runs now.
         entries: entries of that hook by name; ``None`` where it may not log.
     """
 
-    __slots__ = ("_trainer", "entries", "hook", "results")
+    __slots__ = ("_loggers", "_module", "_ranks", "_records", "entries", "hook", "results")
 
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
+    def __init__(
+        self, ranks: Ranks, loggers: Sequence[object], module: nn.Module | None = None, *, records: bool = True
+    ) -> None:
+        self._ranks, self._loggers, self._module, self._records = ranks, loggers, module, records
         self.results: Results | None = None
         self.hook = ""
         self.entries: dict[str, Entry] | None = None
@@ -58,7 +65,7 @@ class Sink:
 
     def log(self, name: str, value: Any, batch_size: int | None, call: tuple[Any, ...]) -> None:
         """Record one value; ``call`` holds the other arguments of ``LightningModule.log`` in their order."""
-        if self._trainer.barebones:
+        if not self._records:
             warn_once("self.log records nothing with Trainer(barebones=True)")
             return
         entries = self.entries
@@ -88,7 +95,7 @@ class Sink:
 
     def _synced_step(self, entry: Entry, value: Any) -> Any:
         """The step value over all ranks: one collective per call, as the user asked for with ``sync_dist``."""
-        strategy = self._trainer.strategy
+        ranks = self._ranks
         assert self.results is not None
         if not self.results.together:
             warn_once(
@@ -97,9 +104,7 @@ class Sink:
             )
             return value
         tensor = value.clone() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
-        reduced = strategy.reduce(
-            tensor.to(strategy.root_device), group=entry.spec.group, reduce_op=entry.spec.reduction
-        )
+        reduced = ranks.reduce(tensor.to(ranks.root_device), group=entry.spec.group, reduce_op=entry.spec.reduction)
         return reduced.item() if reduced.is_cpu else reduced
 
     def _convert(self, entry: Entry, value: Any) -> Any:
@@ -114,7 +119,7 @@ class Sink:
                 )
             entry.wide = value.dtype == torch.float64
             on_host = self.results is None or self.results.host
-            if on_host or value.device.type != self._trainer.strategy.root_device.type:
+            if on_host or value.device.type != self._ranks.root_device.type:
                 return value.item() if value.is_floating_point() else float(value.item())
             return value.detach().clone().reshape(())
         if isinstance(value, numbers.Number):
@@ -140,8 +145,7 @@ class Sink:
             )
         if isinstance(value, dict):
             raise ValueError(f"self.log({name!r}) got a dict; use self.log_dict, of numbers by name")
-        trainer = self._trainer
-        if call[1] is True and not trainer.loggers:
+        if call[1] is True and not self._loggers:
             warn_once(f"self.log({name!r}, logger=True), but no logger is configured; pass Trainer(logger=...)")
         metric = value if is_metric(value) else None
         spec = LogSpec(
@@ -152,7 +156,7 @@ class Sink:
             reduction=reduction_name(call[4]),
             enable_graph=bool(call[5]),
             # What one rank alone logs has nobody to be reduced with.
-            sync_dist=bool(call[6]) and not call[10] and trainer.strategy.world_size > 1,
+            sync_dist=bool(call[6]) and not call[10] and self._ranks.world_size > 1,
             group=call[7],
             dataloader_idx=self.results.dataloader_idx,
             add_dataloader_idx=bool(add_dataloader_idx),
@@ -168,7 +172,8 @@ class Sink:
 
     def _attribute_of(self, name: str, metric: Any) -> str:
         """Name of the module's attribute that holds ``metric``, so that a resumed run finds it again."""
-        module = self._trainer.lightning_module
+        module = self._module
+        assert module is not None, "results are collected for a module"
         known = MetricsOf(module)
         path = known.path_of(metric)
         if path is None:

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
-from thunderhead.data.transfer import batch_size_of, map_tensors
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.results.entry import Entry, LogSpec, MetricEntry, as_number, as_tensor, make_entry
 from thunderhead.results.host_copy import HostCopy
 from thunderhead.results.rules import RULES
+from thunderhead.tensors import batch_size_of, map_tensors
 from thunderhead.warning import warn_once
 
 # Device values are read back in groups of this many; any other number gives the same bits.

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from thunderhead.callbacks.callback import Callback, Checkpoint
+from thunderhead.arguments import one_of
 from thunderhead.exceptions import MisconfigurationException, refuse_class
-from thunderhead.trainer.arguments import one_of
+from thunderhead.loggers.dummy import DummyLogger
+from thunderhead.run.options import Options
+from thunderhead.run.run import Run
+from thunderhead.trainer.builtin import builtin
+from thunderhead.trainer.root import in_full
+from thunderhead.user.callback import Callback, Checkpoint
 from thunderhead.warning import say
-
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
 
 CALLBACK_ENTRY_POINTS = ("thunderhead.callbacks_factory", "lightning.pytorch.callbacks_factory")
 
@@ -33,17 +35,19 @@ def set_determinism(deterministic: bool | str | None, benchmark: bool | None) ->
         torch.backends.cudnn.benchmark = benchmark
 
 
-def collect_loggers(given: dict[str, Any], trainer: Trainer) -> list[Any]:
+def collect_loggers(given: Mapping[str, Any], options: Options) -> list[Any]:
     """Loggers as a list; by default one for TensorBoard where that is installed, else a CSV logger.
 
     Raises:
         MisconfigurationException: one of them is no logger.
     """
     logger = given["logger"]
-    if logger is False or (logger is None and trainer.barebones):
+    if logger is False or (logger is None and options.barebones):
         return []
+    if options.fast_dev_run:
+        return [DummyLogger()]
     if logger is None or logger is True:
-        return [_default_logger(trainer.default_root_dir, trainer._root_argument)]
+        return [_default_logger(in_full(options.default_root_dir), options.root_argument)]
     several = list(logger) if isinstance(logger, Iterable) and not isinstance(logger, (str, type)) else [logger]
     for one in several:
         refuse_class(one, "Trainer(logger=...)")
@@ -64,11 +68,9 @@ def _default_logger(root: str, decided_by: str) -> Any:
     return logger
 
 
-def has_timer(given: dict[str, Any]) -> bool:
+def has_timer(given: Mapping[str, Any]) -> bool:
     """Whether the given callbacks limit the run's time."""
-    from thunderhead.callbacks.timer import Timer
-
-    return any(isinstance(callback, Timer) for callback in _given_callbacks(given))
+    return any(isinstance(callback, builtin().TIMER) for callback in _given_callbacks(given))
 
 
 def callbacks_of_packages() -> list[Any]:
@@ -91,12 +93,12 @@ def callbacks_of_packages() -> list[Any]:
     return found
 
 
-def _given_callbacks(given: dict[str, Any]) -> list[Any]:
+def _given_callbacks(given: Mapping[str, Any]) -> list[Any]:
     asked = given["callbacks"]
     return [] if asked is None else list(asked) if isinstance(asked, Iterable) else [asked]
 
 
-def collect_callbacks(given: dict[str, Any], trainer: Trainer) -> list[Callback]:
+def collect_callbacks(given: Mapping[str, Any], options: Options) -> list[Callback]:
     """The given callbacks and those that arguments ask for, in the order in which they are called."""
     callbacks = [*_given_callbacks(given), *callbacks_of_packages()]
     for callback in callbacks:
@@ -108,17 +110,15 @@ def collect_callbacks(given: dict[str, Any], trainer: Trainer) -> list[Callback]
     _add_default_checkpoint(callbacks, given)
     _add_progress(callbacks, given)
     _add_summary(callbacks, given)
-    if trainer.max_time is not None:
-        from thunderhead.callbacks.timer import Timer
-
-        if any(isinstance(callback, Timer) for callback in callbacks):
+    if options.max_time is not None:
+        if any(isinstance(callback, builtin().TIMER) for callback in callbacks):
             say("max_time is ignored: a Timer callback was given")
         else:
-            callbacks.append(Timer(trainer.max_time, interval="step"))
+            callbacks.append(builtin().timer(options.max_time))
     return order_callbacks(callbacks)
 
 
-def _add_default_checkpoint(callbacks: list[Any], given: dict[str, Any]) -> None:
+def _add_default_checkpoint(callbacks: list[Any], given: Mapping[str, Any]) -> None:
     enabled = given["enable_checkpointing"]
     present = any(isinstance(callback, Checkpoint) for callback in callbacks)
     if present and enabled is False:
@@ -126,28 +126,22 @@ def _add_default_checkpoint(callbacks: list[Any], given: dict[str, Any]) -> None
             "enable_checkpointing=False, but callbacks holds a checkpoint callback; drop one"
         )
     if not present and enabled is not False:
-        from thunderhead.callbacks.model_checkpoint import ModelCheckpoint
-
-        callbacks.append(ModelCheckpoint())
+        callbacks.append(builtin().checkpoint())
 
 
-def _add_progress(callbacks: list[Any], given: dict[str, Any]) -> None:
-    from thunderhead.callbacks.progress import ProgressBar, default_progress
-
-    bars = [callback for callback in callbacks if isinstance(callback, ProgressBar)]
+def _add_progress(callbacks: list[Any], given: Mapping[str, Any]) -> None:
+    bars = [callback for callback in callbacks if isinstance(callback, builtin().PROGRESS)]
     if len(bars) > 1:
         raise MisconfigurationException(f"{len(bars)} progress bars were given; pass one")
     if bars and given["enable_progress_bar"] is False:
         raise MisconfigurationException("enable_progress_bar=False, but callbacks holds a progress bar; drop one")
     if not bars and given["enable_progress_bar"] is not False:
-        callbacks.append(default_progress())
+        callbacks.append(builtin().progress())
 
 
-def _add_summary(callbacks: list[Any], given: dict[str, Any]) -> None:
-    from thunderhead.callbacks.model_summary import ModelSummary, default_summary
-
-    if given["enable_model_summary"] is not False and not any(isinstance(c, ModelSummary) for c in callbacks):
-        callbacks.append(default_summary())
+def _add_summary(callbacks: list[Any], given: Mapping[str, Any]) -> None:
+    if given["enable_model_summary"] is not False and not any(isinstance(c, builtin().SUMMARY) for c in callbacks):
+        callbacks.append(builtin().summary())
 
 
 def order_callbacks(callbacks: list[Callback]) -> list[Callback]:
@@ -164,19 +158,19 @@ def order_callbacks(callbacks: list[Callback]) -> list[Callback]:
     return [callback for callback in callbacks if not isinstance(callback, Checkpoint)] + saving
 
 
-def attach_module_callbacks(trainer: Trainer) -> None:
+def attach_module_callbacks(run: Run) -> None:
     """Callbacks that the module brings replace the trainer's of the same type; all of them can log."""
-    brought = trainer._hooks.call_module("configure_callbacks")
+    brought = run.hooks.call_module("configure_callbacks")
     own = [brought] if isinstance(brought, Callback) else list(brought or [])
     if own:
         types = {type(callback) for callback in own}
-        replaced = sorted(type(c).__name__ for c in trainer.callbacks if type(c) in types)
+        replaced = sorted(type(c).__name__ for c in run.callbacks if type(c) in types)
         if replaced:
             say(f"callbacks of the module replace the Trainer's: {', '.join(replaced)}")
-        trainer.callbacks = order_callbacks([c for c in trainer.callbacks if type(c) not in types] + own)
-    for callback in trainer.callbacks:
-        callback.log = trainer.lightning_module.log  # type: ignore[attr-defined]  # every callback can log
-        callback.log_dict = trainer.lightning_module.log_dict  # type: ignore[attr-defined]
+        run.callbacks[:] = order_callbacks([c for c in run.callbacks if type(c) not in types] + own)
+    for callback in run.callbacks:
+        callback.log = run.module.log  # type: ignore[attr-defined]  # every callback can log
+        callback.log_dict = run.module.log_dict  # type: ignore[attr-defined]
 
 
 def _has_state(callback: Callback) -> bool:

@@ -5,33 +5,31 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.optim import Optimizer
 
-from thunderhead.checkpoint.places import place_of
-from thunderhead.core.module import LightningModule
-from thunderhead.loops.control import SIGTERMException
+from thunderhead.core.ending import SIGTERMException
+from thunderhead.core.steps import Steps
+from thunderhead.files.schemes import place_of
+from thunderhead.run.run import Run
+from thunderhead.run.training import Training
 from thunderhead.warning import say
 
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
 
-
-def explain(trainer: Trainer, error: BaseException) -> None:
+def explain(run: Run, training: Training, error: BaseException) -> None:
     """Note on an error of torch's what it means for this module, and what to do about it."""
-    if trainer._fn != "fit":
+    if not run.fitting:
         return
-    module = trainer.lightning_module
     for note in (
-        *trainer.strategy.explanations(error, module),
-        *of_backward(error, module),
-        *of_step(error, trainer.optimizers),
+        *run.strategy.explanations(error, run.module),
+        *of_backward(error, run.module),
+        *of_step(error, training.optimizers.plain),
     ):
         error.add_note(note)
 
 
-def of_backward(error: BaseException, module: LightningModule) -> Iterator[str]:
+def of_backward(error: BaseException, module: Steps) -> Iterator[str]:
     """What autograd refused."""
     if not isinstance(error, RuntimeError):
         return
@@ -75,39 +73,39 @@ def of_step(error: BaseException, optimizers: Sequence[Optimizer]) -> Iterator[s
             )
 
 
-def tell(trainer: Trainer, error: BaseException) -> None:
+def tell(run: Run, error: BaseException) -> None:
     """Callbacks, datamodule, then loggers hear of it."""
-    module, datamodule = trainer.lightning_module, trainer.datamodule
-    with trainer._hooks.inside("on_exception"):
-        for callback in trainer.callbacks:
-            attempt(error, callback, "on_exception", partial(callback.on_exception, trainer, module, error))
+    datamodule = run.datamodule
+    with run.hooks.inside("on_exception"):
+        for callback in run.callbacks:
+            attempt(error, callback, "on_exception", partial(callback.on_exception, run.caller, run.module, error))
         if datamodule is not None:
             attempt(error, datamodule, "on_exception", partial(datamodule.on_exception, error))
-    for logger in trainer.loggers:
+    for logger in run.loggers:
         attempt(error, logger, "finalize", partial(logger.finalize, "failed"))
 
 
-def tell_sigterm(trainer: Trainer, error: BaseException) -> None:
+def tell_sigterm(run: Run, step: int, error: BaseException) -> None:
     """Say that SIGTERM ended the run, which shows no traceback, and where its checkpoint is.
 
     To be called last: by then everything that was saved is on its place, or a note on the error says why not.
     """
-    if not isinstance(error, SIGTERMException) or not trainer.is_global_zero:
+    if not isinstance(error, SIGTERMException) or not run.strategy.is_global_zero:
         return
-    ended = f"SIGTERM: training ended after step {trainer.global_step} with exit code {error.code}"
-    say("; ".join([ended, _newest_of(trainer, error), *getattr(error, "__notes__", [])]))
+    ended = f"SIGTERM: training ended after step {step} with exit code {error.code}"
+    say("; ".join([ended, _newest_of(run.callbacks, step, error), *getattr(error, "__notes__", [])]))
 
 
-def _newest_of(trainer: Trainer, error: SIGTERMException) -> str:
-    savers: list[Any] = [c for c in trainer.checkpoint_callbacks if getattr(c, "_last_checkpoint_saved", "")]
+def _newest_of(callbacks: Sequence[object], now: int, error: SIGTERMException) -> str:
+    savers: list[Any] = [c for c in callbacks if getattr(c, "_last_checkpoint_saved", "")]
     regular = [(saver._last_global_step_saved, saver._last_checkpoint_saved) for saver in savers]
-    known = [*regular, *((trainer.global_step, path) for path in error.saved)]
+    known = [*regular, *((now, path) for path in error.saved)]
     found = [(step, path) for step, path in known if place_of(path).exists(path)]
     remedy = "ModelCheckpoint(save_on_exception=True) or OnExceptionCheckpoint saves the last step too"
     if not found:
         return f"no checkpoint was saved; {remedy}"
     step, path = max(found)
-    if step == trainer.global_step:
+    if step == now:
         return f"checkpoint {path} is of that step"
     return f"checkpoint {path} is of step {step}; {remedy}"
 

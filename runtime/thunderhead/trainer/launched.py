@@ -7,20 +7,19 @@ code keeps in attributes: other processes had those.
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from thunderhead.checkpoint.staging import detached
+from thunderhead.core.state import TrainerState, TrainerStatus
 from thunderhead.distributed.environment import Place
 from thunderhead.distributed.process_launch import ProcessLauncher
-from thunderhead.trainer.hook_table import is_overridden
-from thunderhead.trainer.state import TrainerStatus
+from thunderhead.files.staging import detached
+from thunderhead.hooks.overriding import is_overridden
+from thunderhead.run.schedulers import Schedulers
+from thunderhead.trainer.properties import TrainerProperties
 
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
 
-
-def run_in_children(trainer: Trainer, launcher: ProcessLauncher, call: dict[str, Any]) -> Any:
-    """What ``run(trainer, **call)`` returns on rank 0.
+def run_in_children(trainer: TrainerProperties, launcher: ProcessLauncher, call: dict[str, Any]) -> Any:
+    """What ``enter(trainer, **call)`` returns on rank 0.
 
     Raises:
         BaseException: what a child raised first.
@@ -31,55 +30,55 @@ def run_in_children(trainer: Trainer, launcher: ProcessLauncher, call: dict[str,
         outcome = launcher.launch(_on_rank, (trainer, call))
     except BaseException:
         trainer.state.status = TrainerStatus.INTERRUPTED
-        trainer.state.stage = trainer._stage = None
+        trainer.state.stage = None
         raise
     _take_over(trainer, outcome)
     return outcome["result"]
 
 
-def _on_rank(place: Place, payload: tuple[Trainer, dict[str, Any]]) -> dict[str, Any] | None:
-    from thunderhead.trainer.run import run
+def _on_rank(place: Place, payload: tuple[TrainerProperties, dict[str, Any]]) -> dict[str, Any] | None:
+    from thunderhead.trainer.entry import enter
 
     trainer, call = payload
     trainer.strategy.move_to(place)
-    result = run(trainer, **call)
+    result = enter(trainer, **call)
     found = _outcome(trainer, result) if place.local_rank == 0 else None
     trainer.strategy.leave()
     return found
 
 
-def _outcome(trainer: Trainer, result: Any) -> dict[str, Any]:
-    datamodule = trainer.datamodule
+def _outcome(trainer: TrainerProperties, result: Any) -> dict[str, Any]:
+    datamodule, training = trainer.datamodule, trainer._training
     return {
         "result": result,
         "weights": detached(trainer.lightning_module.state_dict()),
-        "position": trainer._position,
-        "scheduler_steps": trainer._schedulers.steps,
+        "position": training.position,
+        "scheduler_steps": training.optimizers.scheduler_steps,
         "metrics": trainer._metrics.state_dict(),
         "state": asdict(trainer.state),
         "should_stop": trainer.should_stop,
         "ckpt_path": trainer._resumed_from,
-        "validation": trainer._validation.possible,
+        "validation": training.validation.possible,
         "callbacks": {callback.state_key: detached(callback.state_dict()) for callback in trainer.callbacks},
         "datamodule": None if datamodule is None else detached(datamodule.state_dict()),
     }
 
 
-def _take_over(trainer: Trainer, outcome: dict[str, Any]) -> None:
-    module = trainer.lightning_module
+def _take_over(trainer: TrainerProperties, outcome: dict[str, Any]) -> None:
+    module, run, training = trainer.lightning_module, trainer._run, trainer._training
+    assert run is not None, "it was begun before its children were"
     for name in ("configure_sharded_model", "configure_model"):
         if is_overridden(name, module):
             getattr(module, name)()
     module.load_state_dict(outcome["weights"])
-    trainer._position = outcome["position"]
-    trainer._schedulers.steps = outcome["scheduler_steps"]
-    trainer._metrics.load_state_dict(outcome["metrics"])
-    for name, value in outcome["state"].items():
-        setattr(trainer.state, name, value)
-    trainer._stage = None
-    trainer.should_stop = outcome["should_stop"]
+    training.position.become(outcome["position"])
+    training.optimizers.schedulers = Schedulers((), training.position, run.hooks, run.metrics)
+    training.optimizers.schedulers.steps = outcome["scheduler_steps"]
+    training.validation.possible = outcome["validation"]
+    run.metrics.load_state_dict(outcome["metrics"])
+    run.state = TrainerState(**outcome["state"])
+    run.stop.asked = outcome["should_stop"]
     trainer._resumed_from = outcome["ckpt_path"]
-    trainer._validation.possible = outcome["validation"]
     for callback in trainer.callbacks:
         state = outcome["callbacks"].get(callback.state_key)
         if state:

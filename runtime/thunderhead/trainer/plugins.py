@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from thunderhead.checkpoint.io import CheckpointIO, TorchCheckpointIO
 from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.strategy import Strategy
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.files.io import CheckpointIO, TorchCheckpointIO
 from thunderhead.layer_sync import LayerSync, TorchSyncBatchNorm
 from thunderhead.precision import Precision, canonical_precision, make_precision
 

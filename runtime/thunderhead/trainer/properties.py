@@ -1,52 +1,28 @@
-"""What users read from a trainer."""
+"""What users read from a trainer: views of its newest records."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from thunderhead.accelerators import Accelerator
-from thunderhead.callbacks.callback import Callback, Checkpoint
-from thunderhead.loops.evaluate import EvaluationLoop
+from thunderhead.core.optimization import LRSchedulerConfig
+from thunderhead.core.state import RunningStage, TrainerFn
 from thunderhead.loops.fit import FitLoop
-from thunderhead.loops.position import Position
-from thunderhead.precision import Precision
-from thunderhead.results.metrics import Metrics
-from thunderhead.trainer.state import RunningStage, TrainerFn, TrainerState
-
-if TYPE_CHECKING:
-    from thunderhead.core.datamodule import LightningDataModule
-    from thunderhead.core.module import LightningModule
-    from thunderhead.distributed.strategy import Strategy
+from thunderhead.run.loaders import estimated_stepping_batches
+from thunderhead.trainer.builtin import builtin
+from thunderhead.trainer.records import Records
+from thunderhead.trainer.root import in_full
+from thunderhead.user.callback import Callback, Checkpoint
+from thunderhead.user.datamodule import LightningDataModule
+from thunderhead.user.module import LightningModule
 
 
-class TrainerProperties:
-    """Read-only views of a run, but for the few that have setters."""
-
-    _callbacks: list[Callback]
-    _kept_ckpt_path: str | None
-    _resumed_from: str | None
-    _fn: str | None
-    _metrics: Metrics
-    _module: LightningModule | None
-    _position: Position
-    _stage: str | None
-    _test: EvaluationLoop
-    _predict: EvaluationLoop
-    _validate: EvaluationLoop
-    _validation: EvaluationLoop
-    datamodule: LightningDataModule | None
-    fit_loop: FitLoop
-    loggers: list[Any]
-    lr_scheduler_configs: list[Any]
-    num_sanity_val_steps: int | float
-    optimizers: list[Any]
-    precision_plugin: Precision
-    state: TrainerState
-    strategy: Strategy
+class TrainerProperties(Records):
+    """What the newest run shows of itself, and the Trainer of its devices."""
 
     # --- where it runs -------------------------------------------------------------------------------------------
 
@@ -117,14 +93,39 @@ class TrainerProperties:
         Raises:
             AttributeError: none is attached yet.
         """
-        if self._module is None:
+        if self._run is None:
             raise AttributeError("the Trainer has no module yet; pass one to fit, validate, test or predict")
-        return self._module
+        module = self._run.module
+        assert isinstance(module, LightningModule), "entry points take no other"
+        return module
 
     @property
     def model(self) -> Any:
         """The module, or its wrapper where a strategy put one around it."""
-        return self.strategy.model if self.strategy.model is not None else self._module
+        if self.strategy.model is not None or self._run is None:
+            return self.strategy.model
+        return self._run.module
+
+    @property
+    def datamodule(self) -> LightningDataModule | None:
+        """The datamodule of the newest run, or None."""
+        found = None if self._run is None else self._run.datamodule
+        assert found is None or isinstance(found, LightningDataModule), "entry points take no other"
+        return found
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """The optimizers of the newest fit, as ``configure_optimizers`` returned them."""
+        return self._training.optimizers.plain
+
+    @optimizers.setter
+    def optimizers(self, optimizers: list[Any]) -> None:
+        self._training.optimizers.plain = optimizers
+
+    @property
+    def lr_scheduler_configs(self) -> list[LRSchedulerConfig]:
+        """Their schedulers, and when they step."""
+        return self._training.optimizers.configs
 
     @property
     def callbacks(self) -> list[Callback]:
@@ -133,7 +134,7 @@ class TrainerProperties:
 
     @callbacks.setter
     def callbacks(self, callbacks: list[Callback]) -> None:
-        self._callbacks = list(callbacks)
+        self._callbacks[:] = callbacks
 
     @property
     def checkpoint_callbacks(self) -> list[Checkpoint]:
@@ -148,9 +149,7 @@ class TrainerProperties:
     @property
     def early_stopping_callbacks(self) -> list[Any]:
         """All EarlyStopping callbacks."""
-        from thunderhead.callbacks.early_stopping import EarlyStopping
-
-        return [callback for callback in self._callbacks if isinstance(callback, EarlyStopping)]
+        return [callback for callback in self._callbacks if isinstance(callback, builtin().EARLY_STOPPING)]
 
     @property
     def early_stopping_callback(self) -> Any:
@@ -160,9 +159,16 @@ class TrainerProperties:
     @property
     def progress_bar_callback(self) -> Any:
         """The callback that shows progress, or None."""
-        from thunderhead.callbacks.progress import ProgressBar
+        return next((callback for callback in self._callbacks if isinstance(callback, builtin().PROGRESS)), None)
 
-        return next((callback for callback in self._callbacks if isinstance(callback, ProgressBar)), None)
+    @property
+    def loggers(self) -> list[Any]:
+        """All loggers."""
+        return self._loggers
+
+    @loggers.setter
+    def loggers(self, loggers: list[Any] | None) -> None:
+        self._loggers[:] = loggers or []
 
     @property
     def logger(self) -> Any:
@@ -186,8 +192,7 @@ class TrainerProperties:
     @property
     def default_root_dir(self) -> str:
         """Where files go when nothing else says so."""
-        root: str = self._default_root_dir  # type: ignore[attr-defined]  # set by the constructor
-        return root if "://" in root else os.path.normpath(os.path.expanduser(root))
+        return in_full(self._options.default_root_dir)
 
     @property
     def ckpt_path(self) -> str | None:
@@ -201,29 +206,54 @@ class TrainerProperties:
     @property
     def enable_validation(self) -> bool:
         """Whether fit validates: there is a validation step, and a loader that is not limited to nothing."""
-        return self._validation.possible
+        return self._training.validation.possible
 
     @property
     def distributed_sampler_kwargs(self) -> dict[str, int]:
         """Arguments of a DistributedSampler that cuts data as the trainer does."""
         return {"num_replicas": self.world_size, "rank": self.global_rank} if self.world_size > 1 else {}
 
+    @property
+    def should_stop(self) -> bool:
+        """Whether training is to end early: as soon as ``min_epochs`` and ``min_steps`` are met."""
+        return self._stop.asked
+
+    @should_stop.setter
+    def should_stop(self, wanted: bool) -> None:
+        self._stop.asked = wanted
+
+    @property
+    def received_sigterm(self) -> bool:
+        """Whether the newest run ends, or has ended, by SIGTERM."""
+        return self._stop.by_sigterm
+
+    @property
+    def fit_loop(self) -> FitLoop:
+        """The loop of the newest fit.
+
+        Raises:
+            AttributeError: there was none yet.
+        """
+        if self._fit_loop is None:
+            raise AttributeError("the Trainer has no fit loop yet; it is made by fit")
+        return self._fit_loop
+
     # --- where it stands -----------------------------------------------------------------------------------------
 
     @property
     def current_epoch(self) -> int:
         """Epochs completed."""
-        return self._position.epoch
+        return self._training.position.epoch
 
     @property
     def global_step(self) -> int:
         """Optimizer steps done, summed over optimizers."""
-        return self._position.step
+        return self._training.position.step
 
     @property
     def is_last_batch(self) -> bool:
         """Whether the batch being trained is the last of its epoch."""
-        return self.fit_loop.is_last_batch
+        return self._training.epoch.is_last_batch
 
     @property
     def interrupted(self) -> bool:
@@ -282,36 +312,34 @@ class TrainerProperties:
     @property
     def train_dataloader(self) -> Any:
         """The training loader or loaders, cut to this rank; None before they are loaded."""
-        data = self.fit_loop.data
+        data = self._training.data
         return None if data is None else data.combined.iterables
 
     @property
     def val_dataloaders(self) -> Any:
         """The validation loader or loaders, None before they are loaded."""
-        loop = self._validate if self._fn == TrainerFn.VALIDATING else self._validation
-        return None if loop.data is None else loop.data.shown
+        return self._shown(self._validation)
 
     @property
     def test_dataloaders(self) -> Any:
         """The test loader or loaders, None before they are loaded."""
-        return None if self._test.data is None else self._test.data.shown
+        return self._shown(self._evaluations.get(TrainerFn.TESTING))
 
     @property
     def predict_dataloaders(self) -> Any:
         """The prediction loader or loaders, None before they are loaded."""
-        return None if self._predict.data is None else self._predict.data.shown
+        return self._shown(self._evaluations.get(TrainerFn.PREDICTING))
 
     @property
     def num_training_batches(self) -> float:
         """Training batches per epoch on this rank; infinite where unknown."""
-        data = self.fit_loop.data
+        data = self._training.data
         return float("inf") if data is None else data.num_batches
 
     @property
     def num_val_batches(self) -> list[float]:
         """Validation batches per loader."""
-        loop = self._validate if self._fn == TrainerFn.VALIDATING else self._validation
-        return [] if loop.data is None else loop.data.num_batches
+        return self._counted(self._validation)
 
     @property
     def num_sanity_val_batches(self) -> list[float]:
@@ -321,14 +349,30 @@ class TrainerProperties:
     @property
     def num_test_batches(self) -> list[float]:
         """Test batches per loader."""
-        return [] if self._test.data is None else self._test.data.num_batches
+        return self._counted(self._evaluations.get(TrainerFn.TESTING))
 
     @property
     def num_predict_batches(self) -> list[float]:
         """Prediction batches per loader."""
-        return [] if self._predict.data is None else self._predict.data.num_batches
+        return self._counted(self._evaluations.get(TrainerFn.PREDICTING))
 
     @property
     def device(self) -> torch.device:
         """Where the module and its batches are."""
         return self.strategy.root_device
+
+    @property
+    def val_check_batch(self) -> float | None:
+        """Training batches between validations, once their number is known; None where a clock says when."""
+        return self._training.val_check_batch
+
+    @val_check_batch.setter
+    def val_check_batch(self, batches: float | None) -> None:
+        self._training.val_check_batch = batches
+
+    @property
+    def estimated_stepping_batches(self) -> float:
+        """Optimizer steps of the whole run; infinite where there is no limit. Loads the training data if need be."""
+        _ = self.lightning_module
+        assert self._run is not None
+        return estimated_stepping_batches(self._run, self._training)

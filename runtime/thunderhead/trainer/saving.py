@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from thunderhead import arguments as args
 from thunderhead.checkpoint import content
-from thunderhead.checkpoint.writable import in_words
-from thunderhead.trainer import arguments as args
+from thunderhead.files.writable import in_words
+from thunderhead.run.moment import position_for_file
+from thunderhead.run.run import Run
+from thunderhead.run.training import Training
 
-if TYPE_CHECKING:
-    from thunderhead.trainer.trainer import Trainer
 
-
-def save_checkpoint(trainer: Trainer, filepath: str | os.PathLike[str], weights_only: bool, options: Any) -> None:
+def save_checkpoint(
+    run: Run | None, training: Training, filepath: str | os.PathLike[str], weights_only: bool, options: Any
+) -> None:
     """Write a ``.ckpt`` file of the running moment; see ``Trainer.save_checkpoint``."""
-    if trainer._module is None:
+    if run is None:
         raise AttributeError("the Trainer has no module, so there is nothing to save; pass one to fit first")
     path = args.path("Trainer.save_checkpoint: filepath", filepath, "a path or URL")
-    position = trainer.fit_loop.position_for_file()
-    made = content.dump(trainer, position, weights_only=weights_only)
-    gathered = content.gather_shares(trainer, made)
+    made = content.dump(run, training, position_for_file(run, training), weights_only=weights_only)
+    gathered = content.gather_shares(run, made)
     failure: Exception | None = None
-    if trainer.is_global_zero:
+    if run.strategy.is_global_zero:
         try:
             content.add_shares(made, gathered)
-            trainer.strategy.save_checkpoint(made, path, storage_options=options)
+            run.strategy.save_checkpoint(made, path, storage_options=options)
         except Exception as error:  # noqa: BLE001 - raised below, once the other ranks know that they need not wait
             failure = _in_words(error, path)
-    said = trainer.strategy.tell(None if failure is None else f"{type(failure).__name__}: {failure}")
+    said = run.strategy.tell(None if failure is None else f"{type(failure).__name__}: {failure}")
     if failure is not None:
         raise failure
     if said is not None:

@@ -1,9 +1,9 @@
-"""The trainer: arguments in, entry points out. What happens in a run is in ``thunderhead.trainer.run``."""
+"""The trainer: arguments in, entry points out. What happens in a run is in ``thunderhead.trainer.entry``."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -11,41 +11,29 @@ from typing import Any
 import torch
 
 from thunderhead.accelerators import Accelerator
-from thunderhead.core.datamodule import LightningDataModule
-from thunderhead.core.module import LightningModule
-from thunderhead.data.reloading import LoadedIn
-from thunderhead.data.transfer import map_tensors
+from thunderhead.core.state import TrainerFn
 from thunderhead.distributed.process_launch import ProcessLauncher
 from thunderhead.distributed.strategy import Strategy
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.loops.control import Control
-from thunderhead.loops.evaluate import EvaluationLoop
-from thunderhead.loops.fit import FitLoop
-from thunderhead.loops.left import Left
-from thunderhead.loops.position import Position
-from thunderhead.loops.schedulers import Schedulers
-from thunderhead.precision import Precision
-from thunderhead.results.metrics import Metrics
-from thunderhead.results.sink import Sink
-from thunderhead.results.store import Results
+from thunderhead.run.evaluation import Evaluation, evaluation
+from thunderhead.run.ones import understood
+from thunderhead.run.options import effective, read_options
+from thunderhead.run.training import following
 from thunderhead.standing import step_off
-from thunderhead.trainer import arguments as args
-from thunderhead.trainer import run
-from thunderhead.trainer.assembly import (
-    collect_callbacks,
-    collect_loggers,
-    set_determinism,
-)
-from thunderhead.trainer.configuration import Configuration
-from thunderhead.trainer.hook_table import HookTable
-from thunderhead.trainer.internals import TrainerInternals
+from thunderhead.trainer.assembly import collect_callbacks, collect_loggers, has_timer, set_determinism
+from thunderhead.trainer.builtin import builtin
+from thunderhead.trainer.doors import Doors
+from thunderhead.trainer.entry import enter
+from thunderhead.trainer.keywords import keyword_arguments
 from thunderhead.trainer.placement import choose_strategy
 from thunderhead.trainer.plugins import choose_checkpoint_io, choose_layer_sync, choose_precision, read_plugins
 from thunderhead.trainer.saving import save_checkpoint
-from thunderhead.trainer.state import TrainerState
+from thunderhead.user.datamodule import LightningDataModule
+from thunderhead.user.module import LightningModule
+from thunderhead.warning import say
 
 
-class Trainer(Configuration, TrainerInternals):
+class Trainer(Doors):
     """Runs a module: fit with validation, validate, test, predict.
 
     Arguments, their defaults and their meaning are those of Lightning 2.x. Each can be set in the environment as
@@ -99,7 +87,7 @@ class Trainer(Configuration, TrainerInternals):
         MisconfigurationException: an argument cannot mean anything, or contradicts another.
     """
 
-    @args.keyword_arguments
+    @keyword_arguments
     def __init__(
         self,
         *,
@@ -144,54 +132,23 @@ class Trainer(Configuration, TrainerInternals):
         default_root_dir: str | os.PathLike[str] | None = None,
         enable_autolog_hparams: bool = True,
     ) -> None:
-        given = dict(locals())
-        self._configure(given)
+        given = effective({name: value for name, value in locals().items() if name not in ("self", "__class__")})
+        options = read_options(given, timed=has_timer(given))
+        for line in () if options.fast_dev_run else understood(given):
+            say(line)
+        if given["profiler"] is not None:
+            raise MisconfigurationException(
+                f"profiler={given['profiler']!r} is not supported; profile with torch.profiler"
+            )
         set_determinism(deterministic, given["benchmark"])
-        self._choose(given)
-        self._parts()
-        self.loggers = collect_loggers(given, self)
-        self._callbacks = collect_callbacks(given, self)
-
-    def _choose(self, given: dict[str, Any]) -> None:
         plugins = read_plugins(given["plugins"])
-        self.strategy = choose_strategy(given, plugins)
-        self.precision_plugin: Precision = choose_precision(given["precision"], plugins, self.strategy)
-        self.strategy.precision_plugin = self.precision_plugin
-        self.strategy.checkpoint_io = choose_checkpoint_io(plugins, self.strategy)
-        self._layer_sync = choose_layer_sync(given["sync_batchnorm"], plugins)
-
-    def _parts(self) -> None:
-        self.state = TrainerState()
-        self.should_stop = False
-        self.received_sigterm = False
-        self.datamodule: LightningDataModule | None = None
-        self.optimizers: list[Any] = []
-        self.lr_scheduler_configs: list[Any] = []
-        self._resumed_from: str | None = None
-        self._kept_ckpt_path: str | None = None
-        self._module: LightningModule | None = None
-        self._fn: str | None = None
-        self._stage: str | None = None
-        self._given_loaders: dict[str, Any] = {}
-        self._wrapped_optimizers: list[Any] = []
-        self._position = Position()
-        self._control: Control | None = None
-        self._in_job = False
-        self._sigterm = False
-        self._left = Left()
-        self._loaded_in = LoadedIn(0)
-        self._made: dict[str, Any] = {}
-        self._sink = Sink(self)
-        self._hooks = HookTable(self)
-        self._metrics = Metrics(self)
-        host = self.strategy.root_device.type == "cpu"
-        self._train_results = Results(training=True, host=host)
-        self._schedulers = Schedulers(self)
-        self.fit_loop = FitLoop(self)
-        self._validation = EvaluationLoop(self, "validation")
-        self._validate = EvaluationLoop(self, "validation")
-        self._test = EvaluationLoop(self, "test")
-        self._predict = EvaluationLoop(self, "predict")
+        chosen = choose_strategy(given, plugins)
+        number_format = choose_precision(given["precision"], plugins, chosen)
+        chosen.precision_plugin = number_format
+        chosen.checkpoint_io = choose_checkpoint_io(plugins, chosen)
+        super().__init__(options, chosen, number_format, choose_layer_sync(given["sync_batchnorm"], plugins))
+        self.loggers = collect_loggers(given, options)
+        self.callbacks = collect_callbacks(given, options)
 
     # --- entry points --------------------------------------------------------------------------------------------
 
@@ -221,7 +178,7 @@ class Trainer(Configuration, TrainerInternals):
         if isinstance(train_dataloaders, LightningDataModule):
             train_dataloaders, datamodule = None, train_dataloaders
         loaders = {"train": train_dataloaders, "val": val_dataloaders}
-        run.run(self, "fit", model, loaders, datamodule, ckpt_path, weights_only)
+        enter(self, TrainerFn.FITTING, model, loaders, datamodule, ckpt_path, weights_only)
 
     def validate(
         self,
@@ -245,7 +202,9 @@ class Trainer(Configuration, TrainerInternals):
         Returns:
             One dict of metrics per loader.
         """
-        return self._evaluate("validate", "val", model, dataloaders, ckpt_path, verbose, datamodule, weights_only)
+        return self._evaluate(
+            TrainerFn.VALIDATING, "val", model, dataloaders, ckpt_path, verbose, datamodule, weights_only
+        )
 
     def test(
         self,
@@ -257,11 +216,13 @@ class Trainer(Configuration, TrainerInternals):
         weights_only: bool | None = None,
     ) -> list[dict[str, float]]:
         """Run the test loop once; arguments and result as for ``validate``."""
-        return self._evaluate("test", "test", model, dataloaders, ckpt_path, verbose, datamodule, weights_only)
+        return self._evaluate(
+            TrainerFn.TESTING, "test", model, dataloaders, ckpt_path, verbose, datamodule, weights_only
+        )
 
     def _evaluate(
         self,
-        fn: str,
+        fn: TrainerFn,
         stage: str,
         model: LightningModule | None,
         dataloaders: Any,
@@ -272,11 +233,10 @@ class Trainer(Configuration, TrainerInternals):
     ) -> list[dict[str, float]]:
         if isinstance(dataloaders, LightningDataModule):
             dataloaders, datamodule = None, dataloaders
-        found = run.run(self, fn, model, {stage: dataloaders}, datamodule, ckpt_path, weights_only)
+        loaders, carried = {stage: dataloaders}, self._new_evaluation(fn)
+        found = enter(self, fn, model, loaders, datamodule, ckpt_path, weights_only, carried)
         if verbose and self.is_global_zero and found:
-            from thunderhead.callbacks.progress import print_results
-
-            print_results(found, fn)
+            builtin().print_results(found, fn)
         return found or []
 
     def predict(
@@ -313,11 +273,12 @@ class Trainer(Configuration, TrainerInternals):
                 "return_predictions=True under a strategy that starts other processes: predictions stay there. Pass "
                 "return_predictions=False and write them in a callback, or use strategy='ddp'"
             )
-        self._predict.keep_predictions = return_predictions is not False and not in_children
-        self._predict.predictions = []
-        run.run(self, "predict", model, {"predict": dataloaders}, datamodule, ckpt_path, weights_only)
-        found = self._predict.predictions
-        if not self._predict.keep_predictions or not found:
+        carried = self._new_evaluation(TrainerFn.PREDICTING)
+        carried.keep_predictions = return_predictions is not False and not in_children
+        loaders = {"predict": dataloaders}
+        enter(self, TrainerFn.PREDICTING, model, loaders, datamodule, ckpt_path, weights_only, carried)
+        found = carried.predictions
+        if not carried.keep_predictions or not found:
             return None
         return found[0] if len(found) == 1 else found
 
@@ -336,7 +297,7 @@ class Trainer(Configuration, TrainerInternals):
             OSError: it could not be written; raised on every rank.
             TypeError: ``filepath`` is no path.
         """
-        save_checkpoint(self, filepath, bool(weights_only), storage_options)
+        save_checkpoint(self._run, self._training, filepath, bool(weights_only), storage_options)
 
     @contextmanager
     def init_module(self, empty_init: bool | None = None) -> Iterator[None]:
@@ -354,9 +315,24 @@ class Trainer(Configuration, TrainerInternals):
             step_off()
             print(*values, **options)
 
-    @staticmethod
-    def _to_cpu(data: Any) -> Any:
-        return map_tensors(data, lambda value: value.cpu() if isinstance(value, torch.Tensor) else value)
+    def _new_evaluation(self, fn: TrainerFn) -> Evaluation:
+        """Of what another one carried, the x axis of step values goes on."""
+        made, before = evaluation(_KINDS[fn]), self._evaluations.get(fn)
+        made.seen = list(before.seen) if before is not None else []
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs to run an entry point as this one would: where training stands, and no run."""
+        host, every = self.strategy.root_device.type == "cpu", self._options.reload_dataloaders_every_n_epochs
+        stands = following(self._training, host=host, reload_every=every)
+        return {**self.__dict__, "_run": None, "_fit_loop": None, "_training": stands, "_evaluations": {}}
+
+
+_KINDS: Mapping[TrainerFn, str] = {
+    TrainerFn.VALIDATING: "validation",
+    TrainerFn.TESTING: "test",
+    TrainerFn.PREDICTING: "predict",
+}
 
 
 class _Uninitialised(torch.overrides.TorchFunctionMode):

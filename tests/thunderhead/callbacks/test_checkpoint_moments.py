@@ -99,7 +99,7 @@ def test_only_fit_saves(tmp_path: Path, fails: bool) -> None:
     made = th.Trainer(**quiet, callbacks=[callback])
     made.fit(Scored(), numbers(1), numbers(0))
     before = sorted((tmp_path / "c").iterdir())
-    made._position.step += 1  # nothing but the entry point keeps it from saving
+    made._training.position.step += 1  # nothing but the entry point keeps it from saving
     with pytest.raises(ZeroDivisionError) if fails else nullcontext():
         made.validate(Failing() if fails else Scored(), numbers(0), verbose=False)
     assert sorted((tmp_path / "c").iterdir()) == before
@@ -115,7 +115,7 @@ def test_the_sanity_check_saves_nothing(tmp_path: Path) -> None:
 
     saved_callback = ModelCheckpoint(tmp_path / "c", save_on_train_epoch_end=False)
     made = trainer(saved_callback, enable_checkpointing=None)
-    made._position.step = 3
+    made._training.position.step = 3
     made.fit(Looking(), numbers(1), numbers(0))
     assert seen == [False]
 

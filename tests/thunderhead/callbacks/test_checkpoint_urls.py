@@ -12,9 +12,9 @@ from trainer_line import Line, numbers, trainer
 
 import thunderhead as th
 from thunderhead.callbacks import ModelCheckpoint, OnExceptionCheckpoint
-from thunderhead.checkpoint.places import place_of
-from thunderhead.checkpoint.urls import RefusedByStorage
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.files.schemes import place_of
+from thunderhead.files.urls import RefusedByStorage
 from thunderhead.loggers import CSVLogger
 
 

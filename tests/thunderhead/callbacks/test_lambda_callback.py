@@ -34,8 +34,8 @@ def test_each_hook_is_called_with_its_arguments() -> None:
 def test_hooks_left_out_are_not_called() -> None:
     trainer = th.Trainer(**QUIET, max_epochs=1, callbacks=[LambdaCallback(on_fit_end=lambda *args: None)])
     trainer.fit(Net(), shuffled())
-    assert len(trainer._hooks["on_fit_end"]) == 1
-    assert trainer._hooks["on_train_batch_end"] == []
+    assert len(trainer._run.hooks["on_fit_end"]) == 1
+    assert trainer._run.hooks["on_train_batch_end"] == []
 
 
 @pytest.mark.parametrize("name", ["inactive_hooks", "state_key", "on_train_batch", "_generate_state_key"])

@@ -14,6 +14,7 @@ from thunderhead.callbacks import LearningRateMonitor
 from thunderhead.callbacks.lr_monitor import find_sources
 from thunderhead.core.optimization import LRSchedulerConfig
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.hooks.table import only_when_recorded
 from thunderhead.loggers import Logger
 
 
@@ -136,7 +137,7 @@ def test_between_records_it_is_not_called(monkeypatch: pytest.MonkeyPatch) -> No
         called.append(trainer.global_step)
         original(self, trainer, *args)
 
-    monkeypatch.setattr(LearningRateMonitor, "on_train_batch_start", counted)
+    monkeypatch.setattr(LearningRateMonitor, "on_train_batch_start", only_when_recorded(counted))
     fit(LearningRateMonitor("step"), max_steps=6, log_every_n_steps=3)
     assert called == [2, 5]
 

@@ -12,9 +12,9 @@ from trainer_models import QUIET, Net, bits, shuffled
 
 import thunderhead as th
 from thunderhead.callbacks import ModelSummary, RichModelSummary
-from thunderhead.core.summary import ModelSummary as Summary
-from thunderhead.core.summary import readable, summarize
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.user.summary import ModelSummary as Summary
+from thunderhead.user.summary import readable, summarize
 
 
 class Deep(th.LightningModule):

@@ -14,8 +14,8 @@ import torch
 from trainer_line import Line, numbers, trainer
 
 from thunderhead.callbacks import EarlyStopping, ModelCheckpoint
-from thunderhead.checkpoint.migration import migrate, version_of
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.files.migration import migrate, version_of
 
 
 def tracker(**counts: int) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def test_before_loops(tmp_path: Path, version: str | None) -> None:
     """Counts of epochs and steps completed; the loggers' x axis went by steps."""
     content = old(**({} if version is None else {"pytorch-lightning_version": version}))
     made, module = go_on(content, tmp_path / "a.ckpt")
-    assert (made.current_epoch, made.global_step, made._position.log_step) == (3, 9, 9)
+    assert (made.current_epoch, made.global_step, made._training.position.log_step) == (3, 9, 9)
     assert module.fed == [1, 2, 3]
     assert module.weight.item() == 5 - 6
 

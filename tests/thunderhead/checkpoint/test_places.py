@@ -14,10 +14,11 @@ from typing import Any
 import boto3
 import pytest
 
-from thunderhead.checkpoint import file
-from thunderhead.checkpoint.places import LOCAL, is_url, lies_in, normal, place_of, same
-from thunderhead.checkpoint.urls import RefusedByStorage
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.files import file
+from thunderhead.files.places import LOCAL, is_url, lies_in, normal, same
+from thunderhead.files.schemes import place_of
+from thunderhead.files.urls import RefusedByStorage
 from thunderhead.store.s3 import S3Store
 from thunderhead.store.s3_stream import writing
 
@@ -96,7 +97,7 @@ def test_the_error_that_broke_a_write_is_the_one_that_is_raised(
         def flush(self) -> None:
             """Nothing."""
 
-    monkeypatch.setattr("thunderhead.checkpoint.places.LocalFiles.write", lambda self, path, save: save(Full()))
+    monkeypatch.setattr("thunderhead.files.places.LocalFiles.write", lambda self, path, save: save(Full()))
     with pytest.raises(OSError, match="No space left"):
         file.write({"a": 1}, str(tmp_path / "a"))
     with pytest.raises(TypeError, match="come from the environment"):
@@ -157,7 +158,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(s3_endpoint: str, monkeypatch:
 
 
 def test_a_large_object_comes_down_in_ranges(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thunderhead.checkpoint.urls._RANGE_BYTES", 10)
+    monkeypatch.setattr("thunderhead.files.urls._RANGE_BYTES", 10)
     content = bytes(range(95))
     put(f"{bucket}/a", content)
     with place_of(bucket).read(f"{bucket}/a") as stream:

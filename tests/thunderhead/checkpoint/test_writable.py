@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from thunderhead.checkpoint.places import LOCAL
-from thunderhead.checkpoint.writable import Destination
+from thunderhead.files.places import LOCAL
+from thunderhead.files.writable import Destination
 
 
 def destination(path: Path) -> Destination:

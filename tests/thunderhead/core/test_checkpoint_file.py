@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import StepLR
 from trainer_line import Line, fit, numbers, trainer
 
 import thunderhead as th
-from thunderhead.checkpoint import file
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.files import file
 
 ALWAYS = {"epoch", "global_step", "pytorch-lightning_version", "state_dict", "loops"}
 TRAINING = {"callbacks", "optimizer_states", "lr_schedulers"}

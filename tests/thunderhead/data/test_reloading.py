@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from thunderhead.data.reloading import LoadedIn
+from thunderhead.run.reloading import LoadedIn
 
 
 @pytest.mark.parametrize(

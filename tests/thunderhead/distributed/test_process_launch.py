@@ -23,9 +23,9 @@ from trainer_ranks import threads_of_gloo
 
 import thunderhead as th
 from thunderhead.callbacks import ModelCheckpoint
+from thunderhead.core.ending import SIGTERMException
 from thunderhead.distributed.environment import Place
 from thunderhead.distributed.process_launch import ChildTraceback, ProcessLauncher
-from thunderhead.loops.control import SIGTERMException
 from thunderhead.strategies import DDPStrategy
 
 HERE = str(Path(__file__).parents[1])

@@ -17,8 +17,8 @@ from trainer_stops import Events, flat
 import thunderhead as th
 from thunderhead.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from thunderhead.checkpoint import shares
+from thunderhead.core.ending import SIGTERMException
 from thunderhead.job.stop import NEVER
-from thunderhead.loops.control import SIGTERMException
 
 # In windows of two batches; validated after every third batch: inside a window, and at the end of one.
 MOMENTS = (
@@ -71,7 +71,7 @@ def train(rank: int, folder: Path, moment: str, terminate: bool, saves: str) -> 
 
 
 def _agreeing(trainer: Any) -> bool:
-    return trainer._control is None or trainer._control._stop.limit != NEVER
+    return trainer._run.control is None or trainer._run.control._stop.limit != NEVER
 
 
 def _compare(rank: int, directory: str, signalled: int, saves: str) -> dict[str, Any]:

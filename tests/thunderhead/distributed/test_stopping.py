@@ -15,7 +15,7 @@ from trainer_models import QUIET, Net, regression
 from trainer_ranks import run_ranks
 
 import thunderhead as th
-from thunderhead.loops.control import SIGTERMException
+from thunderhead.core.ending import SIGTERMException
 
 BATCHES = [regression(4, seed=number).tensors for number in range(8)]
 

@@ -15,12 +15,12 @@ from trainer_ranks import run_ranks
 
 import thunderhead as th
 from thunderhead.accelerators import CPUAccelerator
-from thunderhead.checkpoint.io import TorchCheckpointIO
 from thunderhead.distributed.cluster import LightningEnvironment
 from thunderhead.distributed.ddp_model import average_after_steps
 from thunderhead.distributed.ddp_options import NAMES
 from thunderhead.distributed.launch import ScriptLauncher
 from thunderhead.distributed.process_launch import ProcessLauncher
+from thunderhead.files.io import TorchCheckpointIO
 from thunderhead.precision import Precision
 from thunderhead.strategies import DDPStrategy, SingleDeviceStrategy
 

@@ -15,7 +15,7 @@ from trainer_ranks import run_ranks
 
 import thunderhead as th
 from thunderhead.callbacks import ModelCheckpoint, OnExceptionCheckpoint
-from thunderhead.loops.control import SIGTERMException
+from thunderhead.core.ending import SIGTERMException
 from thunderhead.warning import notes
 
 

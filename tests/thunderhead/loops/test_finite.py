@@ -236,7 +236,7 @@ class Static(Manual):
         self.place = torch.zeros(())
 
     def on_train_start(self) -> None:
-        self.trainer._train_results.host = self.host
+        self.trainer._training.results.host = self.host
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         loss = Net.training_step(self, batch, batch_idx)

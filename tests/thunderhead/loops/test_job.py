@@ -71,7 +71,7 @@ def test_by_the_clock_rank_0_asks_and_the_agreement_names_the_step(tmp_path: Pat
 
     class Late(th.Callback):
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-            control = trainer._control
+            control = trainer._run.control
             if trainer.global_step == 3:
                 control._save_at = 0  # the hour is over
                 trainer.strategy.__class__ = type("Two", (type(trainer.strategy),), {"world_size": 2})

@@ -11,8 +11,8 @@ from trainer_models import QUIET, Net, in_order, shuffled
 
 import thunderhead as th
 from thunderhead import job
+from thunderhead.core.position import Next, Position
 from thunderhead.job.link import CheckpointPolicy
-from thunderhead.loops.position import Next, Position
 
 # The first release sets each name that it reads as an attribute of a class with slots, and ends at any other.
 FIRST_RELEASE = {

@@ -53,7 +53,7 @@ def test_a_device_sees_the_same_records() -> None:
 
         def on_train_start(self) -> None:
             if self.device_like:
-                self.trainer._train_results.host = False
+                self.trainer._training.results.host = False
 
         def train_dataloader(self) -> Any:
             return DataLoader(regression(1600), batch_size=8)
@@ -78,7 +78,7 @@ def test_a_device_is_read_once_per_interval() -> None:
 
     class Counted(Module):
         def on_train_start(self) -> None:
-            self.trainer._train_results.host = False
+            self.trainer._training.results.host = False
 
         def train_dataloader(self) -> Any:
             return DataLoader(regression(1600), batch_size=8)

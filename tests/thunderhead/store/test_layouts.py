@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from trainer_job import through_bytes
 
-from thunderhead.checkpoint.staging import detached
+from thunderhead.files.staging import detached
 from thunderhead.store.codec import decode, encode
 from thunderhead.store.objects import Corrupt
 

@@ -13,7 +13,7 @@ import pytest
 from trainer_models import QUIET, Net, in_order, regression, shuffled
 
 import thunderhead as th
-from thunderhead.trainer.arguments import batch_limit, duration, validation_interval
+from thunderhead.arguments import batch_limit, duration, validation_interval
 from thunderhead.trainer.removed_arguments import SUCCESSORS
 
 

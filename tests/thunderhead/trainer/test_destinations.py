@@ -122,7 +122,7 @@ def no_space(*_: Any) -> None:
 def test_a_disk_that_fills_up_later_is_explained_too(
     tmp_path: Path, arguments: Arguments, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("thunderhead.checkpoint.places.LocalFiles.write", no_space)
+    monkeypatch.setattr("thunderhead.files.places.LocalFiles.write", no_space)
     trainer = th.Trainer(**{**QUIET, "max_epochs": 1, "log_every_n_steps": 1, **arguments(str(tmp_path / "there"))})
     with pytest.raises(OSError, match=said) as caught:
         trainer.fit(Logging(), numbers(1))

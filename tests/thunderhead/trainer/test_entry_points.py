@@ -12,9 +12,9 @@ from trainer_models import QUIET
 
 import thunderhead as th
 from thunderhead.callbacks import Callback, ModelCheckpoint, OnExceptionCheckpoint
+from thunderhead.core.state import TrainerFn, TrainerStatus
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loggers import Logger
-from thunderhead.trainer.state import TrainerFn, TrainerStatus
 
 
 class Whole(Line):

@@ -11,7 +11,7 @@ import torch
 from trainer_line import Line, numbers, trainer
 
 import thunderhead as th
-from thunderhead.trainer.hook_names import uncalled
+from thunderhead.user.uncalled import uncalled
 from thunderhead.warning import PossibleUserWarning
 
 

@@ -1,0 +1,33 @@
+"""Ends before a run's limits: those that somebody asks for, and SIGTERM's."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+
+class SIGTERMException(SystemExit):
+    """The process was asked to end by SIGTERM; all ranks raise it after the same step.
+
+    Attributes:
+        saved: checkpoints of that step, written by callbacks that were told of it.
+    """
+
+    def __init__(self, code: int = 128 + signal.SIGTERM) -> None:
+        super().__init__(code)
+        self.saved: list[str] = []
+
+
+@dataclass(slots=True)
+class Stop:
+    """Whether a run is to end before its limits.
+
+    Attributes:
+        asked: ``trainer.should_stop``: what somebody on this rank wants.
+        sigterm: this process got SIGTERM; what comes of it is for the loop to say.
+        by_sigterm: ``trainer.received_sigterm``: the run ends by it.
+    """
+
+    asked: bool = False
+    sigterm: bool = False
+    by_sigterm: bool = False

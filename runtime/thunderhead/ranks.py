@@ -1,0 +1,48 @@
+"""Who this process is among how many, and what all of them can agree on.
+
+A ``Strategy`` is one. Data, results and checkpoints know no more than this of how a run is distributed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+
+
+class Ranks(Protocol):
+    """The processes of a run, each with one device."""
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes."""
+
+    @property
+    def global_rank(self) -> int:
+        """Rank of this process among all."""
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this is rank 0."""
+
+    @property
+    def root_device(self) -> torch.device:
+        """Where the module and its batches go."""
+
+    def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
+        """``tensor``, or every tensor in it, over all ranks or those of ``group``."""
+
+    def all_of(self, decision: bool) -> bool:
+        """True if all ranks say so, told over the host: nothing waits for a device."""
+
+    def tell(self, words: Any, src: int = 0) -> Any:
+        """What rank ``src`` has to say, in JSON."""
+
+    def gather_words(self, words: Any) -> list[Any]:
+        """What each rank has to say, in JSON, in order of rank."""
+
+    def gather_on_first(self, obj: Any) -> list[Any]:
+        """What each rank has, in order of rank, on rank 0; nothing on the others."""
+
+    def leave_with_first(self, obj: Any, seconds: float) -> list[Any]:
+        """As ``gather_on_first``, for ranks that end: rank 0 waits so long at most."""

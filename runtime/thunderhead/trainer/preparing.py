@@ -1,0 +1,82 @@
+"""What comes before the loops of a run, and after them."""
+
+from __future__ import annotations
+
+from thunderhead.core.state import TrainerStatus
+from thunderhead.hooks.overriding import is_overridden
+from thunderhead.layer_sync import LayerSync
+from thunderhead.run.run import Run
+from thunderhead.warning import say, warn_once
+
+
+def prepare_data(run: Run) -> None:
+    """Once per node, or once in all; the others wait."""
+    strategy = run.strategy
+    for owner in (run.datamodule, run.module):
+        if owner is None or not is_overridden("prepare_data", owner):
+            continue
+        per_node = owner.prepare_data_per_node
+        chosen = strategy.local_rank == 0 if per_node else strategy.global_rank == 0
+        if chosen:
+            with run.hooks.inside("prepare_data"):
+                owner.prepare_data()
+        name = f"prepared-{strategy.node_rank}" if per_node else "prepared"
+        strategy.wait_for_one(name, chosen)
+
+
+def set_up(run: Run) -> None:
+    """The hook ``setup`` of everybody."""
+    stage = str(run.state.fn)
+    run.strategy.barrier("before setup")
+    # Loggers make their directories on rank 0 before anyone asks where they are.
+    for logger in run.loggers:
+        _ = logger.experiment
+    run.hooks.resolve()
+    if run.datamodule is not None and is_overridden("setup", run.datamodule):
+        run.datamodule.setup(stage)
+    run.hooks.call("setup", stage)
+    run.hooks.call_module("setup", stage)
+    run.hooks.resolve()
+    run.strategy.barrier("after setup")
+
+
+def configure_model(run: Run) -> None:
+    """The hook of that name, under its old name as well.
+
+    Raises:
+        RuntimeError: the module has both.
+    """
+    if is_overridden("configure_sharded_model", run.module):
+        name = type(run.module).__name__
+        if is_overridden("configure_model", run.module):
+            raise RuntimeError(
+                f"{name} overrides configure_model and configure_sharded_model, which is its old name; keep the first"
+            )
+        warn_once(f"{name}.configure_sharded_model is deprecated; rename it to configure_model")
+        run.hooks.call_module("configure_sharded_model")
+    run.hooks.call_module("configure_model")
+
+
+def move_module(run: Run, layer_sync: LayerSync | None) -> None:
+    """To the device, in its number format, with layers that share what they are to share."""
+    run.module.to(run.strategy.root_device)
+    run.precision.convert_module(run.module)
+    if layer_sync is not None and run.strategy.world_size > 1 and run.fitting:
+        converted = layer_sync.apply(run.module)
+        if converted is not run.module:
+            say("the module itself is a BatchNorm layer, which sync_batchnorm cannot replace")
+
+
+def tear_down(run: Run, status: str, end: TrainerStatus) -> None:
+    """The hook ``teardown`` of everybody; ``status`` is what loggers are told."""
+    stage = str(run.state.fn)
+    if run.datamodule is not None and is_overridden("teardown", run.datamodule):
+        run.datamodule.teardown(stage)
+    run.hooks.call("teardown", stage)
+    run.hooks.call_module("teardown", stage)
+    for logger in run.loggers:
+        logger.finalize(status)
+    run.strategy.teardown()
+    run.sink.results = None
+    run.state.status = end
+    run.state.stage = None

@@ -1,0 +1,97 @@
+"""Datasets and loaders of a run, in one object that can be shared between modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from thunderhead.core.datamodule import DataModule
+from thunderhead.files.loading import ClassOnly, load_datamodule
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.trainer import Trainer
+
+
+class LightningDataModule(DataModule):
+    """Everything about data: preparing it once, building datasets per stage, and the loaders.
+
+    ``prepare_data`` runs on one process per node, ``setup(stage)`` on every rank, then the loader hooks. A datamodule
+    with ``state_dict`` and ``load_state_dict`` has its state in every checkpoint.
+    """
+
+    _declares_hooks = True
+    name: str | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trainer: Trainer | None = None
+
+    @ClassOnly
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """A new datamodule with the hyperparameters and state of a ``.ckpt`` file.
+
+        Args:
+            checkpoint_path: the file.
+            *args: ``map_location``, ``hparams_file`` and ``weights_only``, also as keywords; see
+                ``LightningModule.load_from_checkpoint``.
+            **kwargs: constructor arguments, stronger than the saved ones.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            MisconfigurationException: it holds objects, which only ``weights_only=False`` loads.
+            TypeError: called on an instance.
+        """
+        return load_datamodule(cls, checkpoint_path, *args, **kwargs)
+
+    @classmethod
+    def from_datasets(
+        cls,
+        train_dataset: Dataset[Any] | Sequence[Dataset[Any]] | Mapping[str, Dataset[Any]] | None = None,
+        val_dataset: Dataset[Any] | Sequence[Dataset[Any]] | None = None,
+        test_dataset: Dataset[Any] | Sequence[Dataset[Any]] | None = None,
+        predict_dataset: Dataset[Any] | Sequence[Dataset[Any]] | None = None,
+        batch_size: int = 1,
+        num_workers: int = 0,
+        **datamodule_kwargs: Any,
+    ) -> LightningDataModule:
+        """A datamodule from finished datasets; training data is shuffled unless it is iterable-style.
+
+        Args:
+            train_dataset: one, a sequence or a mapping of datasets for training.
+            val_dataset: one dataset or several for validation.
+            test_dataset: one dataset or several for testing.
+            predict_dataset: one dataset or several for prediction.
+            batch_size: samples per batch.
+            num_workers: loader processes per loader.
+            **datamodule_kwargs: passed to the constructor of ``cls``.
+        """
+
+        def loader(dataset: Dataset[Any], shuffle: bool) -> DataLoader[Any]:
+            shuffle = shuffle and not isinstance(dataset, IterableDataset)
+            return DataLoader(
+                dataset,
+                batch_size=batch_size,
+                shuffle=shuffle,
+                num_workers=num_workers,
+                pin_memory=False,
+            )
+
+        def loaders(datasets: Any, shuffle: bool = False) -> Any:
+            if isinstance(datasets, Mapping):
+                return {name: loader(dataset, shuffle) for name, dataset in datasets.items()}
+            if isinstance(datasets, Sequence):
+                return [loader(dataset, shuffle) for dataset in datasets]
+            return loader(datasets, shuffle)
+
+        made = cls(**datamodule_kwargs)
+        if train_dataset is not None:
+            made.train_dataloader = lambda: loaders(train_dataset, shuffle=True)  # type: ignore[method-assign]
+        if val_dataset is not None:
+            made.val_dataloader = lambda: loaders(val_dataset)  # type: ignore[method-assign]
+        if test_dataset is not None:
+            made.test_dataloader = lambda: loaders(test_dataset)  # type: ignore[method-assign]
+        if predict_dataset is not None:
+            made.predict_dataloader = lambda: loaders(predict_dataset)  # type: ignore[method-assign]
+        return made
