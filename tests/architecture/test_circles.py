@@ -49,3 +49,10 @@ PACKAGES = ["thunderhead_api", "thunderhead_operator", "thunderhead_agent", "thu
 @pytest.mark.parametrize("package", [*PACKAGES, "thunderhead.store", "thunderhead.job"])
 def test_there_is_none_in(package: str) -> None:
     assert components(package) == []
+
+
+def test_the_largest_is_the_public_names_that_know_each_other_by_contract() -> None:
+    # Hooks are given the Trainer, and a module's trainer is one: what users derive from, and the Trainer itself.
+    (circle,) = components("thunderhead")
+    assert len(circle) <= 12
+    assert {module.split(".")[1] for module in circle} == {"trainer", "user"}
