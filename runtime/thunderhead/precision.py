@@ -1,4 +1,4 @@
-"""Number formats of a run: what the forward pass computes in, how gradients are scaled and clipped."""
+"""Number formats of a run: what the forward pass computes in, how gradients are scaled."""
 
 from __future__ import annotations
 
@@ -77,21 +77,12 @@ class Precision:
 
         return optimizer.step(closure=wrapped, **kwargs)
 
-    def clip_gradients(self, optimizer: Optimizer, value: float, algorithm: str) -> None:
-        """Clip by total norm (``norm``) or each element (``value``); 0 or less switches it off.
+    def check_clipping(self, optimizer: Optimizer) -> None:
+        """Refuse to clip gradients that are not what they seem.
 
         Raises:
-            MisconfigurationException: there is no such algorithm.
+            RuntimeError: they are still scaled.
         """
-        if value <= 0:
-            return
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        if algorithm == "norm":
-            torch.nn.utils.clip_grad_norm_(parameters, value)
-        elif algorithm == "value":
-            torch.nn.utils.clip_grad_value_(parameters, value)
-        else:
-            raise MisconfigurationException(f"gradient_clip_algorithm={algorithm!r} is neither 'norm' nor 'value'")
 
     def state_dict(self) -> dict[str, Any]:
         """State to checkpoint."""
@@ -159,14 +150,13 @@ class MixedPrecision(Precision):
         torch.clear_autocast_cache()
         return stepped
 
-    def clip_gradients(self, optimizer: Optimizer, value: float, algorithm: str) -> None:
-        if self.scaler is not None and value > 0 and _unscales_itself(optimizer):
+    def check_clipping(self, optimizer: Optimizer) -> None:
+        if self.scaler is not None and _unscales_itself(optimizer):
             raise RuntimeError(
                 f"{type(optimizer).__name__}(fused=True) unscales gradients as it steps, so they cannot be "
                 "clipped before; "
                 "use fused=False, or precision='bf16-mixed'"
             )
-        super().clip_gradients(optimizer, value, algorithm)
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.scaler is None else self.scaler.state_dict()

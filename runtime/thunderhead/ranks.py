@@ -5,9 +5,23 @@ A ``Strategy`` is one. Data, results and checkpoints know no more than this of h
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One of the copies of a model, each of which trains on its own part of the data.
+
+    Attributes:
+        rank: which.
+        size: how many there are: the data-parallel degree, which is the world's size where no model is cut.
+    """
+
+    rank: int = 0
+    size: int = 1
 
 
 class Ranks(Protocol):

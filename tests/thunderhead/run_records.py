@@ -13,7 +13,7 @@ from thunderhead.core.ending import Stop
 from thunderhead.core.state import RunningStage, TrainerFn, TrainerState, TrainerStatus
 from thunderhead.core.steps import Steps
 from thunderhead.distributed.base import SingleDeviceStrategy
-from thunderhead.distributed.environment import Place
+from thunderhead.distributed.environment import ProcessRank
 from thunderhead.hooks.table import HookTable
 from thunderhead.precision import Precision
 from thunderhead.results.metrics import Metrics
@@ -65,7 +65,7 @@ class Plain(Steps):
 
 def run_of(module: Plain, *loggers: Records, loaders: Any = None, **given: Any) -> Run:
     """A fit of this module on one device."""
-    strategy = SingleDeviceStrategy().bind(torch.device("cpu"), Place())
+    strategy = SingleDeviceStrategy().bind(torch.device("cpu"), ProcessRank())
     options = read_options(effective({**DEFAULTS, "log_every_n_steps": 1, **given}))
     sink = Sink(strategy, loggers, module)
     module.sink = sink

@@ -28,6 +28,7 @@ from thunderhead.checkpoint.layout import lay_out_fused_state
 from thunderhead.checkpoint.loops import data_of, loops_of, position_of, scheduler_steps_of
 from thunderhead.checkpoint.reconcile import reconcile
 from thunderhead.core.position import Position
+from thunderhead.distributed.base import Strategy
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loggers.logger import Logger
 from thunderhead.results.metric_objects import MetricsOf
@@ -65,12 +66,12 @@ def dump(
         "epoch": training.position.epoch,
         "global_step": training.position.step,
         "pytorch-lightning_version": FORMAT_VERSION,
-        "state_dict": module.state_dict(),
+        "state_dict": run.strategy.module_state(module),
         "loops": loops_of(run, training, position),
     }
     if not weights_only:
         content["callbacks"] = _callback_states(run)
-        content["optimizer_states"] = [optimizer.state_dict() for optimizer in optimizers.plain]
+        content["optimizer_states"] = [run.strategy.optimizer_state(optimizer) for optimizer in optimizers.plain]
         content["lr_schedulers"] = [config.scheduler.state_dict() for config in optimizers.configs]
         precision = run.precision.state_dict()
         if precision:
@@ -102,7 +103,7 @@ def restore_modules(run: Run, content: dict[str, Any]) -> None:
     module = run.module
     with run.hooks.inside("on_load_checkpoint"):
         module.on_load_checkpoint(content)
-    module.load_state_dict(content["state_dict"], strict=module.strict_loading)
+    run.strategy.load_module_state(module, content["state_dict"], strict=module.strict_loading)
     restore_datamodule(run, content)
     with run.hooks.inside("on_load_checkpoint"):
         for callback in run.callbacks:
@@ -191,7 +192,7 @@ def _restore_optimization(
         of_each = zip(plans, taken["schedulers"], now["schedulers"], made, strict=True)
         plans = [settings.with_settings(*of) for of in of_each]
     for optimizer, state in zip(optimizers.plain, states, strict=True):
-        _restore_optimizer(optimizer, state)
+        _restore_optimizer(run.strategy, optimizer, state)
         if taken is not None:
             settings.begin_new_state(optimizer)
     for config, plan in zip(optimizers.configs, plans, strict=True):
@@ -213,9 +214,9 @@ def _refuse_other_kinds(
             )
 
 
-def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+def _restore_optimizer(strategy: Strategy, optimizer: Optimizer, state: dict[str, Any]) -> None:
     try:
-        optimizer.load_state_dict(state)
+        strategy.load_optimizer_state(optimizer, state)
         lay_out_fused_state(optimizer)
     except ValueError as error:
         saved, present = _sizes(state["param_groups"]), _sizes(optimizer.param_groups)

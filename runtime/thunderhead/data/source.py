@@ -15,7 +15,7 @@ from thunderhead.data.loaders import Feed, in_order, needs_shard
 from thunderhead.data.sampling import Shard
 from thunderhead.data.shape import shape_of, told
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.ranks import Ranks
+from thunderhead.ranks import Ranks, Replica
 from thunderhead.warning import say, warn
 
 
@@ -249,18 +249,17 @@ class Placement:
     """How loaders are cut into one part per rank.
 
     Args:
-        rank: this rank.
-        world_size: number of ranks.
+        replica: whose part it is.
         enabled: ``use_distributed_sampler``.
         overfit: training data keeps its order (``overfit_batches``).
         predicting: every sample exactly once, in order.
     """
 
     def __init__(
-        self, rank: int, world_size: int, *, enabled: bool = True, overfit: bool = False, predicting: bool = False
+        self, replica: Replica, *, enabled: bool = True, overfit: bool = False, predicting: bool = False
     ) -> None:
-        self._rank, self._world_size = rank, world_size
-        self._enabled = enabled and world_size > 1
+        self._replica = replica
+        self._enabled = enabled and replica.size > 1
         self._overfit = overfit
         self._predicting = predicting
 
@@ -274,7 +273,9 @@ class Placement:
             return None
         shuffle = not self._overfit and not self._predicting and (training or _is_shuffled(loader))
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        return Shard(rank=self._rank, world_size=self._world_size, shuffle=shuffle, seed=seed, padded=training)
+        return Shard(
+            rank=self._replica.rank, world_size=self._replica.size, shuffle=shuffle, seed=seed, padded=training
+        )
 
 
 def length_of(loader: Any) -> float:

@@ -13,11 +13,13 @@ from torch.optim import Optimizer
 from thunderhead.accelerators import Accelerator, accelerator_of
 from thunderhead.core.steps import Steps
 from thunderhead.distributed.cluster import ClusterEnvironment
-from thunderhead.distributed.environment import Place
+from thunderhead.distributed.environment import ProcessRank
 from thunderhead.distributed.leave import leave_group
 from thunderhead.distributed.operations import operation_of
+from thunderhead.exceptions import MisconfigurationException
 from thunderhead.files.io import CheckpointIO, Path
 from thunderhead.precision import Precision
+from thunderhead.ranks import Replica
 
 if TYPE_CHECKING:
     from thunderhead.distributed.launch import ScriptLauncher
@@ -53,7 +55,7 @@ class Strategy:
         precision_plugin: Precision | None = None,
     ) -> None:
         self._device = None if device is None else torch.device(device)
-        self._place: Place | None = None
+        self._place: ProcessRank | None = None
         self.accelerator = accelerator
         self.checkpoint_io = checkpoint_io
         self.precision_plugin = precision_plugin
@@ -62,13 +64,13 @@ class Strategy:
         self.model: nn.Module | None = None
         self.launcher: ScriptLauncher | ProcessLauncher | None = None
 
-    def bind(self, device: torch.device, place: Place) -> Self:
+    def bind(self, device: torch.device, place: ProcessRank) -> Self:
         """Take the trainer's device and place, unless they were given."""
         self._device = device if self._device is None else self._device
         self._place = place if self._place is None else self._place
         return self
 
-    def move_to(self, place: Place) -> None:
+    def move_to(self, place: ProcessRank) -> None:
         """Be another of the processes of this node: what one does that a launcher has just made."""
         self._place = place
         if self.parallel_devices is not None:
@@ -82,9 +84,9 @@ class Strategy:
         return self._device
 
     @property
-    def place(self) -> Place:
+    def process(self) -> ProcessRank:
         """This process among all."""
-        return self._place or Place()
+        return self._place or ProcessRank()
 
     @property
     def world_size(self) -> int:
@@ -115,9 +117,66 @@ class Strategy:
         """Meet the other processes."""
         (self.accelerator or accelerator_of(self.root_device)).setup_device(self.root_device)
 
+    @property
+    def data(self) -> Replica:
+        """Which part of the data is this process's: of as many as there are copies of the model."""
+        return Replica(self.global_rank, self.world_size)
+
+    def module_context(self) -> AbstractContextManager[Any]:
+        """Modules made inside have their parameters where this strategy wants them."""
+        return self.root_device
+
+    def place(self, module: Steps, *, convert: Callable[[Steps], None], training: bool) -> None:
+        """Bring the module where it runs.
+
+        Args:
+            module: with its state restored.
+            convert: makes its number format and its layers those of the run, once it is on its device.
+            training: make it ready for training steps, too.
+        """
+        module.to(self.root_device)
+        convert(module)
+        if training:
+            self.wrap(module)
+
     def wrap(self, module: Steps) -> None:
         """Make the module ready for training steps; it is on its device already."""
         self.model = module
+
+    def module_state(self, module: nn.Module) -> dict[str, Any]:
+        """The module's state, under the names that it has without any wrapper."""
+        return module.state_dict()
+
+    def load_module_state(self, module: nn.Module, state: dict[str, Any], *, strict: bool) -> None:
+        """Take ``module_state`` back."""
+        module.load_state_dict(state, strict=strict)
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """The state of an optimizer of the module's parameters."""
+        return optimizer.state_dict()
+
+    def load_optimizer_state(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
+        """Take ``optimizer_state`` back."""
+        optimizer.load_state_dict(state)
+
+    def clip_gradients(self, optimizer: Optimizer, value: float, algorithm: str) -> None:
+        """Clip by total norm (``norm``) or each element (``value``); 0 or less switches it off.
+
+        Raises:
+            MisconfigurationException: there is no such algorithm.
+            RuntimeError: the gradients are still scaled.
+        """
+        if value <= 0:
+            return
+        if self.precision_plugin is not None:
+            self.precision_plugin.check_clipping(optimizer)
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if algorithm == "norm":
+            torch.nn.utils.clip_grad_norm_(parameters, value)
+        elif algorithm == "value":
+            torch.nn.utils.clip_grad_value_(parameters, value)
+        else:
+            raise MisconfigurationException(f"gradient_clip_algorithm={algorithm!r} is neither 'norm' nor 'value'")
 
     def training_step(self, module: Steps) -> Callable[..., Any]:
         """What to call with the arguments of ``training_step``."""

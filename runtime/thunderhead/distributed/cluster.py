@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 
-from thunderhead.distributed.environment import Place, find_place, free_port
+from thunderhead.distributed.environment import ProcessRank, find_process_rank, free_port
 from thunderhead.exceptions import MisconfigurationException
 
 
@@ -83,22 +83,22 @@ class _FromEnvironment(ClusterEnvironment):
         return int(os.environ.get("MASTER_PORT") or 29500)
 
     def world_size(self) -> int:
-        return find_place().world_size
+        return find_process_rank().world_size
 
     def set_world_size(self, size: int) -> None:
         """The environment decides."""
 
     def global_rank(self) -> int:
-        return find_place().rank
+        return find_process_rank().rank
 
     def set_global_rank(self, rank: int) -> None:
         """The environment decides."""
 
     def local_rank(self) -> int:
-        return find_place().local_rank
+        return find_process_rank().local_rank
 
     def node_rank(self) -> int:
-        return find_place().node_rank
+        return find_process_rank().node_rank
 
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
         if num_devices * num_nodes != self.world_size():
@@ -151,7 +151,7 @@ class LightningEnvironment(_FromEnvironment):
         return True
 
     def world_size(self) -> int:
-        return find_place().world_size if self._place is None else self._place[1]
+        return find_process_rank().world_size if self._place is None else self._place[1]
 
     def set_world_size(self, size: int) -> None:
         """Taken over where nobody else has said."""
@@ -159,7 +159,7 @@ class LightningEnvironment(_FromEnvironment):
             self._place = (self.global_rank(), size)
 
     def global_rank(self) -> int:
-        return find_place().rank if self._place is None else self._place[0]
+        return find_process_rank().rank if self._place is None else self._place[0]
 
     def set_global_rank(self, rank: int) -> None:
         """Taken over where nobody else has said."""
@@ -179,7 +179,7 @@ def find_cluster() -> ClusterEnvironment:
     return found()
 
 
-def place_in(cluster: ClusterEnvironment, devices: int, num_nodes: int) -> Place:
+def process_rank_in(cluster: ClusterEnvironment, devices: int, num_nodes: int) -> ProcessRank:
     """Where this process stands in a cluster that was passed, once it has been told what the Trainer wants.
 
     Raises:
@@ -188,7 +188,7 @@ def place_in(cluster: ClusterEnvironment, devices: int, num_nodes: int) -> Place
     cluster.set_world_size(devices * num_nodes)
     cluster.set_global_rank(cluster.node_rank() * devices + cluster.local_rank())
     cluster.validate_settings(num_devices=devices, num_nodes=num_nodes)
-    place = Place(cluster.global_rank(), cluster.world_size(), cluster.local_rank(), devices, cluster.node_rank())
+    place = ProcessRank(cluster.global_rank(), cluster.world_size(), cluster.local_rank(), devices, cluster.node_rank())
     if place.world_size != devices * num_nodes:
         raise MisconfigurationException(
             f"devices={devices} times num_nodes={num_nodes} is not the world size of {place.world_size} that "

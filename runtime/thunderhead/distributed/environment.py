@@ -11,7 +11,7 @@ from thunderhead.exceptions import MisconfigurationException
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProcessRank:
     """This process among all.
 
     Attributes:
@@ -34,13 +34,13 @@ class Place:
         return max(1, self.world_size // max(1, self.local_world_size))
 
 
-def find_place(environ: Mapping[str, str] = os.environ) -> Place:
+def find_process_rank(environ: Mapping[str, str] = os.environ) -> ProcessRank:
     """Where this process stands: an initialised process group first, then ``RANK``, ``WORLD_SIZE`` and the rest.
 
     Raises:
         MisconfigurationException: a variable holds no integer, or a rank lies outside the world.
     """
-    # Imported here, so that the launcher, which needs only Place, is there without torch.
+    # Imported here, so that the launcher, which needs only ProcessRank, is there without torch.
     import torch.distributed as dist
 
     initialized = dist.is_available() and dist.is_initialized()
@@ -51,7 +51,7 @@ def find_place(environ: Mapping[str, str] = os.environ) -> Place:
     local_world_size = _integer(environ, "LOCAL_WORLD_SIZE", world_size)
     local_rank = _integer(environ, "LOCAL_RANK", rank % max(1, local_world_size))
     node_rank = _integer(environ, "GROUP_RANK", _integer(environ, "NODE_RANK", rank // max(1, local_world_size)))
-    return Place(rank, world_size, local_rank, local_world_size, node_rank)
+    return ProcessRank(rank, world_size, local_rank, local_world_size, node_rank)
 
 
 def _integer(environ: Mapping[str, str], name: str, default: int) -> int:

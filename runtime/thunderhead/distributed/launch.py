@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from thunderhead.distributed.ending import error_at_end, uncaught_error
-from thunderhead.distributed.environment import Place, free_port
+from thunderhead.distributed.environment import ProcessRank, free_port
 from thunderhead.exceptions import MisconfigurationException
 
 _POLL_S = 0.2
@@ -24,7 +24,7 @@ _PR_SET_PDEATHSIG = 1
 _ASKED_TO_END = {-signal.SIGTERM: 143, 143: 143, -signal.SIGINT: 130, 130: 130}
 
 
-def environment_of(place: Place, address: str, port: int) -> dict[str, str]:
+def environment_of(place: ProcessRank, address: str, port: int) -> dict[str, str]:
     """The variables that tell a process where it stands, as torchrun sets them."""
     return {
         "RANK": str(place.rank),
@@ -70,7 +70,7 @@ class ScriptLauncher:
         outside: whether a local rank is known to be outside of a run, where it waits for nobody; told by the strategy.
     """
 
-    def __init__(self, place: Place, environ: Mapping[str, str] = os.environ, *, grace_s: float = 10.0) -> None:
+    def __init__(self, place: ProcessRank, environ: Mapping[str, str] = os.environ, *, grace_s: float = 10.0) -> None:
         check_meeting_point(place, environ)
         self._place = place
         self._environ = environ
@@ -91,7 +91,7 @@ class ScriptLauncher:
         spec = getattr(sys.modules["__main__"], "__spec__", None)
         command = command_again(sys.argv, None if spec is None else spec.name.removesuffix(".__main__"))
         for local_rank in range(1, place.local_world_size):
-            other = Place(
+            other = ProcessRank(
                 rank=place.rank + local_rank,
                 world_size=place.world_size,
                 local_rank=local_rank,
@@ -194,7 +194,7 @@ def _die_with_parent() -> Callable[[], None] | None:
     return ask
 
 
-def check_meeting_point(place: Place, environ: Mapping[str, str]) -> None:
+def check_meeting_point(place: ProcessRank, environ: Mapping[str, str]) -> None:
     """Ranks of several nodes must know where to meet before any of them starts.
 
     Raises:

@@ -33,12 +33,12 @@ from typing import Any
 
 import torch
 
-from thunderhead.distributed.environment import Place, free_port
+from thunderhead.distributed.environment import ProcessRank, free_port
 from thunderhead.distributed.launch import check_meeting_point, environment_of
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.rng import capture_rng, restore_rng
 
-Work = Callable[[Place, Any], Any]
+Work = Callable[[ProcessRank, Any], Any]
 _OWN_END_S = 1.0
 
 
@@ -79,7 +79,7 @@ class ProcessLauncher:
     """
 
     def __init__(
-        self, place: Place, method: str, environ: Mapping[str, str] = os.environ, *, grace_s: float = 10.0
+        self, place: ProcessRank, method: str, environ: Mapping[str, str] = os.environ, *, grace_s: float = 10.0
     ) -> None:
         check_meeting_point(place, environ)
         self._place = place
@@ -140,7 +140,9 @@ class ProcessLauncher:
         globals_ = None if self.method == "fork" else capture_globals()
         self.processes, pipes = [], []
         for local_rank in range(place.local_world_size):
-            mine = Place(place.rank + local_rank, place.world_size, local_rank, place.local_world_size, place.node_rank)
+            mine = ProcessRank(
+                place.rank + local_rank, place.world_size, local_rank, place.local_world_size, place.node_rank
+            )
             receiving, sending = context.Pipe(duplex=False)
             environ = environment_of(mine, address, port)
             arguments = (packed, mine, environ, globals_, outcome, sending)
@@ -254,7 +256,7 @@ def _restore_globals(found: dict[str, Any]) -> None:
 
 def _child(
     packed: Any,
-    place: Place,
+    place: ProcessRank,
     environ: dict[str, str],
     globals_: dict[str, Any] | None,
     outcome: Path,

@@ -98,19 +98,19 @@ class DDPStrategy(Strategy):
 
     @property
     def world_size(self) -> int:
-        return self.place.world_size
+        return self.process.world_size
 
     @property
     def global_rank(self) -> int:
-        return self.place.rank
+        return self.process.rank
 
     @property
     def local_rank(self) -> int:
-        return self.place.local_rank
+        return self.process.local_rank
 
     @property
     def node_rank(self) -> int:
-        return self.place.node_rank
+        return self.process.node_rank
 
     def setup_environment(self) -> None:
         if isinstance(self.launcher, ScriptLauncher):
@@ -126,7 +126,7 @@ class DDPStrategy(Strategy):
         # Alone, there is nobody to meet.
         store = HashStore() if self.world_size == 1 else None
         dist.init_process_group(
-            backend, store=store, rank=self.place.rank, world_size=self.place.world_size, timeout=self._timeout
+            backend, store=store, rank=self.process.rank, world_size=self.process.world_size, timeout=self._timeout
         )
         # Last in, first out: before the launcher's handler, which waits for the other ranks, for they leave too.
         atexit.register(self.leave)
@@ -141,7 +141,7 @@ class DDPStrategy(Strategy):
                 store.set(_OUTSIDE.format(self.global_rank), str(int(outside)))
 
     def _is_outside(self, local_rank: int) -> bool:
-        key = _OUTSIDE.format(self.place.rank + local_rank)
+        key = _OUTSIDE.format(self.process.rank + local_rank)
         with suppress(RuntimeError):
             store = None if self._alone else dist.distributed_c10d._get_default_store()
             return store is not None and store.check([key]) and store.get(key) == b"1"

@@ -159,8 +159,7 @@ def validation_interval(options: Options, data: TrainingData) -> tuple[float | N
 
 def _placement(run: Run, *, predicting: bool = False) -> Placement:
     return Placement(
-        run.strategy.global_rank,
-        run.strategy.world_size,
+        run.strategy.data,
         enabled=run.options.use_distributed_sampler,
         overfit=bool(run.options.overfit_batches),
         predicting=predicting,

@@ -56,7 +56,7 @@ from thunderhead.trainer.destinations import check_destinations
 from thunderhead.trainer.failure import attempt, explain, tell, tell_sigterm
 from thunderhead.trainer.fitting import check_fit, fit, put_layers_back
 from thunderhead.trainer.launched import run_in_children
-from thunderhead.trainer.preparing import configure_model, move_module, prepare_data, set_up, tear_down
+from thunderhead.trainer.preparing import configure_model, place_module, prepare_data, set_up, tear_down
 from thunderhead.trainer.properties import TrainerProperties
 from thunderhead.trainer.resuming import load_file
 from thunderhead.user.datamodule import LightningDataModule
@@ -210,7 +210,7 @@ def _from_end_to_end(
         if restored is not None:
             lay_out_module(module, loaded["state_dict"])
         training.left.file = loaded if run.fitting and restored is None else None
-    move_module(run, trainer._layer_sync)
+    place_module(run, trainer._layer_sync)
     result = None
     if evaluation is None:
         fit(run, training, loaded, restored, path=path, show=partial(setattr, trainer, "_fit_loop"))

@@ -51,7 +51,6 @@ def fit(
         show: is given the loop, which users may ask from then on.
     """
     module = run.module
-    run.strategy.wrap(module)
     training.optimizers = make_optimizers(run, training.position)
     validation = EvaluationLoop(run, training, training.validation)
     loop = FitLoop(run, training, validation)

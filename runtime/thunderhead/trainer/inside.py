@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from thunderhead.core.ending import Stop
 from thunderhead.core.state import RunningStage, TrainerFn, TrainerState, TrainerStatus
 from thunderhead.data.combined import CombinedLoader
+from thunderhead.distributed.base import Strategy
 from thunderhead.hooks.table import HookTable
 from thunderhead.loops.evaluate import EvaluationLoop
 from thunderhead.loops.fit import FitLoop
@@ -50,7 +51,7 @@ def fit_inside(trainer: TrainerProperties, **changes: Any) -> Iterator[FitLoop]:
             run.strategy.wrap(run.module)
             run.hooks.resolve()
             inner.optimizers = make_optimizers(run, inner.position)
-            _take_states(inner.optimizers, training.optimizers)
+            _take_states(run.strategy, inner.optimizers, training.optimizers)
             trainer._fit_loop = FitLoop(run, inner, EvaluationLoop(run, inner, inner.validation))
             with torch.enable_grad():
                 yield trainer._fit_loop
@@ -83,9 +84,9 @@ def _copied(trainer: TrainerProperties, outer: Run, changes: dict[str, Any]) -> 
     )
 
 
-def _take_states(made: Optimizers, outer: Optimizers) -> None:
+def _take_states(strategy: Strategy, made: Optimizers, outer: Optimizers) -> None:
     for optimizer, before in zip(made.plain, outer.plain, strict=True):
-        optimizer.load_state_dict(copy.deepcopy(before.state_dict()))
+        strategy.load_optimizer_state(optimizer, copy.deepcopy(strategy.optimizer_state(before)))
     for config, plan in zip(made.configs, outer.configs, strict=True):
         config.scheduler.load_state_dict(copy.deepcopy(plan.scheduler.state_dict()))
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from thunderhead.core.state import TrainerState, TrainerStatus
-from thunderhead.distributed.environment import Place
+from thunderhead.distributed.environment import ProcessRank
 from thunderhead.distributed.process_launch import ProcessLauncher
 from thunderhead.files.staging import detached
 from thunderhead.hooks.overriding import is_overridden
@@ -36,7 +36,7 @@ def run_in_children(trainer: TrainerProperties, launcher: ProcessLauncher, call:
     return outcome["result"]
 
 
-def _on_rank(place: Place, payload: tuple[TrainerProperties, dict[str, Any]]) -> dict[str, Any] | None:
+def _on_rank(place: ProcessRank, payload: tuple[TrainerProperties, dict[str, Any]]) -> dict[str, Any] | None:
     from thunderhead.trainer.entry import enter
 
     trainer, call = payload

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from thunderhead.accelerators import Accelerator, accelerator_of, choose_accelerator, parse_indices
-from thunderhead.distributed.cluster import ClusterEnvironment, find_cluster, place_in
+from thunderhead.distributed.cluster import ClusterEnvironment, find_cluster, process_rank_in
 from thunderhead.distributed.ddp_options import Named, read_name
-from thunderhead.distributed.environment import Place, find_place
+from thunderhead.distributed.environment import ProcessRank, find_process_rank
 from thunderhead.distributed.launch import ScriptLauncher
 from thunderhead.distributed.process_launch import ProcessLauncher
 from thunderhead.distributed.strategy import DDPStrategy, Strategy
@@ -56,7 +56,7 @@ def _single(strategy: Strategy | None, named: Named | None) -> bool:
     return named is not None and not named.ddp
 
 
-def _made(named: Named | None, place: Place, *, interactive: bool) -> Strategy:
+def _made(named: Named | None, place: ProcessRank, *, interactive: bool) -> Strategy:
     if named is None:
         if place.world_size == 1:
             return Strategy()
@@ -66,7 +66,7 @@ def _made(named: Named | None, place: Place, *, interactive: bool) -> Strategy:
     return DDPStrategy(start_method=named.start_method, **(named.options or {}))
 
 
-def _launcher(strategy: Strategy, place: Place, *, interactive: bool) -> ScriptLauncher | ProcessLauncher:
+def _launcher(strategy: Strategy, place: ProcessRank, *, interactive: bool) -> ScriptLauncher | ProcessLauncher:
     method = getattr(strategy, "start_method", "popen")
     if method != "popen":
         return ProcessLauncher(place, method)
@@ -104,14 +104,14 @@ def _cluster(plugins: Plugins, strategy: Strategy | None) -> ClusterEnvironment 
 
 def _site(
     given: dict[str, Any], accelerator: Accelerator, cluster: ClusterEnvironment | None, single: bool
-) -> tuple[bool, Place, list[torch.device]]:
+) -> tuple[bool, ProcessRank, list[torch.device]]:
     """``(by hand, place, device of each process of this node)``; by hand, nobody has started the others."""
     devices, num_nodes = given["devices"], given["num_nodes"]
     if cluster is not None:
         wanted = _wanted(devices, accelerator, single, nodes=num_nodes, cluster=cluster)
-        place = place_in(cluster, len(wanted), num_nodes or 1)
+        place = process_rank_in(cluster, len(wanted), num_nodes or 1)
         return not cluster.creates_processes_externally, place, wanted
-    place = find_place()
+    place = find_process_rank()
     if place.world_size > 1 or "RANK" in os.environ:
         _agree(devices, num_nodes, place)
         return False, place, _of_launched(devices, accelerator, place)
@@ -136,14 +136,14 @@ def _wanted(
         count = accelerator.auto_device_count()
         if cluster is not None and cluster.creates_processes_externally:
             count = max(1, cluster.world_size() // (nodes or 1))
-            return _of_launched(devices, accelerator, Place(local_world_size=count))
+            return _of_launched(devices, accelerator, ProcessRank(local_world_size=count))
         # In a notebook the first device, so that nothing has to be started.
         devices = 1 if hasattr(sys, "ps1") or single else count
     found = accelerator.get_parallel_devices(accelerator.parse_devices(devices))
     return found[:1] if single else found
 
 
-def _of_launched(devices: Any, accelerator: Accelerator, place: Place) -> list[torch.device]:
+def _of_launched(devices: Any, accelerator: Accelerator, place: ProcessRank) -> list[torch.device]:
     """The devices of processes that were started from outside: those named, else one after the other."""
     if devices not in ("auto", -1, "-1"):
         return accelerator.get_parallel_devices(accelerator.parse_devices(devices))
@@ -154,10 +154,10 @@ def _of_launched(devices: Any, accelerator: Accelerator, place: Place) -> list[t
     return [all_devices[index % there] for index in range(place.local_world_size)]
 
 
-def _first_of(processes: int, num_nodes: int) -> Place:
+def _first_of(processes: int, num_nodes: int) -> ProcessRank:
     """The place of local rank 0, which starts the others."""
     node = int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0")))
-    return Place(
+    return ProcessRank(
         rank=node * processes,
         world_size=processes * num_nodes,
         local_rank=0,
@@ -173,7 +173,7 @@ def _check_numbers(devices: Any, num_nodes: Any) -> None:
         raise MisconfigurationException(f"num_nodes={num_nodes!r} must be an integer of at least 1")
 
 
-def _agree(devices: Any, num_nodes: Any, place: Place) -> None:
+def _agree(devices: Any, num_nodes: Any, place: ProcessRank) -> None:
     """What was asked for is what was started.
 
     Raises:

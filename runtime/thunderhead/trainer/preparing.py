@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from thunderhead.core.state import TrainerStatus
+from thunderhead.core.steps import Steps
 from thunderhead.hooks.overriding import is_overridden
 from thunderhead.layer_sync import LayerSync
 from thunderhead.run.run import Run
@@ -57,14 +58,17 @@ def configure_model(run: Run) -> None:
     run.hooks.call_module("configure_model")
 
 
-def move_module(run: Run, layer_sync: LayerSync | None) -> None:
-    """To the device, in its number format, with layers that share what they are to share."""
-    run.module.to(run.strategy.root_device)
-    run.precision.convert_module(run.module)
-    if layer_sync is not None and run.strategy.world_size > 1 and run.fitting:
-        converted = layer_sync.apply(run.module)
-        if converted is not run.module:
-            say("the module itself is a BatchNorm layer, which sync_batchnorm cannot replace")
+def place_module(run: Run, layer_sync: LayerSync | None) -> None:
+    """To the device, in its number format, with layers that share what they are to share; wrapped to train."""
+
+    def convert(module: Steps) -> None:
+        run.precision.convert_module(module)
+        if layer_sync is not None and run.strategy.world_size > 1 and run.fitting:
+            converted = layer_sync.apply(module)
+            if converted is not module:
+                say("the module itself is a BatchNorm layer, which sync_batchnorm cannot replace")
+
+    run.strategy.place(run.module, convert=convert, training=run.fitting)
 
 
 def tear_down(run: Run, status: str, end: TrainerStatus) -> None:

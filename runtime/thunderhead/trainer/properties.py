@@ -49,12 +49,12 @@ class TrainerProperties(Records):
     @property
     def num_nodes(self) -> int:
         """Number of nodes."""
-        return self.strategy.place.num_nodes
+        return self.strategy.process.num_nodes
 
     @property
     def num_devices(self) -> int:
         """Devices used on this node: one per process."""
-        return self.strategy.place.local_world_size
+        return self.strategy.process.local_world_size
 
     @property
     def accelerator(self) -> Accelerator:
@@ -211,7 +211,8 @@ class TrainerProperties(Records):
     @property
     def distributed_sampler_kwargs(self) -> dict[str, int]:
         """Arguments of a DistributedSampler that cuts data as the trainer does."""
-        return {"num_replicas": self.world_size, "rank": self.global_rank} if self.world_size > 1 else {}
+        data = self.strategy.data
+        return {"num_replicas": data.size, "rank": data.rank} if data.size > 1 else {}
 
     @property
     def should_stop(self) -> bool:

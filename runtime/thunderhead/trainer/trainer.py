@@ -306,7 +306,7 @@ class Trainer(Doors):
         Args:
             empty_init: leave parameters uninitialised, for a checkpoint that is loaded anyway.
         """
-        with self.precision_plugin.init_context(), self.strategy.root_device, _Uninitialised(bool(empty_init)):
+        with self.precision_plugin.init_context(), self.strategy.module_context(), _Uninitialised(bool(empty_init)):
             yield
 
     def print(self, *values: Any, **options: Any) -> None:

@@ -83,7 +83,7 @@ class Optimizing:
         )
         if value is None:
             return
-        trainer.precision_plugin.clip_gradients(optimizer, value, algorithm)
+        trainer.strategy.clip_gradients(optimizer, value, algorithm)
 
     def toggle_optimizer(self, optimizer: Optimizer | LightningOptimizer) -> None:
         """Let only this optimizer's parameters require gradients, until ``untoggle_optimizer``."""

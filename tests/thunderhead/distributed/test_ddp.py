@@ -90,10 +90,10 @@ def test_resumed_bits_with_buffers_of_each_rank(tmp_path: Path) -> None:
 
 
 def _resume_own_buffers(rank: int, directory: str) -> None:
-    from thunderhead.distributed.environment import find_place
+    from thunderhead.distributed.environment import find_process_rank
 
     def strategy() -> Strategy:
-        return DDPStrategy(broadcast_buffers=False).bind(torch.device("cpu"), find_place())
+        return DDPStrategy(broadcast_buffers=False).bind(torch.device("cpu"), find_process_rank())
 
     path = Path(directory) / f"own{rank}"
     path.mkdir()

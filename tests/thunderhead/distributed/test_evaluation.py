@@ -16,7 +16,7 @@ from trainer_ranks import run_ranks
 
 import thunderhead as th
 from thunderhead import warning
-from thunderhead.distributed.environment import Place
+from thunderhead.distributed.environment import ProcessRank
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.strategies import DDPStrategy, SingleDeviceStrategy
 
@@ -278,7 +278,7 @@ def test_operations_by_any_of_their_names(of_ranks: list[dict[str, Any]]) -> Non
 
 def _operations(rank: int) -> list[float]:
     strategy = DDPStrategy()
-    strategy.bind(torch.device("cpu"), Place(rank, 3, rank, 3, 0))
+    strategy.bind(torch.device("cpu"), ProcessRank(rank, 3, rank, 3, 0))
     return [strategy.reduce(torch.tensor(rank + 1.0), reduce_op=name).item() for name in OPERATIONS]
 
 

@@ -13,7 +13,7 @@ import torch
 from trainer_models import QUIET, Net, in_order, regression, shuffled
 
 import thunderhead as th
-from thunderhead.distributed.environment import Place
+from thunderhead.distributed.environment import ProcessRank
 from thunderhead.distributed.launch import command_again, environment_of
 from thunderhead.strategies import DDPStrategy, SingleDeviceStrategy
 
@@ -131,7 +131,7 @@ def test_commands(tmp_path: Path) -> None:
 
 
 def test_environment() -> None:
-    assert environment_of(Place(5, 8, 1, 4, 1), "head", 29500) == {
+    assert environment_of(ProcessRank(5, 8, 1, 4, 1), "head", 29500) == {
         "RANK": "5",
         "WORLD_SIZE": "8",
         "LOCAL_RANK": "1",

@@ -16,7 +16,7 @@ import pytest
 SCRIPT = """
 import atexit, os, signal, sys, time
 from thunderhead.distributed.ending import LAST_RUN
-from thunderhead.distributed.environment import Place
+from thunderhead.distributed.environment import ProcessRank
 from thunderhead.distributed.launch import ScriptLauncher
 
 rank = int(os.environ.get("RANK", "0"))
@@ -25,7 +25,7 @@ if does == "deaf":  # as a rank that stands in a collective, where a handler onl
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if rank == 0:
     atexit.register(lambda: open("cleaned-up", "w").close())
-    launcher = ScriptLauncher(Place(0, 3, 0, 3), {}, grace_s=float(os.environ["GRACE_S"]))
+    launcher = ScriptLauncher(ProcessRank(0, 3, 0, 3), {}, grace_s=float(os.environ["GRACE_S"]))
     launcher.outside = lambda local_rank: sys.argv[1 + local_rank] != "wait"
     launcher.launch()
 with open(f"{rank}.draft", "w") as stream:

@@ -24,7 +24,7 @@ from trainer_ranks import threads_of_gloo
 import thunderhead as th
 from thunderhead.callbacks import ModelCheckpoint
 from thunderhead.core.ending import SIGTERMException
-from thunderhead.distributed.environment import Place
+from thunderhead.distributed.environment import ProcessRank
 from thunderhead.distributed.process_launch import ChildTraceback, ProcessLauncher
 from thunderhead.strategies import DDPStrategy
 
@@ -174,23 +174,23 @@ class Unsendable(Exception):
         super().__init__(f"{one} and {two}")
 
 
-def _raise(place: Place, payload: Any) -> None:
+def _raise(place: ProcessRank, payload: Any) -> None:
     raise Unsendable(1, 2)
 
 
 def test_an_exception_that_cannot_be_sent_is_quoted() -> None:
     with pytest.raises(RuntimeError, match="rank 0 raised Unsendable: 1 and 2"):
-        ProcessLauncher(Place(local_world_size=1), "fork").launch(_raise, None)
+        ProcessLauncher(ProcessRank(local_world_size=1), "fork").launch(_raise, None)
 
 
-def _raise_at_length(place: Place, lengths: list[int]) -> None:
+def _raise_at_length(place: ProcessRank, lengths: list[int]) -> None:
     raise LookupError("x" * lengths[place.local_rank])
 
 
 @pytest.mark.parametrize("lengths", [[70_000], [10, 3_000_000], [3_000_000, 3_000_000, 10]], ids=str)
 def test_an_error_may_be_longer_than_a_pipe_is(lengths: list[int]) -> None:
     """As load_state_dict's of a large model is, which lists every key; a child cannot end before it is read."""
-    launcher = ProcessLauncher(Place(local_world_size=len(lengths)), "fork")
+    launcher = ProcessLauncher(ProcessRank(local_world_size=len(lengths)), "fork")
     with pytest.raises(LookupError, match=r"^x+$") as raised:
         launcher.launch(_raise_at_length, lengths)
     assert len(str(raised.value)) in lengths
@@ -213,12 +213,12 @@ def test_an_end_by_sigterm_goes_to_the_parent_as_it_is() -> None:
 def test_a_fork_after_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     with pytest.raises(th.MisconfigurationException, match="after CUDA was used in this process"):
-        ProcessLauncher(Place(local_world_size=2), "fork").launch(_raise, None)
+        ProcessLauncher(ProcessRank(local_world_size=2), "fork").launch(_raise, None)
 
 
 def test_several_nodes_need_a_meeting_point() -> None:
     with pytest.raises(th.MisconfigurationException, match="without MASTER_ADDR"):
-        ProcessLauncher(Place(world_size=4, local_world_size=2), "spawn", {})
+        ProcessLauncher(ProcessRank(world_size=4, local_world_size=2), "spawn", {})
 
 
 class Telling(th.Callback):
