@@ -20,7 +20,6 @@ from trainer_ranks import run_ranks
 import thunderhead as th
 from bench.collectives import numbered
 from thunderhead.callbacks import EarlyStopping, ModelCheckpoint
-from thunderhead.checkpoint.alone import write_ended
 from thunderhead.strategies import DDPStrategy
 
 EPOCHS = 2
@@ -232,7 +231,7 @@ def _write(rank: int, folder: str) -> None:
     def write(trainer: Any) -> None:
         trainer.save_checkpoint(f"{folder}/all.ckpt")
         if trainer.is_global_zero:
-            write_ended(trainer, f"{folder}/alone.ckpt", together=False)
+            trainer.save_ended(f"{folder}/alone.ckpt", together=False)
 
     th.Trainer(**QUIET, max_epochs=1, callbacks=[SaveAfter(2, write)]).fit(Counting(1.0), numbers(*range(12)))
 

@@ -189,8 +189,10 @@ def test_an_optimizer_with_the_state_of_another(tmp_path: Path) -> None:
     made = trainer()
     made.fit(Line(), numbers(1))
     made.save_checkpoint(tmp_path / "a.ckpt")
-    edited = pytest.warns(UserWarning, match="class SGD, now Adam")
-    with edited, pytest.raises(KeyError, match="betas") as caught:
+    found = torch.load(tmp_path / "a.ckpt")
+    del found["thunderhead"]["settings"]  # as in files of before, which do not say whose state it is
+    torch.save(found, tmp_path / "a.ckpt")
+    with pytest.raises(KeyError, match="betas") as caught:
         trainer(max_epochs=2).fit(Line(adam), numbers(1), ckpt_path=tmp_path / "a.ckpt")
     assert caught.value.__notes__ == [
         "Adam needs 'betas', which the state in the checkpoint does not hold: another optimizer wrote it. Return that "

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.optim import lr_scheduler as schedules
 
-from thunderhead.checkpoint import settings
 from thunderhead.core.optimization import LRSchedulerConfig
+from thunderhead.run import settings
 
 Make = Callable[[torch.optim.Optimizer], Any]
 KINDS: dict[str, tuple[Make, Make]] = {
