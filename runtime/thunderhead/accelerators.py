@@ -77,7 +77,7 @@ class CPUAccelerator(Accelerator):
         return 1
 
     @staticmethod
-    def parse_devices(devices: Any) -> int:
+    def parse_devices(devices: object) -> int:
         wanted = parse_indices(devices)
         if wanted == -1:
             raise MisconfigurationException(
@@ -86,7 +86,7 @@ class CPUAccelerator(Accelerator):
         return wanted if isinstance(wanted, int) else len(wanted)
 
     @staticmethod
-    def get_parallel_devices(devices: Any) -> list[torch.device]:
+    def get_parallel_devices(devices: int) -> list[torch.device]:
         return [torch.device("cpu")] * int(devices)
 
 
@@ -106,11 +106,11 @@ class CUDAAccelerator(Accelerator):
         return torch.cuda.device_count()
 
     @staticmethod
-    def parse_devices(devices: Any) -> list[int]:
+    def parse_devices(devices: object) -> list[int]:
         return _present(devices, torch.cuda.device_count())
 
     @staticmethod
-    def get_parallel_devices(devices: Any) -> list[torch.device]:
+    def get_parallel_devices(devices: Sequence[int]) -> list[torch.device]:
         return [torch.device("cuda", index) for index in devices]
 
     def setup_device(self, device: torch.device) -> None:
@@ -136,11 +136,11 @@ class MPSAccelerator(Accelerator):
         return 1
 
     @staticmethod
-    def parse_devices(devices: Any) -> list[int]:
+    def parse_devices(devices: object) -> list[int]:
         return _present(devices, 1)
 
     @staticmethod
-    def get_parallel_devices(devices: Any) -> list[torch.device]:
+    def get_parallel_devices(devices: Sequence[int]) -> list[torch.device]:
         return [torch.device("mps", index) for index in devices]
 
 
@@ -149,7 +149,7 @@ _NAMES = ("auto", "cpu", "gpu", "cuda", "mps")
 _NUMBER = re.compile(r"-?[0-9]+")
 
 
-def choose_accelerator(asked: Any) -> Accelerator:
+def choose_accelerator(asked: object) -> Accelerator:
     """The accelerator called ``asked``, or itself; ``auto`` is the best there is and ``gpu`` either of the GPUs.
 
     Raises:
@@ -186,13 +186,13 @@ def accelerator_of(device: torch.device) -> Accelerator:
     return _KINDS.get(device.type, CPUAccelerator)()
 
 
-def parse_indices(devices: Any) -> int | list[int]:
+def parse_indices(devices: object) -> int | list[int]:
     """``devices`` as a count (-1 for all) or as the indices that a list, or a string with commas, names.
 
     Raises:
         MisconfigurationException: it is neither, names none, or one of them twice.
     """
-    found: Any = devices
+    found = devices
     if isinstance(devices, str):
         parts = [part.strip() for part in devices.split(",")]
         if not all(_NUMBER.fullmatch(part) for part in parts if part) or not any(parts):
@@ -213,7 +213,7 @@ def parse_indices(devices: Any) -> int | list[int]:
     return found
 
 
-def _checked(devices: Any, indices: list[Any]) -> list[int]:
+def _checked(devices: object, indices: list[Any]) -> list[int]:
     if not indices:
         raise MisconfigurationException(f"devices={devices!r} leaves no device to run on; name one, or use 'auto'")
     if any(isinstance(index, bool) or not isinstance(index, int) or index < 0 for index in indices):
@@ -223,7 +223,7 @@ def _checked(devices: Any, indices: list[Any]) -> list[int]:
     return indices
 
 
-def _present(devices: Any, count: int) -> list[int]:
+def _present(devices: object, count: int) -> list[int]:
     wanted = parse_indices(devices)
     if wanted == -1:
         return list(range(count))

@@ -9,18 +9,20 @@ import math
 import operator
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, SupportsFloat
+from typing import Literal, SupportsFloat, SupportsIndex, TypeVar, overload
 
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
+
+Value = TypeVar("Value")
 
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 _COUNT = re.compile(r"\s*(\d+)\s*batch(?:es)?\s*")
 _CLOCK = re.compile(r"(\d+):(\d+):(\d+):(\d+)")
 
 
-def batch_limit(name: str, value: Any) -> float | int:
+def batch_limit(name: str, value: object) -> float | int:
     """How many batches: an integer counts them, a float from 0 to 1 is a share of them.
 
     ``"100%"`` and ``"1 batch"`` say the same without depending on how a number is written: 1 is one batch, 1.0 is all.
@@ -50,7 +52,7 @@ def batch_limit(name: str, value: Any) -> float | int:
     return parsed
 
 
-def duration(name: str, value: Any) -> timedelta | None:
+def duration(name: str, value: object) -> timedelta | None:
     """A length of time: a timedelta, ``"DD:HH:MM:SS"``, or a dict of timedelta's arguments.
 
     Raises:
@@ -73,7 +75,7 @@ def duration(name: str, value: Any) -> timedelta | None:
     )
 
 
-def validation_interval(value: Any, every_n_epochs: int | None) -> tuple[float | int, float | None]:
+def validation_interval(value: object, every_n_epochs: int | None) -> tuple[float | int, float | None]:
     """``(val_check_interval, seconds)``; seconds where validation goes by the clock.
 
     Raises:
@@ -102,7 +104,11 @@ def validation_interval(value: Any, every_n_epochs: int | None) -> tuple[float |
     return interval, None
 
 
-def whole_number(name: str, value: Any, *, least: int, optional: bool = False) -> Any:
+@overload
+def whole_number(name: str, value: object, *, least: int, optional: Literal[False] = False) -> int: ...
+@overload
+def whole_number(name: str, value: object, *, least: int, optional: bool) -> int | None: ...
+def whole_number(name: str, value: object, *, least: int, optional: bool = False) -> int | None:
     """An integer of at least ``least`` (or None).
 
     Raises:
@@ -116,19 +122,23 @@ def whole_number(name: str, value: Any, *, least: int, optional: bool = False) -
     return number
 
 
-def _index(value: Any) -> int | None:
+def _index(value: object) -> int | None:
     """The integer that ``value`` is, as NumPy's, a tensor's and 1e3 are too; Python's, which a file can hold."""
     if isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer():
         return int(value)
     try:
-        return operator.index(value)
-    except TypeError:
+        return operator.index(value) if isinstance(value, SupportsIndex) else None
+    except TypeError:  # a tensor has the method, and only one of integers a meaning for it
         return None
 
 
-def real_number(name: str, value: Any, *, least: float = -math.inf, optional: bool = False) -> Any:
+@overload
+def real_number(name: str, value: Value, *, least: float = -math.inf, optional: Literal[False] = False) -> Value: ...
+@overload
+def real_number(name: str, value: Value | None, *, least: float = -math.inf, optional: bool) -> Value | None: ...
+def real_number(name: str, value: Value | None, *, least: float = -math.inf, optional: bool = False) -> Value | None:
     """A number of at least ``least`` (or None), which may be infinite but not NaN.
 
     Raises:
@@ -142,14 +152,18 @@ def real_number(name: str, value: Any, *, least: float = -math.inf, optional: bo
     return value
 
 
-def _is_at_least(value: Any, least: float) -> bool:
+def _is_at_least(value: object, least: float) -> bool:
     try:
         return isinstance(value, SupportsFloat) and float(value) >= least
     except (TypeError, ValueError, RuntimeError):  # arrays and tensors of several numbers
         return False
 
 
-def switch(name: str, value: Any, *, optional: bool = False) -> Any:
+@overload
+def switch(name: str, value: object, *, optional: Literal[False] = False) -> bool: ...
+@overload
+def switch(name: str, value: object, *, optional: bool) -> bool | None: ...
+def switch(name: str, value: object, *, optional: bool = False) -> bool | None:
     """True or False (or None); 1 and 0, as the environment may have them, mean the same, and so do NumPy's.
 
     Raises:
@@ -163,7 +177,7 @@ def switch(name: str, value: Any, *, optional: bool = False) -> Any:
     return bool(value)
 
 
-def directory(name: str, value: Any) -> str:
+def directory(name: str, value: object) -> str:
     """A directory or URL as text.
 
     Raises:
@@ -172,7 +186,7 @@ def directory(name: str, value: Any) -> str:
     return path(name, value, "a directory or URL")
 
 
-def path(name: str, value: Any, kind: str) -> str:
+def path(name: str, value: object, kind: str) -> str:
     """A path as text; ``kind`` is what it must be.
 
     Raises:
@@ -184,18 +198,24 @@ def path(name: str, value: Any, kind: str) -> str:
     return found
 
 
-def text(name: str, value: Any, *, optional: bool = False) -> Any:
+@overload
+def text(name: str, value: object, *, optional: Literal[False] = False) -> str: ...
+@overload
+def text(name: str, value: object, *, optional: bool) -> str | None: ...
+def text(name: str, value: object, *, optional: bool = False) -> str | None:
     """A str (or None).
 
     Raises:
         MisconfigurationException: anything else.
     """
-    if not isinstance(value, str) and not (value is None and optional):
+    if value is None and optional:
+        return None
+    if not isinstance(value, str):
         raise MisconfigurationException(f"{name}={value!r} must be text{' or None' if optional else ''}")
     return value
 
 
-def one_of(name: str, value: Any, known: tuple[Any, ...]) -> Any:
+def one_of(name: str, value: Value, known: Sequence[object]) -> Value:
     """One of the known values.
 
     Raises:
@@ -209,7 +229,7 @@ def one_of(name: str, value: Any, known: tuple[Any, ...]) -> Any:
     return value
 
 
-def gradient_clipping(value: Any, algorithm: Any) -> tuple[float | None, str | None]:
+def gradient_clipping(value: object, algorithm: object) -> tuple[float | None, str | None]:
     """The clip value (None for off) and algorithm.
 
     Raises:

@@ -43,20 +43,20 @@ class Ranks(Protocol):
     def root_device(self) -> torch.device:
         """Where the module and its batches go."""
 
-    def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
+    def reduce(self, tensor: object, group: object = None, reduce_op: object = "mean") -> Any:
         """``tensor``, or every tensor in it, over all ranks or those of ``group``."""
 
     def all_of(self, decision: bool) -> bool:
         """True if all ranks say so, told over the host: nothing waits for a device."""
 
-    def tell(self, words: Any, src: int = 0) -> Any:
+    def tell(self, words: object, src: int = 0) -> Any:
         """What rank ``src`` has to say, in JSON."""
 
-    def gather_words(self, words: Any) -> list[Any]:
+    def gather_words(self, words: object) -> list[Any]:
         """What each rank has to say, in JSON, in order of rank."""
 
-    def gather_on_first(self, obj: Any) -> list[Any]:
+    def gather_on_first(self, obj: object) -> list[Any]:
         """What each rank has, in order of rank, on rank 0; nothing on the others."""
 
-    def leave_with_first(self, obj: Any, seconds: float) -> list[Any]:
+    def leave_with_first(self, obj: object, seconds: float) -> list[Any]:
         """As ``gather_on_first``, for ranks that end: rank 0 waits so long at most."""

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 
-def map_tensors(data: Any, change: Callable[[Any], Any]) -> Any:
+class Movable(Protocol):
+    """What is no tensor and goes to a device all the same, such as a batch of a class of the user's."""
+
+    def to(self, device: torch.device, /) -> object:
+        """Itself there; None where it went by itself."""
+
+
+def map_tensors(data: object, change: Callable[[Any], Any]) -> Any:
     """``data`` with ``change`` applied to every tensor (and object with a ``to`` method) inside, structure kept.
 
     Goes through mappings, named tuples, lists, tuples and dataclasses; anything else is returned as it is.
@@ -36,11 +43,11 @@ def map_tensors(data: Any, change: Callable[[Any], Any]) -> Any:
     return data
 
 
-def move_to_device(data: Any, device: torch.device) -> Any:
+def move_to_device(data: object, device: torch.device) -> Any:
     """``data`` with every tensor on ``device``; copies to an accelerator do not wait for the host."""
     non_blocking = device.type not in ("cpu", "mps")
 
-    def move(value: Any) -> Any:
+    def move(value: Tensor | Movable) -> object:
         if isinstance(value, Tensor):
             return value.to(device, non_blocking=non_blocking)
         moved = value.to(device)
@@ -49,7 +56,7 @@ def move_to_device(data: Any, device: torch.device) -> Any:
     return map_tensors(data, move)
 
 
-def batch_size_of(batch: Any) -> tuple[int | None, bool]:
+def batch_size_of(batch: object) -> tuple[int | None, bool]:
     """The first dimension of the first tensor in ``batch``, and whether another tensor disagrees with it.
 
     A tensor without dimensions counts as one sample; ``None`` when the batch holds no tensor.
@@ -72,7 +79,7 @@ def batch_size_of(batch: Any) -> tuple[int | None, bool]:
     return (sizes[0], len(set(sizes)) > 1) if sizes else (None, False)
 
 
-def _collect_sizes(data: Any, sizes: list[int]) -> None:
+def _collect_sizes(data: object, sizes: list[int]) -> None:
     if isinstance(data, Tensor):
         sizes.append(data.shape[0] if data.ndim else 1)
     elif isinstance(data, Mapping):

@@ -284,7 +284,7 @@ class TQDMProgressBar(StageBars):
         if process_position:
             warn(f"process_position={process_position} does nothing: bars are drawn on the line of the cursor")
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         never_called = sorted(name for name in vars(cls) if re.fullmatch(r"init_\w+_tqdm", name))
         if never_called:
@@ -316,7 +316,7 @@ class TQDMProgressBar(StageBars):
         self.stream.flush()
         standing.forget()
 
-    def print(self, *values: Any, **options: Any) -> None:
+    def print(self, *values: object, **options: Any) -> None:
         """Print on a line of its own; the bar is drawn again below it."""
         if self._bar.title:
             self.stream.write("\r\x1b[2K")
@@ -324,5 +324,5 @@ class TQDMProgressBar(StageBars):
         print(*values, **options)
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

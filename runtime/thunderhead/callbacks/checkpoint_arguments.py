@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from thunderhead.arguments import duration, switch, whole_number
 from thunderhead.callbacks.checkpoint_policy import Triggers
@@ -14,7 +14,7 @@ from thunderhead.exceptions import MisconfigurationException, did_you_mean
 FIELD: Final = re.compile(r"\{([^{}:]*)(:[^{}]*)?\}")
 
 
-def metric_name(value: Any) -> str | None:
+def metric_name(value: object) -> str | None:
     """``monitor``.
 
     Raises:
@@ -27,7 +27,7 @@ def metric_name(value: Any) -> str | None:
     return value
 
 
-def name_template(value: Any) -> str | None:
+def name_template(value: object) -> str | None:
     """``filename``, each of whose fields can be filled with a number.
 
     Raises:
@@ -58,7 +58,7 @@ def _fits(number: float, form: str) -> bool:
     return True
 
 
-def how_many(save_top_k: Any, monitor: str | None) -> int:
+def how_many(save_top_k: object, monitor: str | None) -> int:
     """``save_top_k``.
 
     Raises:
@@ -72,7 +72,7 @@ def how_many(save_top_k: Any, monitor: str | None) -> int:
     return kept
 
 
-def last_kind(value: Any) -> Any:
+def last_kind(value: object) -> bool | str | None:
     """``save_last``: True, False, None or ``"link"``.
 
     Raises:
@@ -86,22 +86,22 @@ def last_kind(value: Any) -> Any:
     return value if isinstance(value, str) else switch("ModelCheckpoint: save_last", value, optional=True)
 
 
-def triggers_of(steps: Any, epochs: Any, interval: Any) -> tuple[Triggers, timedelta | None]:
+def triggers_of(steps: object, epochs: object, interval: object) -> tuple[Triggers, timedelta | None]:
     """What makes a save due, and ``train_time_interval`` in one form: every epoch where nothing is given.
 
     Raises:
         MisconfigurationException: more than one, or one that is no number from 0 or no length of time.
     """
-    steps = whole_number("ModelCheckpoint: every_n_train_steps", steps, least=0, optional=True)
-    epochs = whole_number("ModelCheckpoint: every_n_epochs", epochs, least=0, optional=True)
+    by_steps = whole_number("ModelCheckpoint: every_n_train_steps", steps, least=0, optional=True)
+    by_epochs = whole_number("ModelCheckpoint: every_n_epochs", epochs, least=0, optional=True)
     span = duration("ModelCheckpoint: train_time_interval", interval)
-    given = {"every_n_train_steps": steps, "every_n_epochs": epochs, "train_time_interval": interval}
+    given = {"every_n_train_steps": by_steps, "every_n_epochs": by_epochs, "train_time_interval": interval}
     used = [f"{name}={value!r}" for name, value in given.items() if value is not None and value != 0]
     if len(used) > 1:
         raise MisconfigurationException(
             f"ModelCheckpoint got {' and '.join(used)}; pass one of them, or one callback for each"
         )
-    if steps is None and epochs is None and span is None:
-        epochs = 1
+    if by_steps is None and by_epochs is None and span is None:
+        by_epochs = 1
     seconds = None if span is None else span.total_seconds()
-    return Triggers(every_n_train_steps=steps or 0, every_n_epochs=epochs or 0, interval_s=seconds), span
+    return Triggers(every_n_train_steps=by_steps or 0, every_n_epochs=by_epochs or 0, interval_s=seconds), span

@@ -85,7 +85,7 @@ class LearningRateMonitor(Callback):
         self._logged_at = -1
 
     @only_when_recorded
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         """Log what follows steps, in the steps in which the trainer logs."""
         step, every = trainer.logger_step, trainer.log_every_n_steps
         if self._logged_at < 0 and batch_idx % trainer.accumulate_grad_batches:

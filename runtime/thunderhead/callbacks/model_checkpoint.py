@@ -157,7 +157,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         self._last_time_checked = time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Save, if a step or the clock is due."""
         interval = self._triggers.interval_s

@@ -151,7 +151,7 @@ class ProgressBar(Callback):
         shown.update(trainer.progress_bar_metrics)
         return shown
 
-    def print(self, *values: Any, **options: Any) -> None:
+    def print(self, *values: object, **options: Any) -> None:
         """Print without tearing the display."""
         print(*values, **options)
 
@@ -276,7 +276,7 @@ class TerminalProgress(ProgressBar):
         """The same."""
         self._leave()
 
-    def print(self, *values: Any, **options: Any) -> None:
+    def print(self, *values: object, **options: Any) -> None:
         """Print on a line of its own."""
         if self._drawn:
             self.stream.write("\r\x1b[2K")
@@ -321,5 +321,5 @@ def print_results(found: Sequence[dict[str, float]], kind: str) -> None:
     print("\n".join(lines))
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

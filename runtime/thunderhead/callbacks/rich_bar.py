@@ -147,7 +147,7 @@ class RichProgressBar(StageBars):
         super().teardown(trainer, pl_module, stage)
         self._stop()
 
-    def print(self, *values: Any, **options: Any) -> None:
+    def print(self, *values: object, **options: Any) -> None:
         """Print above the bars."""
         if self._progress is not None:
             self._progress.console.print(*values, **options)
@@ -185,5 +185,5 @@ class RichProgressBar(StageBars):
             for old in [name for name in self._tasks if name.startswith(beginning)]:
                 self._progress.remove_task(self._tasks.pop(old))
 
-    def _metric(self, name: str, value: Any) -> str:
+    def _metric(self, name: str, value: object) -> str:
         return f"{name}: {format(value, self.theme.metrics_format) if isinstance(value, float) else value}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ class StepTrace(Callback):
         self._file.parent.mkdir(parents=True, exist_ok=True)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Mapping[str, Any], batch: object, batch_idx: int
     ) -> None:
         """Append a line, in one write, so that a crash leaves whole lines."""
         loss = outputs.get(self.key)

@@ -104,7 +104,7 @@ class Timer(Callback):
         self._end["test"] = self._clock()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Look at the clock."""
         if self._duration is not None and self._interval == "step" and self.time_elapsed() >= self._duration:

@@ -66,8 +66,8 @@ def mean_gradients(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([part[name] for part in parts if name in part]).sum(0) / len(parts) for name in names}
 
 
-def _is_plain(data: Any) -> bool:
-    if type(data) in (list, tuple):
+def _is_plain(data: object) -> bool:
+    if isinstance(data, list | tuple) and type(data) in (list, tuple):
         return all(map(_is_plain, data))
     if type(data) is dict:
         return all(map(_is_plain, data)) and all(map(_is_plain, data.values()))

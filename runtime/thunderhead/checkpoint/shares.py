@@ -156,13 +156,13 @@ def _told(own: dict[str, Any], world_size: int) -> str:
     )
 
 
-def _is_small(state: Any) -> bool:
+def _is_small(state: object) -> bool:
     """Plain data and single numbers: what may differ between ranks without being a copy of the weights."""
     if isinstance(state, Tensor):
         return state.numel() <= 1
     if type(state) is dict:
         return all(map(_is_small, state)) and all(map(_is_small, state.values()))
-    if type(state) in (list, tuple):
+    if isinstance(state, list | tuple) and type(state) in (list, tuple):
         return all(map(_is_small, state))
     return type(state) in (type(None), bool, int, float, str, bytes)
 
@@ -175,7 +175,7 @@ def _packed(share: dict[str, Any]) -> bytes | str:
         return f"{type(error).__name__}: {error}"
 
 
-def _unpacked(rank: int, packed: bytes | str) -> Any:
+def _unpacked(rank: int, packed: bytes | str) -> object:
     if isinstance(packed, str):
         raise TypeError(f"rank {rank} has state that cannot be saved: {packed}")
     return pickle.loads(packed)

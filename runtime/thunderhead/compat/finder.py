@@ -80,7 +80,7 @@ class AliasModule(ModuleType):
         return sorted({*self.__dict__, *names.MODULES[module], *names.submodules(module)})
 
 
-def _import(home: str) -> Any:
+def _import(home: str) -> object:
     module, _, name = home.partition(":")
     return getattr(importlib.import_module(f"thunderhead.{module}"), name)
 

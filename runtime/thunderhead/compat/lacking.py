@@ -18,7 +18,7 @@ class Lacking(type):
                 base._refuse()
         return super().__new__(mcs, name, bases, namespace)
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> NoReturn:
+    def __call__(cls, *args: object, **kwargs: object) -> NoReturn:
         cls._refuse()
 
     def __getattr__(cls, name: str) -> NoReturn:

@@ -6,9 +6,12 @@ import functools
 import os
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from thunderhead.warning import PossibleUserWarning, notes
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 class LightningDeprecationWarning(DeprecationWarning):
@@ -34,11 +37,11 @@ class RankZeroOnly:
     def rank(self, rank: int) -> None:
         self._rank = rank
 
-    def __call__(self, fn: Callable[..., Any], default: Any = None) -> Callable[..., Any]:
+    def __call__(self, fn: Callable[Given, Result], default: Result | None = None) -> Callable[Given, Result | None]:
         """``fn`` on rank 0; ``default`` elsewhere."""
 
         @functools.wraps(fn)
-        def on_rank_zero(*args: Any, **kwargs: Any) -> Any:
+        def on_rank_zero(*args: Given.args, **kwargs: Given.kwargs) -> Result | None:
             return fn(*args, **kwargs) if self.rank == 0 else default
 
         return on_rank_zero
@@ -48,13 +51,13 @@ rank_zero_only = RankZeroOnly()
 
 
 @rank_zero_only
-def rank_zero_debug(*args: Any, stacklevel: int = 4, **kwargs: Any) -> None:
+def rank_zero_debug(*args: object, stacklevel: int = 4, **kwargs: Any) -> None:
     """``logging.debug`` on rank 0."""
     notes().debug(*args, stacklevel=stacklevel, **kwargs)
 
 
 @rank_zero_only
-def rank_zero_info(*args: Any, stacklevel: int = 4, **kwargs: Any) -> None:
+def rank_zero_info(*args: object, stacklevel: int = 4, **kwargs: Any) -> None:
     """``logging.info`` on rank 0."""
     notes().info(*args, stacklevel=stacklevel, **kwargs)
 
@@ -65,7 +68,7 @@ def rank_zero_warn(message: str | Warning, stacklevel: int = 4, **kwargs: Any) -
     warnings.warn(message, stacklevel=stacklevel, **kwargs)
 
 
-def rank_zero_deprecation(message: str | Warning, stacklevel: int = 5, **kwargs: Any) -> None:
+def rank_zero_deprecation(message: str | Warning, stacklevel: int = 5, **kwargs: object) -> None:
     """Warn on rank 0 that something will go away."""
     rank_zero_warn(message, stacklevel=stacklevel, **{"category": LightningDeprecationWarning, **kwargs})
 
@@ -78,19 +81,19 @@ def rank_prefixed_message(message: str, rank: int | None) -> str:
 class WarningCache(set[str]):
     """Messages said already."""
 
-    def warn(self, message: str, stacklevel: int = 5, **kwargs: Any) -> None:
+    def warn(self, message: str, stacklevel: int = 5, **kwargs: object) -> None:
         """Warn on rank 0, the first time."""
         if message not in self:
             self.add(message)
             rank_zero_warn(message, stacklevel=stacklevel, **kwargs)
 
-    def deprecation(self, message: str, stacklevel: int = 6, **kwargs: Any) -> None:
+    def deprecation(self, message: str, stacklevel: int = 6, **kwargs: object) -> None:
         """Warn on rank 0 that something will go away, the first time."""
         if message not in self:
             self.add(message)
             rank_zero_deprecation(message, stacklevel=stacklevel, **kwargs)
 
-    def info(self, message: str, stacklevel: int = 5, **kwargs: Any) -> None:
+    def info(self, message: str, stacklevel: int = 5, **kwargs: object) -> None:
         """Say it on rank 0, the first time."""
         if message not in self:
             self.add(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NotRequired, Required, TypedDict
 
@@ -16,8 +16,8 @@ from thunderhead.core.optimization import LRSchedulerConfig
 __all__ = ["DistributedDataParallel", "LRSchedulerConfig"]
 
 STEP_OUTPUT = Tensor | Mapping[str, Any] | None
-TRAIN_DATALOADERS = Any  # any iterable of batches, or a collection of them
-EVAL_DATALOADERS = Any
+TRAIN_DATALOADERS = Iterable[Any]  # of batches, or a collection of such
+EVAL_DATALOADERS = Iterable[Any]
 
 LRSchedulerTypeTuple = (LRScheduler, ReduceLROnPlateau)
 LRSchedulerTypeUnion = LRScheduler | ReduceLROnPlateau

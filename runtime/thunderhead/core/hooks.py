@@ -6,6 +6,7 @@ nothing. Their order is written down in ``thunderhead.trainer.entry``, and withi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -160,7 +161,7 @@ class DataHooks:
     def teardown(self, stage: str) -> None:
         """Undo ``setup``."""
 
-    def train_dataloader(self) -> Any:
+    def train_dataloader(self) -> Iterable[Any]:
         """Any iterable of batches, or a list, tuple or dict of them.
 
         Raises:
@@ -168,7 +169,7 @@ class DataHooks:
         """
         raise MisconfigurationException(_no_loader(self, "train", "fit"))
 
-    def val_dataloader(self) -> Any:
+    def val_dataloader(self) -> Iterable[Any]:
         """One iterable of batches or several, evaluated one after the other.
 
         Raises:
@@ -176,7 +177,7 @@ class DataHooks:
         """
         raise MisconfigurationException(_no_loader(self, "val", "validate"))
 
-    def test_dataloader(self) -> Any:
+    def test_dataloader(self) -> Iterable[Any]:
         """One iterable of batches or several, evaluated one after the other.
 
         Raises:
@@ -184,7 +185,7 @@ class DataHooks:
         """
         raise MisconfigurationException(_no_loader(self, "test", "test"))
 
-    def predict_dataloader(self) -> Any:
+    def predict_dataloader(self) -> Iterable[Any]:
         """One iterable of batches or several.
 
         Raises:

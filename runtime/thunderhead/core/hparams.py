@@ -9,12 +9,14 @@ import pickle
 import types
 from argparse import Namespace
 from collections.abc import MutableMapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.warning import warn
+
+Value = TypeVar("Value")
 
 
 class AttributeDict(dict[str, Any]):
@@ -30,7 +32,7 @@ class AttributeDict(dict[str, Any]):
                 "the arguments of __init__"
             ) from error
 
-    def __setattr__(self, key: str, value: Any) -> None:
+    def __setattr__(self, key: str, value: object) -> None:
         self[key] = value
 
     def __repr__(self) -> str:
@@ -42,13 +44,13 @@ class HyperparametersMixin:
     """Gives a class ``save_hyperparameters``, ``hparams`` and ``hparams_initial``."""
 
     _hparams: Any
-    _hparams_initial: Any
+    _hparams_initial: MutableMapping[str, Any]
     _hparams_name: str | None = None
     _log_hyperparams: bool = False
 
     def save_hyperparameters(
         self,
-        *args: Any,
+        *args: object,
         ignore: Sequence[str] | str | None = None,
         frame: types.FrameType | None = None,
         logger: bool = True,
@@ -75,7 +77,7 @@ class HyperparametersMixin:
         left_out = {ignore} if isinstance(ignore, str) else set(ignore or ())
         arguments = self._constructor_arguments(frame)
         arguments = {name: value for name, value in arguments.items() if name not in left_out}
-        chosen: Any
+        chosen: object
         if not args:
             chosen, self._hparams_name = arguments, "kwargs" if arguments else None
         else:
@@ -105,7 +107,7 @@ class HyperparametersMixin:
             return {name: getattr(self, name) for name in names if hasattr(self, name)}
         return _arguments_of_frames(frame, self)
 
-    def _set_hparams(self, hparams: Any) -> None:
+    def _set_hparams(self, hparams: object) -> None:
         made = _as_hparams(hparams)
         if isinstance(made, dict) and isinstance(self.hparams, dict):
             self.hparams.update(made)
@@ -120,7 +122,7 @@ class HyperparametersMixin:
         return self._hparams
 
     @property
-    def hparams_initial(self) -> Any:
+    def hparams_initial(self) -> MutableMapping[str, Any]:
         """A deep copy of the hyperparameters as they were when saved."""
         return _deep_copy(self.__dict__["_hparams_initial"]) if "_hparams_initial" in self.__dict__ else AttributeDict()
 
@@ -169,13 +171,13 @@ def merged(parts: Sequence[Any]) -> dict[str, Any]:
     return found
 
 
-def _is_same(one: Any, other: Any) -> bool:
+def _is_same(one: object, other: object) -> bool:
     if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
         return one is other
     return type(one) is type(other) and bool(one == other)
 
 
-def _is_picklable(value: Any) -> bool:
+def _is_picklable(value: object) -> bool:
     if value is None or isinstance(value, (bool, int, float, str)):
         return True
     try:
@@ -185,7 +187,7 @@ def _is_picklable(value: Any) -> bool:
     return True
 
 
-def _as_hparams(hparams: Any) -> Any:
+def _as_hparams(hparams: object) -> MutableMapping[str, Any]:
     if isinstance(hparams, Namespace):
         hparams = vars(hparams)
     if isinstance(hparams, dict):
@@ -226,7 +228,7 @@ def _arguments_of_frame(frame: types.FrameType) -> dict[str, Any]:
     return arguments
 
 
-def _deep_copy(hparams: Any) -> Any:
+def _deep_copy(hparams: Value) -> Value:
     try:
         return copy.deepcopy(hparams)
     except (TypeError, ValueError, RuntimeError, AttributeError):

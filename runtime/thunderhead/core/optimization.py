@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from torch.optim import Optimizer
@@ -22,6 +23,17 @@ from thunderhead.warning import warn
 
 _SCHEDULER_KEYS: Final = ("scheduler", "name", "interval", "frequency", "reduce_on_plateau", "monitor", "strict")
 _OPTIMIZER_KEYS: Final = ("optimizer", "lr_scheduler", "monitor")
+
+
+class Optimized(Protocol):
+    """A module, as far as it matters here."""
+
+    @property
+    def automatic_optimization(self) -> bool:
+        """Whether the loop steps."""
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Steps a scheduler."""
 
 
 @dataclass
@@ -56,7 +68,7 @@ class NoOptimizer(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """It has no groups, so nobody looks for their learning rate."""
 
-    def step(self, closure: Any = None) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """The closure's result."""
         return None if closure is None else closure()
 
@@ -71,7 +83,7 @@ class NoOptimizer(Optimizer):
         """Nothing to restore."""
 
 
-def parse_configuration(found: Any, module: Any) -> tuple[list[Optimizer], list[LRSchedulerConfig]]:
+def parse_configuration(found: object, module: Optimized) -> tuple[list[Optimizer], list[LRSchedulerConfig]]:
     """Optimizers and schedulers from what ``module.configure_optimizers`` returned.
 
     Raises:
@@ -95,7 +107,7 @@ def parse_configuration(found: Any, module: Any) -> tuple[list[Optimizer], list[
     return optimizers, configs
 
 
-def _forms(found: Any) -> tuple[list[Any], list[Any], str | None]:
+def _forms(found: object) -> tuple[list[Any], list[Any], str | None]:
     """``(optimizers, schedulers, monitor)`` for each accepted form."""
     if found is None:
         warn("configure_optimizers returned None: training goes on without an optimizer, so nothing is learned")
@@ -123,7 +135,7 @@ def _forms(found: Any) -> tuple[list[Any], list[Any], str | None]:
     )
 
 
-def _types(found: Any) -> str:
+def _types(found: object) -> str:
     """What ``found`` is made of; an optimizer written out takes a screen."""
     if isinstance(found, (list, tuple)):
         inner = ", ".join(map(_types, found))
@@ -148,7 +160,7 @@ def _from_dicts(parts: list[dict[str, Any]]) -> tuple[list[Any], list[Any], str 
     return optimizers, schedulers, None
 
 
-def _scheduler_config(scheduler: Any, monitor: str | None) -> LRSchedulerConfig:
+def _scheduler_config(scheduler: object, monitor: str | None) -> LRSchedulerConfig:
     if isinstance(scheduler, LRSchedulerConfig):
         return scheduler
     if not isinstance(scheduler, dict):
@@ -161,7 +173,7 @@ def _scheduler_config(scheduler: Any, monitor: str | None) -> LRSchedulerConfig:
     return LRSchedulerConfig(**known)
 
 
-def _check_scheduler(config: LRSchedulerConfig, optimizers: list[Optimizer], module: Any) -> None:
+def _check_scheduler(config: LRSchedulerConfig, optimizers: list[Optimizer], module: Optimized) -> None:
     scheduler, name = config.scheduler, type(config.scheduler).__name__
     if config.interval not in ("epoch", "step"):
         raise MisconfigurationException(f"lr_scheduler interval={config.interval!r} is neither 'epoch' nor 'step'")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 from torch.optim import Optimizer
@@ -11,15 +11,35 @@ from torch.optim import Optimizer
 from thunderhead.exceptions import MisconfigurationException
 
 
+class StepsOptimizers(Protocol):
+    """A number format, as far as it steps; see ``thunderhead.precision``."""
+
+    def optimizer_step(
+        self,
+        optimizer: Optimizer,
+        before: Callable[[Optimizer], None],
+        closure: Callable[[], Any] | None,
+        **kwargs: Any,
+    ) -> Any:
+        """The step, with what must happen before it in its place."""
+
+
+class HoldsBack(Protocol):
+    """A strategy, as far as it reduces gradients."""
+
+    def no_sync(self) -> AbstractContextManager[Any]:
+        """They stay this rank's own inside."""
+
+
 class Stepping(Protocol):
     """What is done around a step; see ``thunderhead.run.optimizers``."""
 
     @property
-    def precision(self) -> Any:
+    def precision(self) -> StepsOptimizers:
         """Its number format steps the optimizer."""
 
     @property
-    def strategy(self) -> Any:
+    def strategy(self) -> HoldsBack:
         """It may keep gradients from being reduced."""
 
     @property
@@ -54,13 +74,13 @@ class LightningOptimizer:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_optimizer"], name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name in ("_optimizer", "_steps", "__class__"):
             object.__setattr__(self, name, value)
         else:
             setattr(self._optimizer, name, value)
 
-    def step(self, closure: Callable[[], Any] | None = None, **kwargs: Any) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, **kwargs: object) -> Any:
         """One optimizer step; in manual optimisation it adds one to ``global_step``.
 
         Args:

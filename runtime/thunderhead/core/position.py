@@ -87,5 +87,5 @@ class Position:
 _LATER: Final = {"due": [], "stepped": True, "last": False}
 
 
-def _as_it_is(value: Any) -> Any:
+def _as_it_is(value: object) -> object:
     return value

@@ -6,6 +6,7 @@ What a user's code calls in its module, ``self.log`` or ``self.trainer``, is the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ class Steps(ModuleHooks, DataHooks, CheckpointHooks, HyperparametersMixin, nn.Mo
         strict_loading: whether a checkpoint must hold exactly this module's keys.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self._automatic_optimization = True
         self._strict_loading: bool | None = None
@@ -96,9 +97,10 @@ class Steps(ModuleHooks, DataHooks, CheckpointHooks, HyperparametersMixin, nn.Mo
         batch = kwargs.get("batch", args[0] if args else None)
         return self(batch)
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> object:
         """An optimizer, several, with or without schedulers; see ``thunderhead.core.optimization``."""
         warn_once(f"{type(self).__name__} has no configure_optimizers; it is trained without an optimizer")
+        return None
 
     def configure_callbacks(self) -> Any:
         """Callbacks this module brings along; one of a type replaces the trainer's of the same type."""
@@ -115,7 +117,7 @@ class Steps(ModuleHooks, DataHooks, CheckpointHooks, HyperparametersMixin, nn.Mo
         epoch: int,
         batch_idx: int,
         optimizer: Optimizer | LightningOptimizer,
-        optimizer_closure: Any = None,
+        optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
         """Steps the optimizer; ``optimizer_closure`` runs ``training_step`` and backward, and must be called."""
         optimizer.step(closure=optimizer_closure)

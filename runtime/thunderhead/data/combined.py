@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any, Final, TypeGuard
 
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 
@@ -13,7 +13,7 @@ _NOTHING: Final = object()
 MODES: Final = ("min_size", "max_size_cycle", "max_size", "sequential")
 
 
-class CombinedLoader(Iterable[Any]):
+class CombinedLoader(Iterable[tuple[Any, int, int]]):
     """A collection of loaders as one.
 
     Args:
@@ -28,7 +28,7 @@ class CombinedLoader(Iterable[Any]):
         ValueError: there is no such mode.
     """
 
-    def __init__(self, iterables: Any, mode: str = "min_size") -> None:
+    def __init__(self, iterables: Iterable[Any], mode: str = "min_size") -> None:
         if mode not in MODES:
             raise MisconfigurationException(
                 f"CombinedLoader(mode={mode!r}) does not exist.{did_you_mean(mode, MODES)} There are {', '.join(MODES)}"
@@ -40,9 +40,10 @@ class CombinedLoader(Iterable[Any]):
         self._joint: Joint | None = None
 
     @property
-    def iterables(self) -> Any:
+    def iterables(self) -> Iterable[Any]:
         """The collection as it was given, with the loaders that are really read."""
-        return self.rebuild(self.flattened)
+        found: Iterable[Any] = self.rebuild(self.flattened)
+        return found
 
     @property
     def limits(self) -> list[float] | None:
@@ -121,7 +122,7 @@ class CombinedLoader(Iterable[Any]):
 class _Plain:
     """A loader read as it is."""
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: Iterable[Any]) -> None:
         self._loader = loader
 
     def begin(self, epoch: int, *, later: bool = False) -> Iterator[Any]:
@@ -178,7 +179,7 @@ class Joint:
                 return
             yield self._rebuild(parts)
 
-    def _next(self, iterators: list[Iterator[Any]], index: int, epoch: int) -> Any:
+    def _next(self, iterators: list[Iterator[Any]], index: int, epoch: int) -> object:
         if self._mode == "max_size" and self._exhausted[index]:
             return None
         part = next(iterators[index], _END) if self.taken[index] < self._limits[index] else _END
@@ -227,32 +228,37 @@ class Joint:
         self._resumed = True
 
 
-def _length(loader: Any) -> float:
+def _length(loader: Sized) -> float:
     try:
         return len(loader)
     except (TypeError, NotImplementedError):
         return math.inf
 
 
-def _is_loader(data: Any) -> bool:
+def _is_loader(data: object) -> bool:
     """No collection of loaders: a list, tuple or dict of plain values is read as it is, each value a batch."""
+    return not _holds_loaders(data)
+
+
+def _holds_loaders(data: object) -> TypeGuard[list[Any] | tuple[Any, ...] | dict[Any, Any]]:
     if not isinstance(data, (list, tuple, dict)):
-        return True
-    return all(isinstance(value, (int, float, str)) for value in (data.values() if isinstance(data, dict) else data))
+        return False
+    values = data.values() if isinstance(data, dict) else data
+    return not all(isinstance(value, (int, float, str)) for value in values)
 
 
-def _leaves(data: Any) -> Iterator[Any]:
-    if _is_loader(data):
+def _leaves(data: object) -> Iterator[Any]:
+    if not _holds_loaders(data):
         yield data
     else:
         for value in data.values() if isinstance(data, dict) else data:
             yield from _leaves(value)
 
 
-def _fill(data: Any, leaves: Iterator[Any]) -> Any:
-    if _is_loader(data):
+def _fill(data: object, leaves: Iterator[Any]) -> object:
+    if not _holds_loaders(data):
         return next(leaves)
     if isinstance(data, dict):
         return {key: _fill(value, leaves) for key, value in data.items()}
-    parts = [_fill(value, leaves) for value in data]
+    parts: list[Any] = [_fill(value, leaves) for value in data]
     return type(data)(*parts) if hasattr(data, "_fields") else type(data)(parts)

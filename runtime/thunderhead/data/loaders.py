@@ -12,7 +12,7 @@ any other iterable                     reading and dropping what was consumed
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torch.utils.data import (
     DataLoader,
     IterableDataset,
     RandomSampler,
+    Sampler,
     SequentialSampler,
     SubsetRandomSampler,
 )
@@ -264,7 +265,7 @@ class Feed:
             generator.set_state(state)
 
 
-def needs_shard(loader: Any) -> bool:
+def needs_shard(loader: object) -> bool:
     """Whether a loader under DDP must be cut into parts: map-style, and not cut by its own sampler."""
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return False
@@ -272,7 +273,7 @@ def needs_shard(loader: Any) -> bool:
     return not isinstance(loader.sampler, DistributedSampler) and not isinstance(inner, DistributedSampler)
 
 
-def _copy_with(loader: DataLoader[Any], **changes: Any) -> DataLoader[Any]:
+def _copy_with(loader: DataLoader[Any], **changes: object) -> DataLoader[Any]:
     """A shallow copy of ``loader`` with attributes that DataLoader does not let anyone set."""
     made = copy.copy(loader)
     made.__dict__.update(changes)
@@ -285,7 +286,7 @@ def in_order(loader: DataLoader[Any]) -> DataLoader[Any]:
     batches = loader.batch_sampler
     if batches is not None and type(batches) is not BatchSampler:
         return loader
-    sampler: Any = loader.sampler if batches is None else batches.sampler
+    sampler: Sampler[Any] | Iterable[Any] = loader.sampler if batches is None else batches.sampler
     if isinstance(sampler, RandomSampler):
         sampler = SequentialSampler(loader.dataset)  # type: ignore[arg-type]  # map-style, so it has a length
     elif type(sampler) is SubsetRandomSampler:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import random
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, overload
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, RandomSampler, Sampler, SequentialSampler, WeightedRandomSampler
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler, SequentialSampler, WeightedRandomSampler
 
 from thunderhead.rng import isolate_rng, seed_process
 
@@ -23,25 +23,24 @@ Order = Sequence[Any]
 _PLAIN = (SequentialSampler, RandomSampler)
 
 
-def draw_order(sampler: Any) -> Order:
+def draw_order(sampler: Iterable[Any]) -> Order:
     """The indices of one epoch, drawing from the very generator, and as much, as iterating ``sampler`` would.
 
     Samplers we do not know are iterated under a random state of their own, seeded from the global one without
     advancing it.
     """
-    kind = type(sampler)
-    if kind is SequentialSampler:
+    if type(sampler) is SequentialSampler:
         return range(len(sampler.data_source))
-    if kind is RandomSampler:
+    if type(sampler) is RandomSampler:
         return _Lazy(_random_order(sampler))
-    if kind is WeightedRandomSampler:
+    if type(sampler) is WeightedRandomSampler:
         weights = sampler.weights
         drawn = torch.multinomial(weights, sampler.num_samples, sampler.replacement, generator=sampler.generator)
         return _Lazy(drawn)
     return isolated_list(sampler)
 
 
-def isolated_list(sampler: Any, seed: int | None = None) -> list[Any]:
+def isolated_list(sampler: Iterable[Any], seed: int | None = None) -> list[Any]:
     """Everything ``sampler`` yields, drawn under a random state of its own.
 
     ``seed`` seeds that state; by default the number the global generator would draw next, which it does not notice.
@@ -85,7 +84,11 @@ class _Lazy(Sequence[int]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, key: Any) -> Any:
+    @overload
+    def __getitem__(self, key: int) -> int: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[int]: ...
+    def __getitem__(self, key: int | slice) -> int | list[int]:
         found = self._indices[key]
         return found.tolist() if isinstance(key, slice) else int(found)
 
@@ -106,16 +109,18 @@ class Shard:
         self.shuffle, self.seed, self.padded = shuffle, seed, padded
         self.epoch = 0
 
-    def total(self, sampler: Any) -> int:
+    def total(self, sampler: Iterable[Any]) -> int:
         """Samples in the whole order: those of the dataset, or of a sampler that chooses for itself."""
-        return len(sampler.data_source) if type(sampler) in _PLAIN else len(sampler)
+        if type(sampler) is SequentialSampler or type(sampler) is RandomSampler:
+            return len(sampler.data_source)
+        return _length(sampler)
 
-    def size(self, sampler: Any) -> int:
+    def size(self, sampler: Iterable[Any]) -> int:
         """How many samples this rank gets."""
         total = self.total(sampler)
         return -(-total // self.world_size) if self.padded else len(range(self.rank, total, self.world_size))
 
-    def num_batches(self, sampler: Any, size: int | None, drop_last: bool) -> int:
+    def num_batches(self, sampler: Iterable[Any], size: int | None, drop_last: bool) -> int:
         """Batches of every rank, the same on each so that a step may communicate, as far as samples suffice.
 
         Without padding a rank may have one sample less; its last batch is then split, or left out with ``drop_last``.
@@ -127,7 +132,7 @@ class Shard:
             return _batches(self.total(sampler) // self.world_size, size, drop_last)
         return min(_batches(most, size, drop_last), own)
 
-    def draw(self, sampler: Any) -> Order:
+    def draw(self, sampler: Iterable[Any]) -> Order:
         """This rank's indices of the epoch."""
         total = self.total(sampler)
         if self.shuffle:
@@ -152,7 +157,9 @@ class Batches(Sampler[Any]):
     Iterating draws the order at the first batch, as torch does. ``start`` is how many batches the next iteration skips.
     """
 
-    def __init__(self, inner: Any, batch_size: int | None, drop_last: bool, shard: Shard | None = None) -> None:
+    def __init__(
+        self, inner: Iterable[Any], batch_size: int | None, drop_last: bool, shard: Shard | None = None
+    ) -> None:
         self.inner = inner
         self.batch_size = batch_size
         self.drop_last = drop_last
@@ -161,7 +168,7 @@ class Batches(Sampler[Any]):
         self.order: Order | None = None
 
     @property
-    def sampler(self) -> Any:
+    def sampler(self) -> Iterable[Any]:
         """The sampler whose indices are batched, where other code looks for it."""
         return self.inner
 
@@ -197,15 +204,19 @@ class Batches(Sampler[Any]):
     def __len__(self) -> int:
         if self.shard is not None:
             return self.shard.num_batches(self.inner, self.batch_size, self.drop_last)
-        total = len(self.inner)
+        total = _length(self.inner)
         return total if self.batch_size is None else _batches(total, self.batch_size, self.drop_last)
+
+
+def _length(sampler: Iterable[Any]) -> int:
+    return len(sampler)  # type: ignore[arg-type]  # torch's type of a sampler has no length, and its samplers have one
 
 
 def _batches(samples: int, size: int, drop_last: bool) -> int:
     return samples // size if drop_last else -(-samples // size)
 
 
-def replacement_for(loader: Any, shard: Shard | None) -> tuple[str, Batches] | None:
+def replacement_for(loader: DataLoader[Any], shard: Shard | None) -> tuple[str, Batches] | None:
     """``(attribute, batches)`` to put into a copy of a DataLoader, or ``None`` where it is not ours to replace.
 
     A batch sampler of torch is rebuilt over its sampler. One of the user's own is drawn whole, as a list of batches.
@@ -230,12 +241,12 @@ class Seeded:
         if callable(getattr(dataset, "__getitems__", None)):
             self.__getitems__ = self._get_many
 
-    def __getitem__(self, key: tuple[int, Any]) -> Any:
+    def __getitem__(self, key: tuple[int, Any]) -> object:
         seed, index = key
         _seed_sample(seed, index)
         return self.dataset[index]
 
-    def _get_many(self, keys: list[tuple[int, Any]]) -> Any:
+    def _get_many(self, keys: list[tuple[int, Any]]) -> object:
         seed, first = keys[0]
         _seed_sample(seed, first)
         return self.dataset.__getitems__([index for _, index in keys])
@@ -268,7 +279,7 @@ class SeededBatches(Sampler[Any]):
         return len(self.batches)
 
 
-def _seed_sample(seed: int, index: Any) -> None:
+def _seed_sample(seed: int, index: object) -> None:
     # Hashes of strings differ between processes; those of integers do not.
     key = index if isinstance(index, int) else zlib.crc32(repr(index).encode())
     mixed = hash((seed, key)) & 0x7FFF_FFFF_FFFF_FFFF

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
@@ -40,8 +41,8 @@ def told(shape: Shape) -> str:
     return words + (f" by {shape['order']}" if "order" in shape else "")
 
 
-def _length(sized: Any) -> int | None:
+def _length(sized: object) -> int | None:
     try:
-        return len(sized)
+        return len(sized) if isinstance(sized, Sized) else None
     except (TypeError, NotImplementedError):
         return None

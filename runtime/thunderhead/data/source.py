@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ class TrainingData:
         num_batches: batches per epoch on this rank, infinite where the loader has no length.
     """
 
-    def __init__(self, loaders: Any, limit: float | int, place: Placement) -> None:
+    def __init__(self, loaders: Iterable[Any], limit: float | int, place: Placement) -> None:
         self.combined = loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders, "max_size_cycle")
         if self.combined.mode == "sequential":
             raise MisconfigurationException(
@@ -207,7 +207,7 @@ class EvaluationData:
         num_batches: batches per loader.
     """
 
-    def __init__(self, loaders: Any, limit: float | int, limit_name: str, place: Placement) -> None:
+    def __init__(self, loaders: Iterable[Any], limit: float | int, limit_name: str, place: Placement) -> None:
         combined = loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders, "sequential")
         self._sequential = combined.mode == "sequential"
         if limit_name == "limit_predict_batches" and not self._sequential:
@@ -263,13 +263,13 @@ class Placement:
         self._overfit = overfit
         self._predicting = predicting
 
-    def shard(self, loader: Any, *, training: bool) -> Shard | None:
+    def shard(self, loader: object, *, training: bool) -> Shard | None:
         """This rank's part of ``loader``; ``None`` for all of it.
 
         Training data is always shuffled and padded to equal lengths. Evaluation keeps the loader's order, and every
         sample is used once.
         """
-        if not self._enabled or not needs_shard(loader):
+        if not self._enabled or not isinstance(loader, DataLoader) or not needs_shard(loader):
             return None
         shuffle = not self._overfit and not self._predicting and (training or _is_shuffled(loader))
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
@@ -278,7 +278,7 @@ class Placement:
         )
 
 
-def length_of(loader: Any) -> float:
+def length_of(loader: Sized) -> float:
     """Number of batches, infinite where the loader does not know."""
     try:
         return len(loader)
@@ -310,13 +310,13 @@ def limited(length: float, limit: float | int, name: str) -> float:
     return int(length * limit)
 
 
-def request_loaders(given: Any, owner: Any, hook: str) -> Any:
+def request_loaders(given: Iterable[Any] | None, owner: object, hook: str) -> Iterable[Any]:
     """The loaders passed to the entry point, else those of the datamodule's or module's hook.
 
     Raises:
         MisconfigurationException: there is nothing that can be iterated.
     """
-    loaders = given if given is not None else getattr(owner, hook)()
+    loaders: Iterable[Any] = given if given is not None else getattr(owner, hook)()
     for loader in CombinedLoader(loaders).flattened if not isinstance(loaders, CombinedLoader) else loaders.flattened:
         if not hasattr(loader, "__iter__"):
             kind = type(loader).__name__
@@ -327,7 +327,7 @@ def request_loaders(given: Any, owner: Any, hook: str) -> Any:
     return loaders
 
 
-def without_shuffling(loaders: Any, say: Callable[[str], None]) -> Any:
+def without_shuffling(loaders: Iterable[Any], say: Callable[[str], None]) -> Iterable[Any]:
     """The loader, or each of a collection, reading its data in order, for ``overfit_batches``.
 
     Only torch's own shuffling can be taken away: what another sampler gives, the dataset alone may understand.
@@ -356,11 +356,11 @@ def _is_shuffled(loader: DataLoader[Any]) -> bool:
     return isinstance(inner, RandomSampler) or (isinstance(inner, Sampler) and type(inner) is not SequentialSampler)
 
 
-def _innermost_sampler(loader: DataLoader[Any]) -> Any:
+def _innermost_sampler(loader: DataLoader[Any]) -> object:
     return getattr(loader.batch_sampler, "sampler", loader.sampler)
 
 
-def warn_if_shuffled(loaders: Any, stage: str) -> None:
+def warn_if_shuffled(loaders: Iterable[Any], stage: str) -> None:
     """Shuffled evaluation is nearly always a mistake."""
     for loader in (loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders)).flattened:
         if isinstance(loader, DataLoader) and isinstance(getattr(loader.batch_sampler, "sampler", None), RandomSampler):

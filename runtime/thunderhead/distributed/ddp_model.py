@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from torch import nn
 from torch.optim import Optimizer
 
 from thunderhead.exceptions import MisconfigurationException
+
+if TYPE_CHECKING:
+    from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
 
 
 class DataParallelStep(nn.parallel.DistributedDataParallel):
@@ -21,7 +24,7 @@ class DataParallelStep(nn.parallel.DistributedDataParallel):
 
     by_hand = False
 
-    def _run_ddp_forward(self, *inputs: Any, **kwargs: Any) -> Any:
+    def _run_ddp_forward(self, *inputs: object, **kwargs: object) -> object:
         with self._inside_ddp_forward():
             output = self.module.training_step(*inputs, **kwargs)
         if self.by_hand:
@@ -97,8 +100,8 @@ def average_after_steps(optimizers: Sequence[Optimizer], period: int, state: Any
         optimizer.register_step_post_hook(_averaging(averager))
 
 
-def _averaging(averager: Any) -> Callable[..., None]:
-    def average(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+def _averaging(averager: PeriodicModelAverager) -> Callable[..., None]:
+    def average(optimizer: Optimizer, args: object, kwargs: object) -> None:
         groups = [[p for p in group["params"] if p.grad is not None] for group in optimizer.param_groups]
         averager.average_parameters(iter([parameter for group in groups for parameter in group]))
 

@@ -56,7 +56,7 @@ class Named:
     options: Mapping[str, Any] | None = None
 
 
-def read_name(name: Any) -> Named | None:
+def read_name(name: object) -> Named | None:
     """What ``Trainer(strategy=name)`` means; None for ``auto``.
 
     Raises:
@@ -85,7 +85,7 @@ def _unused(value: bool) -> dict[str, Any]:
     return {"find_unused_parameters": value}
 
 
-def check_start_method(value: Any) -> str:
+def check_start_method(value: object) -> str:
     """How processes are started.
 
     Raises:
@@ -118,7 +118,7 @@ def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return dict(options)
 
 
-def check_hook(hook: Any, state: Any, wrapper: Any, averaging: int | None) -> None:
+def check_hook(hook: object, state: object, wrapper: object, averaging: int | None) -> None:
     """A communication hook and what belongs to it.
 
     Raises:

@@ -38,7 +38,7 @@ class ObjectSeal:
     def __init__(self, store: KeyStore) -> None:
         self._key = store.compare_set(_KEY, "", secrets.token_hex(_MAC_BYTES))
 
-    def pack(self, obj: Any, purpose: str) -> bytes:
+    def pack(self, obj: object, purpose: str) -> bytes:
         """The object with a MAC; ``purpose`` says from whom and what for."""
         pickled = pickle.dumps(obj)
         return self._mac(pickled, purpose) + pickled

@@ -22,7 +22,7 @@ _OPERATIONS: Final[dict[str, Any]] = {
 }
 
 
-def operation_of(asked: Any) -> Any:
+def operation_of(asked: object) -> Any:
     """Torch's own for a name or for one of torch's; None for the mean.
 
     Raises:

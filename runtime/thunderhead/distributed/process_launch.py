@@ -89,7 +89,7 @@ class ProcessLauncher:
         self.processes: list[BaseProcess] = []
         self._terminated = False
 
-    def launch(self, work: Work, payload: Any) -> Any:
+    def launch(self, work: Work, payload: object) -> Any:
         """What ``work(place, payload)`` returns on local rank 0.
 
         Raises:
@@ -115,7 +115,7 @@ class ProcessLauncher:
                 self._end_all()
             return torch.load(outcome, map_location="cpu", weights_only=False)
 
-    def _packed(self, work: Work, payload: Any) -> Any:
+    def _packed(self, work: Work, payload: object) -> bytes | tuple[Work, object]:
         """What a child gets. Pickled here and now, lest tensors be shared with the child instead of copied."""
         if self.method == "fork":
             if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's
@@ -132,7 +132,7 @@ class ProcessLauncher:
                 f"something there cannot be pickled ({error}); use strategy='ddp', or define it at the top of a module"
             ) from error
 
-    def _start(self, packed: Any, outcome: Path) -> list[Connection]:
+    def _start(self, packed: bytes | tuple[Work, object], outcome: Path) -> list[Connection]:
         context: Any = multiprocessing.get_context(self.method)
         place = self._place
         address = self._environ.get("MASTER_ADDR") or "127.0.0.1"
@@ -255,7 +255,7 @@ def _restore_globals(found: dict[str, Any]) -> None:
 
 
 def _child(
-    packed: Any,
+    packed: bytes | tuple[Work, object],
     place: ProcessRank,
     environ: dict[str, str],
     globals_: dict[str, Any] | None,

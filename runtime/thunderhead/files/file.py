@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
-from typing import IO, Any, Final
+from collections.abc import Callable
+from typing import IO, Any, BinaryIO, Final
 
 import torch
+from torch.types import Storage
 
 from thunderhead import arguments as args
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
@@ -14,12 +16,14 @@ from thunderhead.files.migration import migrate, old_classes
 from thunderhead.files.places import LOCAL, is_url
 from thunderhead.files.schemes import place_of
 
+# Where torch puts tensors that it reads.
+MapLocation = Callable[[Storage, str], Storage] | torch.device | str | dict[str, str] | None
 # How files begin that torch.save writes: a zip archive; before torch 1.6 a magic number, pickled by some protocol.
 _ARCHIVE_HEAD: Final = b"PK\x03\x04"
 _LEGACY_MAGIC: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
-def read(path: str, *, weights_only: bool | None = None, map_location: Any = "cpu") -> dict[str, Any]:
+def read(path: str, *, weights_only: bool | None = None, map_location: MapLocation = "cpu") -> dict[str, Any]:
     """Read a checkpoint, its tensors on the CPU; one of Lightning before 2.0 comes in today's form.
 
     Args:
@@ -102,7 +106,7 @@ def _package(error: ModuleNotFoundError) -> str:
     return str(error.name).partition(".")[0]
 
 
-def write(made: dict[str, Any], path: str, options: Any = None) -> None:
+def write(made: dict[str, Any], path: str, options: object = None) -> None:
     """Write a checkpoint whole or not at all: a reader never sees half a file.
 
     Args:
@@ -120,7 +124,7 @@ def write(made: dict[str, Any], path: str, options: Any = None) -> None:
             "(AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...)"
         )
 
-    def save(stream: Any) -> None:
+    def save(stream: BinaryIO) -> None:
         faults = _Faults(stream)
         try:
             torch.save(made, faults)  # type: ignore[arg-type]  # write and flush are all that it calls
@@ -136,11 +140,11 @@ def write(made: dict[str, Any], path: str, options: Any = None) -> None:
 class _Faults:
     """A stream that remembers the first error of writing to it."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self.first: Exception | None = None
 
-    def write(self, content: Any) -> Any:
+    def write(self, content: bytes) -> int:
         try:
             return self._stream.write(content)
         except Exception as error:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from thunderhead.files import file
+from thunderhead.files.file import MapLocation
 from thunderhead.files.places import LOCAL
 from thunderhead.files.staging import detached
 from thunderhead.files.writable import LateCheckpointError, in_words
@@ -80,10 +81,12 @@ class CheckpointIO(ABC):
 class TorchCheckpointIO(CheckpointIO):
     """One file of ``torch.save`` per checkpoint, written beside its place and moved there when it is whole."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Path, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Path, storage_options: object = None) -> None:
         file.write(checkpoint, os.fspath(path), storage_options)
 
-    def load_checkpoint(self, path: Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: Path, map_location: MapLocation = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         location = "cpu" if map_location is None else map_location
         return file.read(os.fspath(path), weights_only=weights_only, map_location=location)
 
@@ -115,12 +118,14 @@ class AsyncCheckpointIO(CheckpointIO):
         """Who writes."""
         return self._io
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Path, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Path, storage_options: object = None) -> None:
         self._raise_failure()
         staged = detached(checkpoint)
         self._put("written", path, lambda: self._io.save_checkpoint(staged, path, storage_options=storage_options))
 
-    def load_checkpoint(self, path: Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: Path, map_location: MapLocation = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         self._finish()
         return self._io.load_checkpoint(path, map_location=map_location, weights_only=weights_only)
 

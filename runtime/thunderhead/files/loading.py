@@ -15,12 +15,17 @@ from typing import Any, Generic, TypeVar
 import torch
 import yaml
 
+from thunderhead.core.datamodule import DataModule
 from thunderhead.core.hparams import AttributeDict
+from thunderhead.core.steps import Steps
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
+from thunderhead.files.file import MapLocation
 from thunderhead.files.schemes import place_of
 from thunderhead.warning import warn
 
 Result = TypeVar("Result")
+Module = TypeVar("Module", bound=Steps)
+Data = TypeVar("Data", bound=DataModule)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -36,7 +41,7 @@ class ClassOnly(Generic[Result]):
             return MethodType(self._function, owner)
         name = self._function.__name__
 
-        def refused(*args: Any, **kwargs: Any) -> Result:
+        def refused(*args: object, **kwargs: object) -> Result:
             raise TypeError(
                 f"{owner.__name__}.{name} makes a new instance, so call it on the class and keep what it returns"
             )
@@ -45,14 +50,14 @@ class ClassOnly(Generic[Result]):
 
 
 def load_module(
-    cls: Any,
+    cls: type[Module],
     path: str | os.PathLike[str],
-    map_location: Any = None,
+    map_location: MapLocation = None,
     hparams_file: str | os.PathLike[str] | None = None,
     strict: bool | None = None,
     weights_only: bool | None = None,
-    **overrides: Any,
-) -> Any:
+    **overrides: object,
+) -> Module:
     """See ``LightningModule.load_from_checkpoint``."""
     content = _read(path, map_location, weights_only)
     arguments = constructor_arguments(cls, content, "hyper_parameters", "hparams_name", hparams_file, overrides)
@@ -72,13 +77,13 @@ def load_module(
 
 
 def load_datamodule(
-    cls: Any,
+    cls: type[Data],
     path: str | os.PathLike[str],
-    map_location: Any = None,
+    map_location: MapLocation = None,
     hparams_file: str | os.PathLike[str] | None = None,
     weights_only: bool | None = None,
-    **overrides: Any,
-) -> Any:
+    **overrides: object,
+) -> Data:
     """See ``LightningDataModule.load_from_checkpoint``."""
     content = _read(path, map_location, weights_only)
     keys = ("datamodule_hyper_parameters", "datamodule_hparams_name")
@@ -90,7 +95,12 @@ def load_datamodule(
 
 
 def constructor_arguments(
-    cls: type, content: dict[str, Any], values: str, name: str, hparams_file: Any, overrides: dict[str, Any]
+    cls: type,
+    content: dict[str, Any],
+    values: str,
+    name: str,
+    hparams_file: str | os.PathLike[str] | None,
+    overrides: dict[str, Any],
 ) -> dict[str, Any]:
     """Arguments for ``cls``: those saved under ``values``, then ``overrides``, as far as its constructor takes them.
 
@@ -114,7 +124,7 @@ def constructor_arguments(
     return given if takes_all else {key: value for key, value in given.items() if key in parameters}
 
 
-def _make(cls: type, arguments: Mapping[str, Any]) -> Any:
+def _make(cls: type[Result], arguments: Mapping[str, Any]) -> Result:
     try:
         return cls(**arguments)
     except TypeError as error:
@@ -159,13 +169,13 @@ def read_hyperparameters(path: str | os.PathLike[str]) -> dict[str, Any]:
     raise MisconfigurationException(f"hparams_file={os.fspath(path)!r} must end in .yaml or .csv")
 
 
-def _read(path: str | os.PathLike[str], map_location: Any, weights_only: bool | None) -> dict[str, Any]:
+def _read(path: str | os.PathLike[str], map_location: MapLocation, weights_only: bool | None) -> dict[str, Any]:
     from thunderhead.files import file
 
     return file.read(os.fspath(path), weights_only=weights_only, map_location=map_location)
 
 
-def _literal(text: str) -> Any:
+def _literal(text: str) -> object:
     try:
         return literal_eval(text)
     except (ValueError, SyntaxError):

@@ -45,7 +45,7 @@ _OLD_CLASSES: Final = {
 }
 
 
-def migrate(content: Any, path: str) -> dict[str, Any]:
+def migrate(content: object, path: str) -> dict[str, Any]:
     """``content`` in today's form, changed in place; nothing to do for files of Lightning 2 and ours.
 
     Args:
@@ -100,7 +100,7 @@ def old_classes() -> list[Any]:
     return found
 
 
-def _callback_key(key: Any) -> str:
+def _callback_key(key: object) -> str:
     """Today's key, or where that cannot be known the class's bare name."""
     if not isinstance(key, str):
         return str(getattr(key, "__qualname__", key))

@@ -13,7 +13,7 @@ from thunderhead.layouts import laid_out, overlaps_itself, shared_regions
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, type)
 
 
-def detached(tree: Any) -> Any:
+def detached(tree: object) -> Any:
     """A deep copy with tensors on the CPU: later changes to the live state do not reach it.
 
     They lie as the live ones do, and share memory where these do.
@@ -22,7 +22,7 @@ def detached(tree: Any) -> Any:
     return _copy(tree, dict(zip(live, _copies(list(live.values())), strict=True)))
 
 
-def _tensors_of(tree: Any) -> Iterator[torch.Tensor]:
+def _tensors_of(tree: object) -> Iterator[torch.Tensor]:
     if isinstance(tree, torch.Tensor):
         yield tree
     elif isinstance(tree, dict):
@@ -33,7 +33,7 @@ def _tensors_of(tree: Any) -> Iterator[torch.Tensor]:
             yield from _tensors_of(item)
 
 
-def _copy(tree: Any, copies: Mapping[Any, torch.Tensor]) -> Any:
+def _copy(tree: object, copies: Mapping[Any, torch.Tensor]) -> object:
     if isinstance(tree, torch.Tensor):
         return copies[_place(tree)]
     if isinstance(tree, dict):
@@ -51,7 +51,7 @@ def _is_strided(tensor: torch.Tensor) -> bool:
     return plain and tensor.layout == torch.strided and not tensor.is_nested and tensor.numel() > 0
 
 
-def _place(tensor: torch.Tensor) -> Any:
+def _place(tensor: torch.Tensor) -> object:
     """Equal for tensors that are the same memory, seen in the same way."""
     if not _is_strided(tensor):
         return id(tensor)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 # A class whose hooks do nothing until they are overridden says so by an attribute of this name, set in its own body.
 MARK: Final = "_declares_hooks"
 
 
-def is_overridden(name: str, instance: Any, base: type | None = None) -> bool:
+def is_overridden(name: str, instance: object, base: type | None = None) -> bool:
     """Whether ``instance`` (or its class) has a hook ``name`` of its own, rather than that of ``base``."""
     if instance is None:
         return False

@@ -134,12 +134,12 @@ class HookTable:
             if name not in c.inactive_hooks and is_overridden(name, c)
         ]
 
-    def call(self, name: str, *args: Any) -> Any:
+    def call(self, name: str, *args: object) -> Any:
         """Call every function of a slot; the last one's result."""
         slot = self._slots[name]
         return self.run(slot, name, *args) if slot else None
 
-    def run(self, slot: Slot, name: str, *args: Any) -> Any:
+    def run(self, slot: Slot, name: str, *args: object) -> Any:
         """Call these functions as hook ``name``; the last one's result."""
         sink = self._sink
         before, outer = (sink.hook, sink.entries), self.running
@@ -165,7 +165,7 @@ class HookTable:
         finally:
             sink.hook, sink.entries = before
 
-    def call_module(self, name: str, *args: Any) -> Any:
+    def call_module(self, name: str, *args: object) -> Any:
         """Call the module's own hook, whatever callbacks do."""
         with self.inside(name):
             return getattr(self._module, name)(*args)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+from argparse import Namespace
 from typing import Any
 
 import yaml
@@ -67,7 +68,7 @@ class CSVLogger(VersionedLogger):
             self.save()
 
     @rank_zero_only
-    def log_hyperparams(self, params: Any) -> None:
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
         """Keep hyperparameters for ``hparams.yaml``."""
         self.experiment.log_hparams(plain_hyperparameters(params))
 

@@ -16,10 +16,10 @@ class DummyExperiment:
     def __getitem__(self, index: int) -> DummyExperiment:
         return self
 
-    def __setitem__(self, *_: Any) -> None:
+    def __setitem__(self, *_: object) -> None:
         """Nothing is kept."""
 
-    def _nothing(self, *_: Any, **__: Any) -> None:
+    def _nothing(self, *_: object, **__: object) -> None:
         """Nothing happens."""
 
 
@@ -47,7 +47,7 @@ class DummyLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Nothing is kept."""
 
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: object, *args: object, **kwargs: object) -> None:
         """Nothing is kept."""
 
     def __getattr__(self, name: str) -> Any:

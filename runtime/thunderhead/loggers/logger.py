@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from thunderhead.files.writable import Destination
 from thunderhead.warning import is_rank_zero
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def rank_zero_only(function: Callable[..., Any]) -> Callable[..., Any]:
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def rank_zero_only(function: Callable[Given, Result]) -> Callable[Given, Any]:
     """Do nothing, and return None, on every rank but 0."""
 
     @wraps(function)
-    def on_rank_zero(*args: Any, **kwargs: Any) -> Any:
+    def on_rank_zero(*args: Given.args, **kwargs: Given.kwargs) -> Result | None:
         return function(*args, **kwargs) if is_rank_zero() else None
 
     return on_rank_zero
@@ -62,10 +69,12 @@ class Logger(ABC):
         """Record values by name at a step."""
 
     @abstractmethod
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Record hyperparameters (a mapping or namespace)."""
 
-    def log_graph(self, model: Any, input_array: Any = None) -> None:  # noqa: B027 - optional for implementers
+    def log_graph(  # noqa: B027 - optional for implementers
+        self, model: Any, input_array: Tensor | None = None
+    ) -> None:
         """Record what the module computes."""
 
     def save(self) -> None:  # noqa: B027 - optional for implementers
@@ -97,13 +106,13 @@ class Logger(ABC):
         return Destination(directory, argument, "logs")
 
 
-def plain_hyperparameters(params: Any) -> dict[str, Any]:
+def plain_hyperparameters(params: Mapping[str, Any] | Namespace | None) -> dict[str, Any]:
     """Hyperparameters as a flat-valued dict that YAML can hold; what it cannot is written as its repr."""
     items = vars(params) if hasattr(params, "__dict__") and not isinstance(params, dict) else dict(params or {})
     return {str(key): _plain(value) for key, value in items.items()}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import os
+from argparse import Namespace
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -67,7 +68,7 @@ class TensorBoardLogger(VersionedLogger):
         default_hp_metric: bool = True,
         prefix: str = "",
         sub_dir: str | os.PathLike[str] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         if importlib.util.find_spec("tensorboard") is None:
             raise ModuleNotFoundError(
@@ -126,7 +127,10 @@ class TensorBoardLogger(VersionedLogger):
 
     @rank_zero_only
     def log_hyperparams(
-        self, params: Any, metrics: Mapping[str, Any] | float | None = None, step: int | None = None
+        self,
+        params: dict[str, Any] | Namespace,
+        metrics: Mapping[str, Any] | float | None = None,
+        step: int | None = None,
     ) -> None:
         """Write hyperparameters, nested ones as ``outer/inner``.
 
@@ -152,7 +156,7 @@ class TensorBoardLogger(VersionedLogger):
             writer.add_summary(summary, step)
 
     @rank_zero_only
-    def log_graph(self, model: Steps, input_array: Any = None) -> None:
+    def log_graph(self, model: Steps, input_array: Tensor | None = None) -> None:
         """Write the graph of an attached module, if that was asked for; on ``example_input_array`` by default."""
         if not self._log_graph:
             return
@@ -191,7 +195,7 @@ class TensorBoardLogger(VersionedLogger):
         return {**self.__dict__, "_experiment": None}
 
 
-def _number(name: str, value: Any) -> Any:
+def _number(name: str, value: object) -> object:
     if isinstance(value, Tensor):
         value = value.item() if value.numel() == 1 else value
     if isinstance(value, (str, bytes, Tensor)) or not hasattr(value, "__float__"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
 from thunderhead.arguments import directory, text
 from thunderhead.exceptions import MisconfigurationException
@@ -23,7 +23,7 @@ class VersionedLogger(Logger):
         prefix: put before every metric's name, with a dash.
     """
 
-    def __init__(self, kind: str, save_dir: Any, name: str | None, version: Any, prefix: str) -> None:
+    def __init__(self, kind: str, save_dir: object, name: str | None, version: object, prefix: str) -> None:
         self._save_dir = directory(f"{kind}: save_dir", save_dir)
         self._name: str = text(f"{kind}: name", name, optional=True) or ""
         self._version = _given_version(f"{kind}: version", version)
@@ -61,7 +61,7 @@ class VersionedLogger(Logger):
         return f"{self._prefix}-{name}" if self._prefix else name
 
 
-def _given_version(name: str, value: Any) -> int | str | None:
+def _given_version(name: str, value: object) -> int | str | None:
     if value is None or isinstance(value, (str, os.PathLike)):
         return None if value is None else os.fspath(value)
     if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < 0:

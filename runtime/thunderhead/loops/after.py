@@ -16,7 +16,6 @@ a training step    takes the batch in hand again: half a step is in no file
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 from thunderhead.core.position import Next, Position
 from thunderhead.hooks.table import MONITORS, Slot
@@ -128,7 +127,7 @@ class After(Progress):
             p.due = ()
         p.stepped, p.last = True, False
 
-    def _run_rest(self, hook: str, *args: Any) -> None:
+    def _run_rest(self, hook: str, *args: object) -> None:
         hooks = self._run.hooks
         hooks.run(hooks[hook].only(self._training.position.due), hook, *args)
 
@@ -178,5 +177,5 @@ class After(Progress):
             return None, starts
         return (lambda found, index: found if found is batch else transfer(found, index)), starts
 
-    def _moved(self, data: Any) -> Any:
+    def _moved(self, data: object) -> object:
         return move_to_device(data, self._run.strategy.root_device)

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from thunderhead.core.state import RunningStage
+from thunderhead.core.steps import Steps
 from thunderhead.data.source import EvaluationData
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.hooks.overriding import is_overridden
@@ -254,7 +255,7 @@ class EvaluationLoop:
         sink, precision = self._run.sink, self._run.precision
         context = precision.forward_context if precision.has_context else None
 
-        def step(batch: Any, *indices: int) -> Any:
+        def step(batch: object, *indices: int) -> Any:
             sink.enter(name)
             arguments = indices if with_index else indices[1:]
             if context is None:
@@ -283,7 +284,7 @@ class EvaluationLoop:
         return outputs
 
 
-def _to_cpu(data: Any) -> Any:
+def _to_cpu(data: object) -> object:
     return map_tensors(data, lambda value: value.cpu() if isinstance(value, torch.Tensor) else value)
 
 
@@ -300,7 +301,7 @@ _STAGES = {
 }
 
 
-def check_evaluation_loop(module: Any, kind: str, method: str) -> None:
+def check_evaluation_loop(module: Steps, kind: str, method: str) -> None:
     """Refuse an evaluation for which the module has no step.
 
     Raises:

@@ -13,7 +13,7 @@ from thunderhead.loops.step import Step
 class ManualStep(Step):
     """Manual optimisation: ``training_step`` calls backward and the optimizers itself."""
 
-    def __call__(self, batch: Any, batch_idx: int, *, steps: bool, divide_by: int) -> dict[str, Any]:
+    def __call__(self, batch: object, batch_idx: int, *, steps: bool, divide_by: int) -> dict[str, Any]:
         """Run ``training_step``; its output as a dict, ``{}`` for None."""
         sink = self._sink
         sink.hook, sink.entries = "training_step", self._entries

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 from torch.optim.optimizer import _global_optimizer_pre_hooks
@@ -13,7 +11,7 @@ from thunderhead.precision import MixedPrecision, Precision
 from thunderhead.warning import warn_once
 
 
-def loss_in(output: Any) -> Tensor:
+def loss_in(output: object) -> Tensor:
     """The loss that a ``training_step`` of automatic optimisation returned, itself or under ``loss``.
 
     Raises:
@@ -52,7 +50,7 @@ def evaluates_closure_first(optimizer: Optimizer, precision: Precision) -> bool:
     )
 
 
-def closure_was_left_out(module: Any, optimizer: Optimizer) -> str:
+def closure_was_left_out(module: object, optimizer: Optimizer) -> str:
     """What to say when a step ended and ``training_step`` had not run."""
     return (
         f"optimizer_step of {type(module).__name__} with {type(optimizer).__name__} ended without calling its closure, "

@@ -50,7 +50,7 @@ class DataloaderIter(Iterator[Any]):
             RuntimeError: it took no batch, so the epoch would never end.
         """
 
-        def run(*args: Any, **kwargs: Any) -> Any:
+        def run(*args: object, **kwargs: object) -> Any:
             before = self.taken
             try:
                 output = step(*args, **kwargs)

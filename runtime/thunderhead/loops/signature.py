@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Final
 
+from thunderhead.core.steps import Steps
+
 _BY_POSITION: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -28,7 +30,7 @@ def requires(function: Callable[..., Any], name: str) -> bool:
     return parameter is not None and parameter.default is inspect.Parameter.empty
 
 
-def check_dataloader_idx(module: Any, kind: str, *, several: bool) -> None:
+def check_dataloader_idx(module: object, kind: str, *, several: bool) -> None:
     """Hold ``<kind>_step`` and the hooks around it against the number of loaders.
 
     Raises:
@@ -49,7 +51,7 @@ def check_dataloader_idx(module: Any, kind: str, *, several: bool) -> None:
             )
 
 
-def refuse_removed(module: Any) -> None:
+def refuse_removed(module: Steps) -> None:
     """Refuse what Lightning 1 called and nobody calls since.
 
     Raises:

@@ -69,7 +69,7 @@ class AutomaticStep(Step):
         self._divide_by = 1
         self._outputs: dict[str, Any] = {}
 
-    def __call__(self, batch: Any, batch_idx: int, *, steps: bool, divide_by: int) -> dict[str, Any]:
+    def __call__(self, batch: object, batch_idx: int, *, steps: bool, divide_by: int) -> dict[str, Any]:
         """Train on one batch.
 
         Args:
@@ -145,7 +145,7 @@ class AutomaticStep(Step):
             self._hooks.call("on_after_backward")
         return loss
 
-    def _loss_of(self, output: Any) -> Tensor | None:
+    def _loss_of(self, output: object) -> Tensor | None:
         """The loss to differentiate, and ``_outputs`` for ``on_train_batch_end``."""
         extras: dict[str, Any] | None = None
         if output.__class__ is not Tensor:

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
+
+from thunderhead.results.metric_objects import Metric
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 REDUCTIONS: Final = ("mean", "sum", "min", "max")
 
@@ -27,7 +32,7 @@ class LogSpec:
     reduction: str
     enable_graph: bool
     sync_dist: bool
-    group: Any
+    group: ProcessGroup | None
     dataloader_idx: int | None
     add_dataloader_idx: bool
     metric_attribute: str | None
@@ -65,7 +70,7 @@ class Entry:
         self.quick = False
         self.wide = False
         self.synced: float | None = None
-        self.pending: list[tuple[Any, int]] = []
+        self.pending: list[tuple[Tensor, int]] = []
 
     def add(self, value: float, weight: int) -> None:
         """Take one host value; ``weight`` is the number of samples behind it."""
@@ -75,7 +80,7 @@ class Entry:
     def accumulate(self, value: float, weight: int) -> None:
         """Fold in a value that was deferred, whose turn it is; newer ones may have been logged since."""
 
-    def defer(self, value: Any, weight: int) -> None:
+    def defer(self, value: Tensor, weight: int) -> None:
         """Take one device value (already detached and cloned) without waiting for the device."""
         self.pending.append((value, weight))
         self.last = value
@@ -216,12 +221,12 @@ class MetricEntry(Entry):
 
     __slots__ = ("computed", "metric")
 
-    def __init__(self, hook: str, name: str, spec: LogSpec, metric: Any) -> None:
+    def __init__(self, hook: str, name: str, spec: LogSpec, metric: Metric) -> None:
         super().__init__(hook, name, spec)
         self.metric = metric
         self.computed: float | None = None
 
-    def take(self, metric: Any) -> None:
+    def take(self, metric: Metric) -> None:
         """The metric was logged again."""
         self.metric = metric
         cache = metric._forward_cache
@@ -249,19 +254,19 @@ class MetricEntry(Entry):
 _KINDS: Final[dict[str, type[Entry]]] = {"mean": Mean, "sum": Sum, "min": Min, "max": Max}
 
 
-def make_entry(hook: str, name: str, spec: LogSpec, metric: Any = None) -> Entry:
+def make_entry(hook: str, name: str, spec: LogSpec, metric: Metric | None = None) -> Entry:
     """The entry that does what ``spec`` says."""
     if metric is not None:
         return MetricEntry(hook, name, spec, metric)
     return _KINDS[spec.reduction](hook, name, spec) if spec.on_epoch else Entry(hook, name, spec)
 
 
-def as_number(value: Any) -> float:
+def as_number(value: Tensor | float) -> float:
     """A logged value as a Python float, with or without a graph."""
     return float(value.item()) if isinstance(value, Tensor) else value
 
 
-def as_tensor(value: Any, wide: bool) -> Tensor:
+def as_tensor(value: Tensor | float, wide: bool) -> Tensor:
     """A logged value the way ``callback_metrics`` shows it: a tensor without dimensions, at least 32 bits wide."""
     if isinstance(value, Tensor):
         return value if value.is_floating_point() and value.dtype.itemsize >= 4 else value.to(torch.float32)

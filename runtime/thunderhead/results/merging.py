@@ -73,6 +73,6 @@ def apart(entries: Sequence[dict[str, Any]], metrics: Mapping[str, Any]) -> list
     return found
 
 
-def _is_mean(reduce: Any) -> bool:
+def _is_mean(reduce: object) -> bool:
     # torchmetrics' function, which is not imported for its name.
     return getattr(reduce, "__name__", "") == "dim_zero_mean"

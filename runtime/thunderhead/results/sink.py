@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.ranks import Ranks
 from thunderhead.results.entry import REDUCTIONS, Entry, LogSpec, MetricEntry
-from thunderhead.results.metric_objects import MetricsOf, is_metric
+from thunderhead.results.metric_objects import Metric, MetricsOf, is_metric
 from thunderhead.results.rules import resolve_levels
 from thunderhead.results.store import Results
 from thunderhead.warning import warn_once
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[object, str] = {
     torch.mean: "mean",
     torch.sum: "sum",
     torch.min: "min",
@@ -63,7 +63,7 @@ class Sink:
         self.hook = hook
         self.entries = None if self.results is None else self.results.tables.get(hook)
 
-    def log(self, name: str, value: Any, batch_size: int | None, call: tuple[Any, ...]) -> None:
+    def log(self, name: str, value: object, batch_size: int | None, call: tuple[Any, ...]) -> None:
         """Record one value; ``call`` holds the other arguments of ``LightningModule.log`` in their order."""
         if not self._records:
             warn_once("self.log records nothing with Trainer(barebones=True)")
@@ -73,7 +73,7 @@ class Sink:
         if entry is None or entry.call != call:
             entry = self._register(name, value, call)
         if isinstance(entry, MetricEntry):
-            entry.take(value)
+            entry.take(value)  # type: ignore[arg-type]  # what is logged under a metric's name is one
             return
         results, spec = self.results, entry.spec
         assert results is not None
@@ -84,7 +84,7 @@ class Sink:
         weight = 1
         if entry.weighted:
             weight = batch_size if batch_size is not None else results.batch_size or results.infer_batch_size()
-        if number.__class__ is float:
+        if isinstance(number, float):
             entry.add(number, weight)
         else:
             entry.defer(number, weight)
@@ -93,7 +93,7 @@ class Sink:
         elif spec.enable_graph and isinstance(value, Tensor):
             entry.last = value
 
-    def _synced_step(self, entry: Entry, value: Any) -> Any:
+    def _synced_step(self, entry: Entry, value: Tensor | float) -> Tensor | float:
         """The step value over all ranks: one collective per call, as the user asked for with ``sync_dist``."""
         ranks = self._ranks
         assert self.results is not None
@@ -104,10 +104,12 @@ class Sink:
             )
             return value
         tensor = value.clone() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
-        reduced = ranks.reduce(tensor.to(ranks.root_device), group=entry.spec.group, reduce_op=entry.spec.reduction)
+        reduced: Tensor = ranks.reduce(
+            tensor.to(ranks.root_device), group=entry.spec.group, reduce_op=entry.spec.reduction
+        )
         return reduced.item() if reduced.is_cpu else reduced
 
-    def _convert(self, entry: Entry, value: Any) -> Any:
+    def _convert(self, entry: Entry, value: object) -> Tensor | float:
         """A float, or a detached clone on its device."""
         if isinstance(value, Tensor):
             if value.numel() != 1:
@@ -126,7 +128,7 @@ class Sink:
             return float(value)  # type: ignore[arg-type]  # complex numbers raise here, which says it well
         raise ValueError(_not_a_number(entry.name, value))
 
-    def _register(self, name: str, value: Any, call: tuple[Any, ...]) -> Entry:
+    def _register(self, name: str, value: object, call: tuple[Any, ...]) -> Entry:
         """Check the arguments of a call that differs from the last one, and find or make its entry."""
         if not isinstance(name, str):
             raise MisconfigurationException(
@@ -170,7 +172,7 @@ class Sink:
         entry.quick = plain and self.results.host and isinstance(value, Tensor) and value.is_floating_point()
         return entry
 
-    def _attribute_of(self, name: str, metric: Any) -> str:
+    def _attribute_of(self, name: str, metric: Metric) -> str:
         """Name of the module's attribute that holds ``metric``, so that a resumed run finds it again."""
         module = self._module
         assert module is not None, "results are collected for a module"
@@ -185,7 +187,7 @@ class Sink:
         return path
 
 
-def reduction_name(reduce_fx: Any) -> str:
+def reduction_name(reduce_fx: object) -> str:
     """``mean``, ``sum``, ``min`` or ``max``.
 
     Raises:
@@ -201,6 +203,6 @@ def reduction_name(reduce_fx: Any) -> str:
     return str(name)
 
 
-def _not_a_number(name: str, value: Any) -> str:
+def _not_a_number(name: str, value: object) -> str:
     shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
     return f"self.log({name!r}, ...) got {shape}; log a number, a tensor of one element or a torchmetrics.Metric"

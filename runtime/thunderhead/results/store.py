@@ -11,6 +11,7 @@ from torch import Tensor
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.results.entry import Entry, LogSpec, MetricEntry, as_number, as_tensor, make_entry
 from thunderhead.results.host_copy import HostCopy
+from thunderhead.results.metric_objects import Metric
 from thunderhead.results.rules import RULES
 from thunderhead.tensors import batch_size_of, map_tensors
 from thunderhead.warning import warn_once
@@ -73,7 +74,7 @@ class Results:
         """All entries, in the order in which they were first logged."""
         return self._entries
 
-    def register(self, hook: str, name: str, spec: LogSpec, metric: Any = None) -> Entry:
+    def register(self, hook: str, name: str, spec: LogSpec, metric: Metric | None = None) -> Entry:
         """The entry for ``name`` in ``hook``, made at the first call.
 
         Raises:
@@ -100,7 +101,7 @@ class Results:
         self._entries.append(entry)
         return entry
 
-    def adopt(self, hook: str, name: str, spec: LogSpec, metric: Any = None) -> Entry:
+    def adopt(self, hook: str, name: str, spec: LogSpec, metric: Metric | None = None) -> Entry:
         """The entry for what only other ranks logged, without a value of this one's."""
         if spec.dataloader_idx not in self._loaders:
             self._loaders[spec.dataloader_idx] = {hook: {} for hook in RULES}
@@ -234,7 +235,7 @@ class Results:
             entry.last, entry.wide, entry.fresh = saved["last"], saved["wide"], True
             entry.restore(saved["total"], saved["weight"])
             if isinstance(entry, MetricEntry):
-                _restore_metric(metric, saved["metric"])
+                _restore_metric(entry.metric, saved["metric"])
                 entry.last = getattr(metric, "_forward_cache", None)
 
 
@@ -275,7 +276,7 @@ def _entry_state(entry: Entry) -> dict[str, Any]:
     return saved
 
 
-def _metric_state(metric: Any) -> dict[str, Any]:
+def _metric_state(metric: Metric) -> dict[str, Any]:
     return {
         "states": {name: getattr(metric, name) for name in metric._defaults},
         "update_count": metric._update_count,
@@ -283,7 +284,7 @@ def _metric_state(metric: Any) -> dict[str, Any]:
     }
 
 
-def _restore_metric(metric: Any, saved: dict[str, Any]) -> None:
+def _restore_metric(metric: Metric, saved: dict[str, Any]) -> None:
     # Read on the host, while the metric was brought to its device with the module.
     saved = map_tensors(saved, lambda tensor: tensor.to(metric.device))
     for name, value in saved["states"].items():

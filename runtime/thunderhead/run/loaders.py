@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Final
 
 from thunderhead.core.position import BETWEEN_EPOCHS, Position
@@ -166,7 +167,7 @@ def _placement(run: Run, *, predicting: bool = False) -> Placement:
     )
 
 
-def _request(run: Run, position: Position, stage: str, epoch: int) -> Any:
+def _request(run: Run, position: Position, stage: str, epoch: int) -> Iterable[Any]:
     """The loaders of ``stage`` as its hook makes them in ``epoch``, which it may ask the trainer for."""
     hook, running = f"{stage}_dataloader", position.epoch
     owner = run.datamodule if is_overridden(hook, run.datamodule) else run.module

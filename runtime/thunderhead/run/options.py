@@ -202,11 +202,11 @@ def _lengths(given: Mapping[str, Any], *, timed: bool) -> dict[str, Any]:
     }
 
 
-def _or_default(name: str, value: Any, default: int, *, least: int) -> int:
+def _or_default(name: str, value: object, default: int, *, least: int) -> int:
     found: int = args.whole_number(name, default if value is None else value, least=least)
     return found
 
 
-def _sanity(value: Any) -> int | float:
+def _sanity(value: object) -> int | float:
     found = _or_default("num_sanity_val_steps", value, 2, least=-1)
     return float("inf") if found == -1 else found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import torch
 from torch import Tensor
@@ -111,7 +111,7 @@ def with_settings(
     return merged
 
 
-def _merged(state: Any, old: Any, new: Any, made: Any) -> Any:
+def _merged(state: object, old: object, new: object, made: Any) -> Any:
     if isinstance(new, Mapping) and _is_state(state) and _is_state(made):
         known = old if isinstance(old, Mapping) else {}
         return {
@@ -124,7 +124,7 @@ def _merged(state: Any, old: Any, new: Any, made: Any) -> Any:
     return state if old == new else copy.deepcopy(made)
 
 
-def _is_state(value: Any) -> bool:
+def _is_state(value: object) -> TypeGuard[dict[str, Any]]:
     """Not so: a setting that is a dict, such as milestones by their numbers."""
     return isinstance(value, dict) and all(isinstance(key, str) for key in value)
 
@@ -137,7 +137,7 @@ def _class_changed(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str
     return [] if one["class"] == other["class"] else [f"class {one['class']}, now {other['class']}"]
 
 
-def _changed(path: str, old: Any, new: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:
+def _changed(path: str, old: object, new: object) -> Iterator[tuple[str, tuple[Any, Any]]]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in (*new, *(key for key in old if key not in new)):
             if key not in _PROGRESS:
@@ -154,34 +154,39 @@ def _follows(key: str, found: Mapping[str, Any]) -> bool:
     return "lr" in found and key in _FOLLOW_LR
 
 
-def _said(path: str, old: Any, new: Any) -> str:
+def _said(path: str, old: object, new: object) -> str:
     return f"{path}: {_number(old)}, now {_number(new)}"
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _carried(key: str, value: Any, was: Any, wanted: Any) -> Any:
-    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (was, wanted))
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _carried(key: str, value: object, was: object, wanted: object) -> object:
     current = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-    if key != "lr" or not numbers or not was or current == was or not isinstance(current, int | float):
+    if key != "lr" or not _is_number(was) or not _is_number(wanted):
+        return wanted
+    if not was or current == was or not isinstance(current, int | float):
         return wanted
     return current * (wanted / was)
 
 
-def _like(value: Any, wanted: Any) -> Any:
+def _like(value: object, wanted: object) -> object:
     """A learning rate that is a tensor becomes another one: captured graphs read it from there."""
     if isinstance(value, Tensor) and isinstance(wanted, int | float):
         return torch.full_like(value, wanted)
     return wanted
 
 
-def _as_before(value: Any, wanted: Any) -> Any:
+def _as_before(value: object, wanted: object) -> object:
     return tuple(wanted) if isinstance(value, tuple) and isinstance(wanted, list) else wanted
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """What of it is numbers, words and collections of them; the rest (functions, large tensors) is no setting here."""
     if isinstance(value, Tensor):
         return value.item() if value.numel() == 1 else None

@@ -59,7 +59,7 @@ class Encoded:
     tensors: dict[str, torch.Tensor]
 
 
-def encode(tree: Any, root: str = "state") -> Encoded:
+def encode(tree: object, root: str = "state") -> Encoded:
     """Take ``tree`` apart; ``root`` is what messages call it.
 
     Raises:
@@ -71,7 +71,7 @@ def encode(tree: Any, root: str = "state") -> Encoded:
     return Encoded(skeleton, encoder.table.tensors)
 
 
-def decode(skeleton: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+def decode(skeleton: object, tensors: Mapping[str, torch.Tensor]) -> Any:
     """The tree that :func:`encode` was given, with ``tensors`` in place of references.
 
     Raises:
@@ -90,7 +90,7 @@ class _Path:
     root: str
     steps: tuple[Any, ...]
 
-    def __truediv__(self, step: Any) -> _Path:
+    def __truediv__(self, step: object) -> _Path:
         return _Path(self.root, (*self.steps, step))
 
     def __str__(self) -> str:
@@ -107,13 +107,13 @@ class _Encoder:
         self.table = TensorTable()
         self._open: set[int] = set()
 
-    def encode(self, value: Any, path: _Path) -> Any:
+    def encode(self, value: object, path: _Path) -> Any:
         kind = type(value)
         if kind in (str, bool, type(None)):
             return value
-        if kind is int:
+        if isinstance(value, int) and kind is int:
             return value if -(2**63) <= value < 2**63 else {TAG: "int", "hex": hex(value)}
-        if kind is float:
+        if isinstance(value, float) and kind is float:
             return value if math.isfinite(value) else {TAG: "float", "bits": struct.pack(">d", value).hex()}
         if isinstance(value, torch.Tensor):
             return self._tensor(value, path)
@@ -125,7 +125,7 @@ class _Encoder:
             return _LEAVES[kind](value)
         raise UnsupportedState(f"{path} is {_described(value)}; {_remedy(value)}")
 
-    def _container(self, value: Any, path: _Path) -> Any:
+    def _container(self, value: object, path: _Path) -> object:
         if id(value) in self._open:
             raise UnsupportedState(f"{path} contains itself; a job checkpoint holds trees, break the cycle")
         if len(path.steps) > _MAX_DEPTH:
@@ -142,7 +142,7 @@ class _Encoder:
     def items(self, value: Mapping[Any, Any], path: _Path) -> list[list[Any]]:
         return [[self.key(key, path), self.encode(item, path / key)] for key, item in value.items()]
 
-    def key(self, key: Any, path: _Path) -> Any:
+    def key(self, key: object, path: _Path) -> Any:
         """A key or a member of a set: scalars and tuples of them."""
         if type(key) not in _KEY_TYPES:
             raise UnsupportedState(f"a key of {path} is {_described(key)}; use a string or an integer")
@@ -175,7 +175,7 @@ class _Encoder:
             )
         return {TAG: "defaultdict", "of": _FACTORY_NAMES[value.default_factory], "items": self.items(value, path)}
 
-    def _tensor(self, value: torch.Tensor, path: _Path) -> Any:
+    def _tensor(self, value: torch.Tensor, path: _Path) -> object:
         if type(value) not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
             raise UnsupportedState(f"{path} is {_described(value)}; save a plain tensor, such as its local or full one")
         if value.dtype not in DTYPE_NAMES or value.layout != torch.strided or value.is_meta or value.is_nested:
@@ -187,7 +187,7 @@ class _Encoder:
         node[TAG] = "tensor"
         return node
 
-    def _numpy(self, value: np.ndarray[Any, Any] | np.generic, path: _Path) -> Any:
+    def _numpy(self, value: np.ndarray[Any, Any] | np.generic, path: _Path) -> object:
         dtype = value.dtype
         plain = type(value) is np.ndarray or isinstance(value, np.generic)
         if not plain or dtype.kind not in _NUMPY_KINDS or dtype.itemsize > _NUMPY_MAX_ITEMSIZE[dtype.kind]:
@@ -228,13 +228,13 @@ _LEAVES: Final[dict[type, Callable[[Any], Any]]] = {
 }
 
 
-def _described(value: Any) -> str:
+def _described(value: object) -> str:
     kind = type(value)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     return f"of type {name}"
 
 
-def _remedy(value: Any) -> str:
+def _remedy(value: object) -> str:
     if isinstance(value, Enum):
         return "save its .value and build the member again on load"
     if isinstance(value, PathLike):
@@ -248,7 +248,7 @@ def _remedy(value: Any) -> str:
     return "return plain dicts, lists, numbers, strings, bytes, NumPy arrays and tensors from state_dict"
 
 
-def _decode(node: Any, tensors: StoredTensors) -> Any:
+def _decode(node: object, tensors: StoredTensors) -> object:
     if isinstance(node, list):
         return [_decode(item, tensors) for item in node]
     if not isinstance(node, dict):
@@ -272,7 +272,7 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
     return dtype
 
 
-def _decode_scalar(node: dict[str, Any], _: StoredTensors) -> Any:
+def _decode_scalar(node: dict[str, Any], _: StoredTensors) -> object:
     return np.frombuffer(bytes.fromhex(node["bytes"]), dtype=_numpy_dtype(node["dtype"]))[0]
 
 
@@ -295,8 +295,8 @@ def _decode_default(node: dict[str, Any], tensors: StoredTensors) -> defaultdict
     return defaultdict(_FACTORIES[node["of"]], _decode_items(node, tensors))
 
 
-def _decode_members(make: Callable[[list[Any]], Any], node: dict[str, Any], tensors: StoredTensors) -> Any:
-    return make(_decode(node["items"], tensors))
+def _decode_members(make: Callable[[list[Any]], Any], node: dict[str, Any], tensors: StoredTensors) -> object:
+    return make([_decode(item, tensors) for item in node["items"]])
 
 
 def _decode_dtype(node: dict[str, Any], _: StoredTensors) -> torch.dtype:

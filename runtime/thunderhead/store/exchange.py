@@ -165,7 +165,7 @@ class Peers:
         self._timeout_s = timeout_s
         self._monotonic = monotonic
 
-    def report(self, topic: str, message: Any) -> None:
+    def report(self, topic: str, message: object) -> None:
         """Tell rank 0 (JSON)."""
         self._exchange.set(f"{topic}/{self.rank}", json.dumps(message).encode())
 
@@ -183,7 +183,7 @@ class Peers:
             self._exchange.forget(key)
         return found
 
-    def announce(self, topic: str, message: Any) -> None:
+    def announce(self, topic: str, message: object) -> None:
         """Rank 0: tell every rank (JSON)."""
         self._exchange.set(f"{topic}/all", json.dumps(message).encode())
 
@@ -209,7 +209,7 @@ class Peers:
         except PeerFailed as gone:
             logger.warning("the other ranks cannot be told of %s: %s", reason["type"], gone)
 
-    def _wait(self, key: str, who: str) -> Any:
+    def _wait(self, key: str, who: str) -> object:
         deadline = self._monotonic() + self._timeout_s
         slice_s = 0.0
         while True:

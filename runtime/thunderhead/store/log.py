@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Final
+from types import TracebackType
+from typing import Final
 
 from thunderhead.job.errors import StorageRefused, Superseded
 from thunderhead.standing import logger_of
@@ -140,7 +141,9 @@ class suppress_damage(suppress):
         super().__init__(Corrupt, NotFound)
         self._subject = subject
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         suppressed = bool(super().__exit__(kind, error, trace))
         if suppressed:
             logger.warning("%s cannot be read back: %s", self._subject, error)
@@ -252,5 +255,5 @@ class ExecutionLog:
             "job checkpoints need a server that supports conditional writes"
         )
 
-    def _document(self, at: float, **members: Any) -> bytes:
+    def _document(self, at: float, **members: object) -> bytes:
         return seal({"epoch": str(self.execution), "nonce": self.nonce, "at": at, **members})

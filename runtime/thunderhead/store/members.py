@@ -24,16 +24,21 @@ def member(document: Mapping[str, Any], name: str) -> Any:
     return document[name]
 
 
-def whole(value: Any, name: str, *, low: int = 0, high: int = HUGE) -> int:
+def whole(value: object, name: str, *, low: int = 0, high: int = HUGE) -> int:
     """A whole number within bounds."""
     if type(value) is not int or not low <= value <= high:
         raise Corrupt(f"{name} is malformed: {_shown(value)}, expected a whole number of {low} to {high}")
     return value
 
 
-def moment(value: Any, name: str) -> float:
+def moment(value: object, name: str) -> float:
     """A moment in Unix seconds."""
-    if type(value) not in (int, float) or not math.isfinite(value) or not _MOMENTS[0] <= value <= _MOMENTS[1]:
+    if (
+        not isinstance(value, int | float)
+        or type(value) not in (int, float)
+        or not math.isfinite(value)
+        or not _MOMENTS[0] <= value <= _MOMENTS[1]
+    ):
         raise Corrupt(f"{name} is malformed: {_shown(value)}, expected a moment in Unix seconds")
     return float(value)
 
@@ -43,35 +48,35 @@ def as_moment(unix_s: float) -> float:
     return min(max(unix_s, _MOMENTS[0]), _MOMENTS[1]) if math.isfinite(unix_s) else 0.0
 
 
-def text(value: Any, name: str) -> str:
+def text(value: object, name: str) -> str:
     """A string."""
     if type(value) is not str:
         raise Corrupt(f"{name} is malformed: {_shown(value)}, expected a string")
     return value
 
 
-def truth(value: Any, name: str) -> bool:
+def truth(value: object, name: str) -> bool:
     """True or false."""
     if type(value) is not bool:
         raise Corrupt(f"{name} is malformed: {_shown(value)}, expected true or false")
     return value
 
 
-def mapping(value: Any, name: str) -> Mapping[str, Any]:
+def mapping(value: object, name: str) -> Mapping[str, Any]:
     """An object of JSON."""
     if type(value) is not dict:
         raise Corrupt(f"{name} is malformed: {_shown(value)}, expected an object")
     return value
 
 
-def sequence(value: Any, name: str) -> Sequence[Any]:
+def sequence(value: object, name: str) -> Sequence[Any]:
     """A list."""
     if type(value) is not list:
         raise Corrupt(f"{name} is malformed: {_shown(value)}, expected a list")
     return value
 
 
-def checksum(value: Any, name: str) -> int:
+def checksum(value: object, name: str) -> int:
     """64 bits as 16 hexadecimal digits."""
     digits = text(value, name)
     if len(digits) != 16 or not set(digits) <= set("0123456789abcdef"):
@@ -79,6 +84,6 @@ def checksum(value: Any, name: str) -> int:
     return int(digits, 16)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """Deep or long values are not written out: that may be what is wrong with them."""
     return repr(value)[:40] if type(value) in (int, float, str, bool, type(None)) else type(value).__name__

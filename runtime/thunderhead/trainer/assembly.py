@@ -60,7 +60,7 @@ def collect_loggers(given: Mapping[str, Any], options: Options) -> list[Any]:
     return several
 
 
-def _default_logger(root: str, decided_by: str) -> Any:
+def _default_logger(root: str, decided_by: str) -> object:
     from thunderhead.loggers import CSVLogger, TensorBoardLogger
 
     logger = (CSVLogger if find_spec("tensorboard") is None else TensorBoardLogger)(root)

@@ -21,6 +21,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -86,7 +87,7 @@ def enter(
     model: LightningModule | None,
     loaders: Mapping[str, Any],
     datamodule: LightningDataModule | None,
-    ckpt_path: Any,
+    ckpt_path: str | os.PathLike[str] | None,
     weights_only: bool | None,
     evaluation: Evaluation | None = None,
 ) -> Any:
@@ -187,8 +188,12 @@ def begin(
 
 
 def _from_end_to_end(
-    trainer: TrainerProperties, run: Run, ckpt_path: Any, weights_only: bool | None, evaluation: Evaluation | None
-) -> Any:
+    trainer: TrainerProperties,
+    run: Run,
+    ckpt_path: str | os.PathLike[str] | None,
+    weights_only: bool | None,
+    evaluation: Evaluation | None,
+) -> object:
     training, module = trainer._training, trainer.lightning_module
     attach_module_callbacks(run)
     warn_of_uncalled(module, trainer.datamodule, trainer._callbacks)
@@ -223,7 +228,7 @@ def _from_end_to_end(
     return result
 
 
-def _path_of(trainer: TrainerProperties, run: Run, ckpt_path: Any) -> str | None:
+def _path_of(trainer: TrainerProperties, run: Run, ckpt_path: str | os.PathLike[str] | None) -> str | None:
     return resolve(run, ckpt_path if ckpt_path is not None else trainer._kept_ckpt_path)
 
 
@@ -233,7 +238,7 @@ def _tell_outside(run: Run, outside: bool) -> None:
         run.strategy.tell_outside(outside)
 
 
-def _evaluate(run: Run, training: Training, evaluation: Evaluation) -> Any:
+def _evaluate(run: Run, training: Training, evaluation: Evaluation) -> object:
     run.module.zero_grad()
     loop = EvaluationLoop(run, training, evaluation)
     try:
@@ -272,7 +277,7 @@ def _open_job(run: Run, training: Training) -> Restored | None:
     return restored
 
 
-def _module_for(trainer: TrainerProperties, fn: TrainerFn, model: Any) -> LightningModule:
+def _module_for(trainer: TrainerProperties, fn: TrainerFn, model: object) -> LightningModule:
     if model is None:
         if trainer._run is None or fn is TrainerFn.FITTING:
             raise MisconfigurationException(f"Trainer.{fn} needs a module; pass one")
@@ -290,7 +295,7 @@ def _module_for(trainer: TrainerProperties, fn: TrainerFn, model: Any) -> Lightn
     return unwrapped
 
 
-def _check_data(fn: TrainerFn, loaders: Mapping[str, Any], datamodule: Any) -> None:
+def _check_data(fn: TrainerFn, loaders: Mapping[str, Any], datamodule: object) -> None:
     for given in (*loaders.values(), datamodule):
         refuse_class(given, f"Trainer.{fn}")
     if datamodule is not None and not isinstance(datamodule, LightningDataModule):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -28,7 +28,7 @@ from thunderhead.trainer.properties import TrainerProperties
 
 
 @contextmanager
-def fit_inside(trainer: TrainerProperties, **changes: Any) -> Iterator[FitLoop]:
+def fit_inside(trainer: TrainerProperties, **changes: object) -> Iterator[FitLoop]:
     """A second fit, ready to ``run``, over a copy of the module, its optimizers and schedulers.
 
     It has no callbacks, no loggers and no validation, and is in no job. The Trainer shows it while the context lasts:
@@ -92,7 +92,7 @@ def _take_states(strategy: Strategy, made: Optimizers, outer: Optimizers) -> Non
 
 
 @contextmanager
-def _generators_put_back(loaders: Any) -> Iterator[None]:
+def _generators_put_back(loaders: Iterable[Any] | None) -> Iterator[None]:
     """Of loaders that were passed: torch's draw from generators of their own, where they have one."""
     flat = [] if loaders is None else CombinedLoader(loaders).flattened
     found = [g for loader in flat if isinstance(loader, DataLoader) for g in _generators_of(loader)]

@@ -24,7 +24,7 @@ def keyword_arguments(init: Callable[..., None]) -> Callable[..., None]:
     known = [name for name in inspect.signature(init).parameters if name != "self"]
 
     @functools.wraps(init)
-    def checked(self: Any, **given: Any) -> None:
+    def checked(self: object, **given: object) -> None:
         for name in given:
             if name not in known:
                 raise UnknownArgument(f"Trainer has no argument {name!r}{_instead(name, known)}")

@@ -47,7 +47,7 @@ def _on_rank(place: ProcessRank, payload: tuple[TrainerProperties, dict[str, Any
     return found
 
 
-def _outcome(trainer: TrainerProperties, result: Any) -> dict[str, Any]:
+def _outcome(trainer: TrainerProperties, result: object) -> dict[str, Any]:
     datamodule, training = trainer.datamodule, trainer._training
     return {
         "result": result,

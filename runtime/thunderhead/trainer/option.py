@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Protocol, Self, TypeVar, overload
+from typing import Generic, Protocol, Self, TypeVar, overload
 
 from thunderhead.run.options import Options
 
@@ -32,5 +32,5 @@ class Option(Generic[T]):
         found: T = getattr(instance._options, self._name)
         return found
 
-    def __set__(self, instance: Any, value: T) -> None:
+    def __set__(self, instance: HasOptions, value: T) -> None:
         setattr(instance._options, self._name, value)

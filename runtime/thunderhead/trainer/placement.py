@@ -78,7 +78,7 @@ def _launcher(strategy: Strategy, place: ProcessRank, *, interactive: bool) -> S
     return ScriptLauncher(place)
 
 
-def _accelerator(asked: Any, strategy: Strategy | None) -> Accelerator:
+def _accelerator(asked: object, strategy: Strategy | None) -> Accelerator:
     own = None if strategy is None else strategy.accelerator
     if own is not None:
         if asked != "auto":
@@ -124,7 +124,7 @@ def _site(
 
 
 def _wanted(
-    devices: Any,
+    devices: object,
     accelerator: Accelerator,
     single: bool,
     *,
@@ -143,7 +143,7 @@ def _wanted(
     return found[:1] if single else found
 
 
-def _of_launched(devices: Any, accelerator: Accelerator, place: ProcessRank) -> list[torch.device]:
+def _of_launched(devices: object, accelerator: Accelerator, place: ProcessRank) -> list[torch.device]:
     """The devices of processes that were started from outside: those named, else one after the other."""
     if devices not in ("auto", -1, "-1"):
         return accelerator.get_parallel_devices(accelerator.parse_devices(devices))
@@ -166,14 +166,14 @@ def _first_of(processes: int, num_nodes: int) -> ProcessRank:
     )
 
 
-def _check_numbers(devices: Any, num_nodes: Any) -> None:
+def _check_numbers(devices: object, num_nodes: object) -> None:
     if devices != "auto":
         parse_indices(devices)
     if num_nodes is not None and (isinstance(num_nodes, bool) or not isinstance(num_nodes, int) or num_nodes < 1):
         raise MisconfigurationException(f"num_nodes={num_nodes!r} must be an integer of at least 1")
 
 
-def _agree(devices: Any, num_nodes: Any, place: ProcessRank) -> None:
+def _agree(devices: object, num_nodes: object, place: ProcessRank) -> None:
     """What was asked for is what was started.
 
     Raises:

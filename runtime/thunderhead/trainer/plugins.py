@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.strategy import Strategy
@@ -11,6 +10,9 @@ from thunderhead.exceptions import MisconfigurationException
 from thunderhead.files.io import CheckpointIO, TorchCheckpointIO
 from thunderhead.layer_sync import LayerSync, TorchSyncBatchNorm
 from thunderhead.precision import Precision, canonical_precision, make_precision
+
+# What ``plugins`` takes, one of each.
+Plugin = Precision | CheckpointIO | ClusterEnvironment | LayerSync
 
 
 @dataclass(slots=True)
@@ -31,7 +33,7 @@ _KINDS: dict[str, type] = {
 }
 
 
-def read_plugins(given: Any) -> Plugins:
+def read_plugins(given: object) -> Plugins:
     """``plugins`` by kind.
 
     Raises:
@@ -54,7 +56,7 @@ def read_plugins(given: Any) -> Plugins:
     return found
 
 
-def choose_precision(asked: Any, plugins: Plugins, strategy: Strategy) -> Precision:
+def choose_precision(asked: object, plugins: Plugins, strategy: Strategy) -> Precision:
     """The precision that was named, or passed as a plugin or with the strategy.
 
     Raises:

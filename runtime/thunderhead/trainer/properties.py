@@ -176,7 +176,7 @@ class TrainerProperties(Records):
         return self.loggers[0] if self.loggers else None
 
     @logger.setter
-    def logger(self, logger: Any) -> None:
+    def logger(self, logger: object) -> None:
         self.loggers = [] if logger is None else [logger]
 
     @property

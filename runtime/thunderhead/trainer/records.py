@@ -95,7 +95,7 @@ class Records:
         return self._training.validation
 
     @staticmethod
-    def _shown(evaluation: Evaluation | None) -> Any:
+    def _shown(evaluation: Evaluation | None) -> object:
         return None if evaluation is None or evaluation.data is None else evaluation.data.shown
 
     @staticmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from thunderhead import arguments as args
 from thunderhead.checkpoint import content
@@ -14,7 +13,7 @@ from thunderhead.run.training import Training
 
 
 def save_checkpoint(
-    run: Run | None, training: Training, filepath: str | os.PathLike[str], weights_only: bool, options: Any
+    run: Run | None, training: Training, filepath: str | os.PathLike[str], weights_only: bool, options: object
 ) -> None:
     """Write a ``.ckpt`` file of the running moment; see ``Trainer.save_checkpoint``."""
     if run is None:

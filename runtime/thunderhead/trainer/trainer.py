@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from thunderhead.core.state import TrainerFn
 from thunderhead.distributed.process_launch import ProcessLauncher
 from thunderhead.distributed.strategy import Strategy
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.loggers.logger import Logger
 from thunderhead.run.evaluation import Evaluation, evaluation
 from thunderhead.run.ones import understood
 from thunderhead.run.options import effective, read_options
@@ -26,8 +27,9 @@ from thunderhead.trainer.doors import Doors
 from thunderhead.trainer.entry import enter
 from thunderhead.trainer.keywords import keyword_arguments
 from thunderhead.trainer.placement import choose_strategy
-from thunderhead.trainer.plugins import choose_checkpoint_io, choose_layer_sync, choose_precision, read_plugins
+from thunderhead.trainer.plugins import Plugin, choose_checkpoint_io, choose_layer_sync, choose_precision, read_plugins
 from thunderhead.trainer.saving import save_checkpoint
+from thunderhead.user.callback import Callback
 from thunderhead.user.datamodule import LightningDataModule
 from thunderhead.user.module import LightningModule
 from thunderhead.warning import say
@@ -96,8 +98,8 @@ class Trainer(Doors):
         devices: list[int] | str | int = "auto",
         num_nodes: int | None = None,
         precision: int | str | None = None,
-        logger: Any = None,
-        callbacks: Any = None,
+        logger: Logger | Iterable[Logger] | bool | None = None,
+        callbacks: Callback | Iterable[Callback] | None = None,
         fast_dev_run: int | bool = False,
         max_epochs: int | None = None,
         min_epochs: int | None = None,
@@ -123,10 +125,10 @@ class Trainer(Doors):
         benchmark: bool | None = None,
         inference_mode: bool = True,
         use_distributed_sampler: bool = True,
-        profiler: Any = None,
+        profiler: None = None,
         detect_anomaly: bool = False,
         barebones: bool = False,
-        plugins: Any = None,
+        plugins: Plugin | list[Plugin] | tuple[Plugin, ...] | None = None,
         sync_batchnorm: bool = False,
         reload_dataloaders_every_n_epochs: int = 0,
         default_root_dir: str | os.PathLike[str] | None = None,
@@ -141,12 +143,12 @@ class Trainer(Doors):
                 f"profiler={given['profiler']!r} is not supported; profile with torch.profiler"
             )
         set_determinism(deterministic, given["benchmark"])
-        plugins = read_plugins(given["plugins"])
-        chosen = choose_strategy(given, plugins)
-        number_format = choose_precision(given["precision"], plugins, chosen)
+        read = read_plugins(given["plugins"])
+        chosen = choose_strategy(given, read)
+        number_format = choose_precision(given["precision"], read, chosen)
         chosen.precision_plugin = number_format
-        chosen.checkpoint_io = choose_checkpoint_io(plugins, chosen)
-        super().__init__(options, chosen, number_format, choose_layer_sync(given["sync_batchnorm"], plugins))
+        chosen.checkpoint_io = choose_checkpoint_io(read, chosen)
+        super().__init__(options, chosen, number_format, choose_layer_sync(given["sync_batchnorm"], read))
         self.loggers = collect_loggers(given, options)
         self.callbacks = collect_callbacks(given, options)
 
@@ -155,8 +157,8 @@ class Trainer(Doors):
     def fit(
         self,
         model: LightningModule,
-        train_dataloaders: Any = None,
-        val_dataloaders: Any = None,
+        train_dataloaders: Iterable[Any] | LightningDataModule | None = None,
+        val_dataloaders: Iterable[Any] | None = None,
         datamodule: LightningDataModule | None = None,
         ckpt_path: str | os.PathLike[str] | None = None,
         weights_only: bool | None = None,
@@ -183,7 +185,7 @@ class Trainer(Doors):
     def validate(
         self,
         model: LightningModule | None = None,
-        dataloaders: Any = None,
+        dataloaders: Iterable[Any] | LightningDataModule | None = None,
         ckpt_path: str | os.PathLike[str] | None = None,
         verbose: bool = True,
         datamodule: LightningDataModule | None = None,
@@ -209,7 +211,7 @@ class Trainer(Doors):
     def test(
         self,
         model: LightningModule | None = None,
-        dataloaders: Any = None,
+        dataloaders: Iterable[Any] | LightningDataModule | None = None,
         ckpt_path: str | os.PathLike[str] | None = None,
         verbose: bool = True,
         datamodule: LightningDataModule | None = None,
@@ -225,8 +227,8 @@ class Trainer(Doors):
         fn: TrainerFn,
         stage: str,
         model: LightningModule | None,
-        dataloaders: Any,
-        ckpt_path: Any,
+        dataloaders: Iterable[Any] | LightningDataModule | None,
+        ckpt_path: str | os.PathLike[str] | None,
         verbose: bool,
         datamodule: LightningDataModule | None,
         weights_only: bool | None,
@@ -242,7 +244,7 @@ class Trainer(Doors):
     def predict(
         self,
         model: LightningModule | None = None,
-        dataloaders: Any = None,
+        dataloaders: Iterable[Any] | LightningDataModule | None = None,
         datamodule: LightningDataModule | None = None,
         return_predictions: bool | None = None,
         ckpt_path: str | os.PathLike[str] | None = None,
@@ -283,7 +285,7 @@ class Trainer(Doors):
         return found[0] if len(found) == 1 else found
 
     def save_checkpoint(
-        self, filepath: str | os.PathLike[str], weights_only: bool | None = None, storage_options: Any = None
+        self, filepath: str | os.PathLike[str], weights_only: bool | None = None, storage_options: object = None
     ) -> None:
         """Write a ``.ckpt`` file; every rank must call it.
 
@@ -309,7 +311,7 @@ class Trainer(Doors):
         with self.precision_plugin.init_context(), self.strategy.module_context(), _Uninitialised(bool(empty_init)):
             yield
 
-    def print(self, *values: Any, **options: Any) -> None:
+    def print(self, *values: object, **options: Any) -> None:
         """Print on local rank 0."""
         if self.local_rank == 0:
             step_off()
@@ -342,7 +344,13 @@ class _Uninitialised(torch.overrides.TorchFunctionMode):
         super().__init__()
         self._skip = skip
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        function: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
         if self._skip and getattr(function, "__module__", None) == "torch.nn.init":
             return kwargs.get("tensor", args[0] if args else None)

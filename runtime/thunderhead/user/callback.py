@@ -34,7 +34,7 @@ class Callback:
         """Key of this callback's state in a checkpoint; two callbacks of one run must differ in it."""
         return type(self).__qualname__
 
-    def _generate_state_key(self, **arguments: Any) -> str:
+    def _generate_state_key(self, **arguments: object) -> str:
         """A key that tells instances of one class apart by their arguments."""
         return f"{type(self).__qualname__}{arguments!r}"
 

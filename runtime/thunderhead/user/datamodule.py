@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -29,7 +30,7 @@ class LightningDataModule(DataModule):
         self.trainer: Trainer | None = None
 
     @ClassOnly
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+    def load_from_checkpoint(cls, checkpoint_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
         """A new datamodule with the hyperparameters and state of a ``.ckpt`` file.
 
         Args:
@@ -43,7 +44,7 @@ class LightningDataModule(DataModule):
             MisconfigurationException: it holds objects, which only ``weights_only=False`` loads.
             TypeError: called on an instance.
         """
-        return load_datamodule(cls, checkpoint_path, *args, **kwargs)
+        return load_datamodule(cls, checkpoint_path, *args, **kwargs)  # type: ignore[arg-type]  # ClassOnly gives the class
 
     @classmethod
     def from_datasets(
@@ -54,7 +55,7 @@ class LightningDataModule(DataModule):
         predict_dataset: Dataset[Any] | Sequence[Dataset[Any]] | None = None,
         batch_size: int = 1,
         num_workers: int = 0,
-        **datamodule_kwargs: Any,
+        **datamodule_kwargs: object,
     ) -> LightningDataModule:
         """A datamodule from finished datasets; training data is shuffled unless it is iterable-style.
 
@@ -78,7 +79,9 @@ class LightningDataModule(DataModule):
                 pin_memory=False,
             )
 
-        def loaders(datasets: Any, shuffle: bool = False) -> Any:
+        def loaders(
+            datasets: Dataset[Any] | Sequence[Dataset[Any]] | Mapping[str, Dataset[Any]], shuffle: bool = False
+        ) -> Iterable[Any]:
             if isinstance(datasets, Mapping):
                 return {name: loader(dataset, shuffle) for name, dataset in datasets.items()}
             if isinstance(datasets, Sequence):

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import torch
 
 from thunderhead.exceptions import MisconfigurationException
 
+if TYPE_CHECKING:
+    from torch.onnx import ONNXProgram
+
 
 class Export:
     """What a module is exported with; mixed into :class:`thunderhead.LightningModule`."""
 
-    def to_onnx(self, file_path: Any = None, input_sample: Any = None, **kwargs: Any) -> Any:
+    def to_onnx(
+        self, file_path: str | os.PathLike[str] | BinaryIO | None = None, input_sample: object = None, **kwargs: Any
+    ) -> ONNXProgram | None:
         """Export by ``torch.onnx.export``, in evaluation mode and without gradients; the module's mode comes back.
 
         Args:
@@ -49,11 +54,11 @@ class Export:
         module.eval()
         try:
             with torch.no_grad():
-                return torch.onnx.export(module, sample, path, **kwargs)
+                return torch.onnx.export(module, sample, path, **kwargs)  # type: ignore[arg-type]  # a stream too
         finally:
             module.train(training)
 
-    def to_torchscript(self, *args: Any, **kwargs: Any) -> Any:
+    def to_torchscript(self, *args: object, **kwargs: object) -> NoReturn:
         """Not there: TorchScript is deprecated in torch.
 
         Args:
@@ -67,7 +72,7 @@ class Export:
             self, "to_torchscript", "TorchScript is deprecated in torch; use torch.export.export(module, args)"
         )
 
-    def to_tensorrt(self, *args: Any, **kwargs: Any) -> Any:
+    def to_tensorrt(self, *args: object, **kwargs: object) -> NoReturn:
         """Not there: torch_tensorrt takes the module as it is.
 
         Args:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from thunderhead.core.steps import Steps
 from thunderhead.files.loading import ClassOnly, load_module
@@ -15,6 +16,8 @@ from thunderhead.user.module_optimization import Optimizing
 from thunderhead.warning import warn_once
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from thunderhead.results.sink import Sink
     from thunderhead.trainer.trainer import Trainer
 
@@ -36,7 +39,7 @@ class LightningModule(Optimizing, Export, Steps):
     CHECKPOINT_HYPER_PARAMS_NAME = "hparams_name"
     CHECKPOINT_HYPER_PARAMS_TYPE = "hparams_type"
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self._example_input_array: Any = None
 
@@ -76,7 +79,7 @@ class LightningModule(Optimizing, Export, Steps):
         return self._example_input_array
 
     @example_input_array.setter
-    def example_input_array(self, example: Any) -> None:
+    def example_input_array(self, example: object) -> None:
         self._example_input_array = example
 
     @property
@@ -119,15 +122,15 @@ class LightningModule(Optimizing, Export, Steps):
     def log(
         self,
         name: str,
-        value: Any,
+        value: SupportsFloat | nn.Module,
         prog_bar: bool = False,
         logger: bool | None = None,
         on_step: bool | None = None,
         on_epoch: bool | None = None,
-        reduce_fx: Any = "mean",
+        reduce_fx: str | Callable[..., Any] = "mean",
         enable_graph: bool = False,
         sync_dist: bool = False,
-        sync_dist_group: Any = None,
+        sync_dist_group: ProcessGroup | None = None,
         add_dataloader_idx: bool = True,
         batch_size: int | None = None,
         metric_attribute: str | None = None,
@@ -193,10 +196,10 @@ class LightningModule(Optimizing, Export, Steps):
         logger: bool | None = None,
         on_step: bool | None = None,
         on_epoch: bool | None = None,
-        reduce_fx: Any = "mean",
+        reduce_fx: str | Callable[..., Any] = "mean",
         enable_graph: bool = False,
         sync_dist: bool = False,
-        sync_dist_group: Any = None,
+        sync_dist_group: ProcessGroup | None = None,
         add_dataloader_idx: bool = True,
         batch_size: int | None = None,
         rank_zero_only: bool = False,
@@ -221,7 +224,7 @@ class LightningModule(Optimizing, Export, Steps):
                 rank_zero_only=rank_zero_only,
             )
 
-    def print(self, *args: Any, **kwargs: Any) -> None:
+    def print(self, *args: object, **kwargs: Any) -> None:
         """Print on rank 0."""
         if self._trainer is None or self._trainer.is_global_zero:
             step_off()
@@ -230,7 +233,7 @@ class LightningModule(Optimizing, Export, Steps):
     # --- the rest ------------------------------------------------------------------------------------------------
 
     @ClassOnly
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+    def load_from_checkpoint(cls, checkpoint_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
         """A new module with the hyperparameters and weights of a ``.ckpt`` file.
 
         Args:
@@ -248,7 +251,7 @@ class LightningModule(Optimizing, Export, Steps):
             RuntimeError: its keys are not this module's.
             TypeError: called on an instance.
         """
-        return load_module(cls, checkpoint_path, *args, **kwargs)
+        return load_module(cls, checkpoint_path, *args, **kwargs)  # type: ignore[arg-type]  # ClassOnly gives the class
 
     def freeze(self) -> LightningModule:
         """Stop all parameters from requiring gradients and go into evaluation mode."""
@@ -262,7 +265,7 @@ class LightningModule(Optimizing, Export, Steps):
             parameter.requires_grad = True
         return self.train()
 
-    def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
+    def all_gather(self, data: object, group: object = None, sync_grads: bool = False) -> Any:
         """``data`` of all ranks: every tensor inside gets a new first dimension of the world's size.
 
         Args:

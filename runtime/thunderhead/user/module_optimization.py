@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -14,6 +14,9 @@ from thunderhead.exceptions import MisconfigurationException
 if TYPE_CHECKING:
     from thunderhead.core.optimizer import LightningOptimizer
     from thunderhead.trainer.trainer import Trainer
+
+
+Value = TypeVar("Value")
 
 
 class Optimizing:
@@ -41,7 +44,7 @@ class Optimizing:
         found = [config.scheduler for config in self.trainer.lr_scheduler_configs]
         return None if not found else found[0] if len(found) == 1 else found
 
-    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+    def manual_backward(self, loss: Tensor, *args: object, **kwargs: object) -> None:
         """Backward for manual optimisation; handles precision and DDP.
 
         Raises:
@@ -117,7 +120,7 @@ class Optimizing:
             self.untoggle_optimizer(optimizer)
 
 
-def _agree(name: str, asked: Any, configured: Any) -> Any:
+def _agree(name: str, asked: Value | None, configured: Value | None) -> Value | None:
     if asked is None:
         return configured
     if configured is not None and asked != configured:

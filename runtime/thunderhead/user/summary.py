@@ -44,8 +44,8 @@ class LayerSummary:
     num_parameters: int
     training: bool
     flops: int = 0
-    in_size: Any = UNKNOWN
-    out_size: Any = UNKNOWN
+    in_size: object = UNKNOWN
+    out_size: object = UNKNOWN
 
 
 class ModelSummary:
@@ -158,7 +158,9 @@ def _is_shown(name: str, max_depth: int) -> bool:
     return max_depth == -1 or name.count(".") < max_depth
 
 
-def _layer(name: str, child: nn.Module, shapes: dict[str, tuple[Any, Any]], flops: dict[str, int]) -> LayerSummary:
+def _layer(
+    name: str, child: nn.Module, shapes: dict[str, tuple[object, object]], flops: dict[str, int]
+) -> LayerSummary:
     in_size, out_size = shapes.get(name, (UNKNOWN, UNKNOWN))
     return LayerSummary(
         name=name,
@@ -173,18 +175,18 @@ def _layer(name: str, child: nn.Module, shapes: dict[str, tuple[Any, Any]], flop
 
 def _measure(
     model: LightningModule, chosen: list[tuple[str, nn.Module]]
-) -> tuple[dict[str, tuple[Any, Any]], dict[str, int]]:
+) -> tuple[dict[str, tuple[object, object]], dict[str, int]]:
     """Shapes of inputs and outputs, and operations, by name; the whole model's under ``""``."""
     # Only a module with an example needs it, and it is slow to import.
     from torch.utils.flop_counter import FlopCounterMode
 
-    shapes: dict[str, tuple[Any, Any]] = {}
+    shapes: dict[str, tuple[object, object]] = {}
     handles = []
     for name, child in chosen:
         if isinstance(child, torch.jit.ScriptModule):
             continue  # it takes no hooks
 
-        def keep(_: nn.Module, args: Any, kwargs: Any, out: Any, name: str = name) -> None:
+        def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: object, name: str = name) -> None:
             inputs = [*args, *kwargs.values()]
             shapes.setdefault(name, (_shape(inputs[0] if len(inputs) == 1 else inputs), _shape(out)))
 
@@ -233,7 +235,7 @@ def _forward(model: LightningModule) -> None:
         model(example)
 
 
-def _shape(data: Any) -> Any:
+def _shape(data: object) -> object:
     if hasattr(data, "shape"):
         return list(data.shape)
     if isinstance(data, (list, tuple)):
