@@ -33,7 +33,7 @@ def seed_everything(seed: int | None = None, workers: bool = False, verbose: boo
     Raises:
         MisconfigurationException: no integer in that range.
     """
-    asked: Any = os.environ.get("PL_GLOBAL_SEED", 0) if seed is None else seed
+    asked: int | str = os.environ.get("PL_GLOBAL_SEED", 0) if seed is None else seed
     try:
         chosen = int(asked)
     except (TypeError, ValueError) as error:

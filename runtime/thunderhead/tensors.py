@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+
+Data = TypeVar("Data")
 
 
 class Movable(Protocol):
@@ -28,7 +30,7 @@ def map_tensors(data: object, change: Callable[[Any], Any]) -> Any:
         items = {key: map_tensors(value, change) for key, value in data.items()}
         if type(data) is dict:
             return items
-        made: Any = data.copy() if hasattr(data, "copy") else type(data)(items)  # type: ignore[call-arg]
+        made: MutableMapping[Any, Any] = data.copy() if hasattr(data, "copy") else type(data)(items)  # type: ignore[call-arg,assignment]
         made.update(items)
         return made
     if isinstance(data, tuple) and hasattr(data, "_fields"):
@@ -43,7 +45,7 @@ def map_tensors(data: object, change: Callable[[Any], Any]) -> Any:
     return data
 
 
-def move_to_device(data: object, device: torch.device) -> Any:
+def move_to_device(data: Data, device: torch.device) -> Data:
     """``data`` with every tensor on ``device``; copies to an accelerator do not wait for the host."""
     non_blocking = device.type not in ("cpu", "mps")
 
@@ -53,7 +55,8 @@ def move_to_device(data: object, device: torch.device) -> Any:
         moved = value.to(device)
         return value if moved is None else moved
 
-    return map_tensors(data, move)
+    moved_data: Data = map_tensors(data, move)
+    return moved_data
 
 
 def batch_size_of(batch: object) -> tuple[int | None, bool]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from thunderhead import standing
 from thunderhead.arguments import real_number, switch, whole_number
 from thunderhead.callbacks.progress import ProgressBar
+from thunderhead.core.hooks import StepOutput
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.warning import warn
 
@@ -116,7 +117,7 @@ class StageBars(ProgressBar):
         self.on_terminal = self.stream.isatty()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: StepOutput, batch: Any, batch_idx: int
     ) -> None:
         """Redraw, or write a line, if it is time."""
         if not self.is_enabled or not self._is_due(batch_idx + 1, trainer.is_last_batch):
@@ -148,7 +149,7 @@ class StageBars(ProgressBar):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
+        outputs: StepOutput,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -162,7 +163,7 @@ class StageBars(ProgressBar):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
+        outputs: StepOutput,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,

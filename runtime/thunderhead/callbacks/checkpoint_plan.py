@@ -56,7 +56,7 @@ def planned(trainer: Trainer, make: Callable[[], Plan]) -> Plan:
     """
     failure: Exception | None = None
     made: Plan | None = None
-    said: Any = None
+    said: dict[str, Any] | str | None = None
     if trainer.is_global_zero:
         try:
             made = make()

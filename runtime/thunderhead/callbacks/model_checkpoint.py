@@ -20,6 +20,7 @@ from thunderhead.callbacks.checkpoint_names import CheckpointNames
 from thunderhead.callbacks.checkpoint_plan import Best, Plan, planned
 from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation, decide
 from thunderhead.checkpoint.alone import tell_saved
+from thunderhead.core.hooks import StepOutput
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.files.places import is_url, lies_in, normal, same
 from thunderhead.files.schemes import place_of
@@ -157,7 +158,7 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         self._last_time_checked = time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: StepOutput, batch: object, batch_idx: int
     ) -> None:
         """Save, if a step or the clock is due."""
         interval = self._triggers.interval_s

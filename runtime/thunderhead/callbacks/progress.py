@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from thunderhead import standing
 from thunderhead.arguments import real_number, whole_number
 from thunderhead.callbacks.pace import Pace
+from thunderhead.core.hooks import StepOutput
 from thunderhead.user.callback import Callback
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class LineProgress(ProgressBar):
         self.interval_s = real_number("LineProgress: interval_s", interval_s, least=0)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: StepOutput, batch: Any, batch_idx: int
     ) -> None:
         """A line, if the interval is over."""
         if self._enabled and self._clock() - self._shown_at >= self.interval_s:
@@ -254,7 +255,7 @@ class TerminalProgress(ProgressBar):
         self._drawn = False
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: StepOutput, batch: Any, batch_idx: int
     ) -> None:
         """Redraw, if it is time."""
         if not self._enabled or (batch_idx + 1) % self.refresh_rate:

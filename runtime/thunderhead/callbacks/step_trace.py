@@ -6,8 +6,9 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from thunderhead.core.hooks import StepOutput
 from thunderhead.user.callback import Callback
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ class StepTrace(Callback):
         self._file.parent.mkdir(parents=True, exist_ok=True)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Mapping[str, Any], batch: object, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: StepOutput, batch: object, batch_idx: int
     ) -> None:
         """Append a line, in one write, so that a crash leaves whole lines."""
-        loss = outputs.get(self.key)
+        loss = outputs.get(self.key) if isinstance(outputs, Mapping) else outputs
         record = {
             "step": trainer.global_step,
             "epoch": trainer.current_epoch,

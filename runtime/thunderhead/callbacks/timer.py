@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thunderhead.arguments import duration as parse_duration
 from thunderhead.arguments import switch
+from thunderhead.core.hooks import StepOutput
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.user.callback import Callback
 from thunderhead.warning import say
@@ -104,7 +105,7 @@ class Timer(Callback):
         self._end["test"] = self._clock()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: StepOutput, batch: object, batch_idx: int
     ) -> None:
         """Look at the clock."""
         if self._duration is not None and self._interval == "step" and self.time_elapsed() >= self._duration:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, NotRequired, Required, TypedDict
 
-from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from thunderhead.core.hooks import StepOutput
 from thunderhead.core.optimization import LRSchedulerConfig
 
 __all__ = ["DistributedDataParallel", "LRSchedulerConfig"]
 
-STEP_OUTPUT = Tensor | Mapping[str, Any] | None
+STEP_OUTPUT = StepOutput
 TRAIN_DATALOADERS = Iterable[Any]  # of batches, or a collection of such
 EVAL_DATALOADERS = Iterable[Any]
 

@@ -6,16 +6,17 @@ nothing. Their order is written down in ``thunderhead.trainer.entry``, and withi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from thunderhead.exceptions import MisconfigurationException
 
-if TYPE_CHECKING:
-    from torch import Tensor
+# What a step may return: the loss, a dict with it, or nothing.
+StepOutput = Tensor | Mapping[str, Any] | None
 
 
 class ModuleHooks:
@@ -55,19 +56,19 @@ class ModuleHooks:
         """Before a training batch is used. Return -1 to skip the rest of the epoch."""
         return None
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: StepOutput, batch: Any, batch_idx: int) -> None:
         """After a training batch; ``outputs`` is ``{"loss": ..., **extras}``, or ``{}`` if the step returned None."""
 
     def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Before a validation batch is used."""
 
-    def on_validation_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def on_validation_batch_end(self, outputs: StepOutput, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """After a validation batch; ``outputs`` is what ``validation_step`` returned."""
 
     def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Before a test batch is used."""
 
-    def on_test_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def on_test_batch_end(self, outputs: StepOutput, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """After a test batch; ``outputs`` is what ``test_step`` returned."""
 
     def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch.optim import Optimizer
@@ -21,19 +21,11 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.warning import warn
 
+if TYPE_CHECKING:
+    from thunderhead.core.steps import Steps
+
 _SCHEDULER_KEYS: Final = ("scheduler", "name", "interval", "frequency", "reduce_on_plateau", "monitor", "strict")
 _OPTIMIZER_KEYS: Final = ("optimizer", "lr_scheduler", "monitor")
-
-
-class Optimized(Protocol):
-    """A module, as far as it matters here."""
-
-    @property
-    def automatic_optimization(self) -> bool:
-        """Whether the loop steps."""
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Steps a scheduler."""
 
 
 @dataclass
@@ -68,7 +60,7 @@ class NoOptimizer(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """It has no groups, so nobody looks for their learning rate."""
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """The closure's result."""
         return None if closure is None else closure()
 
@@ -83,7 +75,7 @@ class NoOptimizer(Optimizer):
         """Nothing to restore."""
 
 
-def parse_configuration(found: object, module: Optimized) -> tuple[list[Optimizer], list[LRSchedulerConfig]]:
+def parse_configuration(found: object, module: Steps) -> tuple[list[Optimizer], list[LRSchedulerConfig]]:
     """Optimizers and schedulers from what ``module.configure_optimizers`` returned.
 
     Raises:
@@ -173,7 +165,7 @@ def _scheduler_config(scheduler: object, monitor: str | None) -> LRSchedulerConf
     return LRSchedulerConfig(**known)
 
 
-def _check_scheduler(config: LRSchedulerConfig, optimizers: list[Optimizer], module: Optimized) -> None:
+def _check_scheduler(config: LRSchedulerConfig, optimizers: list[Optimizer], module: Steps) -> None:
     scheduler, name = config.scheduler, type(config.scheduler).__name__
     if config.interval not in ("epoch", "step"):
         raise MisconfigurationException(f"lr_scheduler interval={config.interval!r} is neither 'epoch' nor 'step'")

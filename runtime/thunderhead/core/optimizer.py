@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 from thunderhead.exceptions import MisconfigurationException
@@ -19,8 +20,8 @@ class StepsOptimizers(Protocol):
         optimizer: Optimizer,
         before: Callable[[Optimizer], None],
         closure: Callable[[], Any] | None,
-        **kwargs: Any,
-    ) -> Any:
+        **kwargs: object,
+    ) -> Tensor | float | None:
         """The step, with what must happen before it in its place."""
 
 
@@ -80,7 +81,7 @@ class LightningOptimizer:
         else:
             setattr(self._optimizer, name, value)
 
-    def step(self, closure: Callable[[], Any] | None = None, **kwargs: object) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, **kwargs: object) -> Tensor | float | None:
         """One optimizer step; in manual optimisation it adds one to ``global_step``.
 
         Args:
@@ -98,7 +99,7 @@ class LightningOptimizer:
         self._steps.after()
         return result
 
-    def zero_grad(self, *args: Any, **kwargs: Any) -> None:
+    def zero_grad(self, *args: bool, **kwargs: bool) -> None:
         """Clears the gradients."""
         self._optimizer.zero_grad(*args, **kwargs)
 

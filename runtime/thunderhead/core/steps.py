@@ -102,7 +102,7 @@ class Steps(ModuleHooks, DataHooks, CheckpointHooks, HyperparametersMixin, nn.Mo
         warn_once(f"{type(self).__name__} has no configure_optimizers; it is trained without an optimizer")
         return None
 
-    def configure_callbacks(self) -> Any:
+    def configure_callbacks(self) -> object:
         """Callbacks this module brings along; one of a type replaces the trainer's of the same type."""
         return []
 

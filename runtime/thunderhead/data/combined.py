@@ -70,12 +70,12 @@ class CombinedLoader(Iterable[tuple[Any, int, int]]):
         return _is_loader(self._iterables)
 
     @property
-    def sampler(self) -> Any:
+    def sampler(self) -> object:
         """The samplers, in the structure of the loaders."""
         return self.rebuild([getattr(loader, "sampler", None) for loader in self.flattened])
 
     @property
-    def batch_sampler(self) -> Any:
+    def batch_sampler(self) -> object:
         """The batch samplers, in the structure of the loaders."""
         return self.rebuild([getattr(loader, "batch_sampler", None) for loader in self.flattened])
 

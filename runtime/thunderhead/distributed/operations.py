@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import torch.distributed as dist
 
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 
 # A mean is a sum that is divided: gloo knows no other.
-_OPERATIONS: Final[dict[str, Any]] = {
+_OPERATIONS: Final[dict[str, dist.ReduceOp.RedOpType | None]] = {
     "mean": None,
     "avg": None,
     "sum": dist.ReduceOp.SUM,
@@ -22,7 +22,7 @@ _OPERATIONS: Final[dict[str, Any]] = {
 }
 
 
-def operation_of(asked: object) -> Any:
+def operation_of(asked: object) -> dist.ReduceOp | dist.ReduceOp.RedOpType | None:
     """Torch's own for a name or for one of torch's; None for the mean.
 
     Raises:

@@ -29,7 +29,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -38,6 +38,8 @@ from thunderhead.distributed.launch import check_meeting_point, environment_of
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.rng import capture_rng, restore_rng
 
+Payload = TypeVar("Payload")
+Result = TypeVar("Result")
 Work = Callable[[ProcessRank, Any], Any]
 _OWN_END_S = 1.0
 
@@ -89,7 +91,7 @@ class ProcessLauncher:
         self.processes: list[BaseProcess] = []
         self._terminated = False
 
-    def launch(self, work: Work, payload: object) -> Any:
+    def launch(self, work: Callable[[Place, Payload], Result], payload: Payload) -> Result:
         """What ``work(place, payload)`` returns on local rank 0.
 
         Raises:
@@ -113,7 +115,8 @@ class ProcessLauncher:
                 for pipe in pipes:
                     pipe.close()  # who still writes gives up and ends
                 self._end_all()
-            return torch.load(outcome, map_location="cpu", weights_only=False)
+            result: Result = torch.load(outcome, map_location="cpu", weights_only=False)
+            return result
 
     def _packed(self, work: Work, payload: object) -> bytes | tuple[Work, object]:
         """What a child gets. Pickled here and now, lest tensors be shared with the child instead of copied."""
@@ -210,7 +213,7 @@ class ProcessLauncher:
             if callable(before):
                 before(number, frame)
 
-        before: Any = signal.signal(signal.SIGTERM, pass_on)
+        before: Callable[[int, FrameType | None], object] | int | None = signal.signal(signal.SIGTERM, pass_on)
         try:
             yield
         finally:

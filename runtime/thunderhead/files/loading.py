@@ -10,7 +10,7 @@ from ast import literal_eval
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MethodType
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import yaml
@@ -29,14 +29,14 @@ Data = TypeVar("Data", bound=DataModule)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-class ClassOnly(Generic[Result]):
+class ClassOnly:
     """A class method that refuses to be called on an instance, whose state it would not change."""
 
-    def __init__(self, function: Callable[..., Result]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self.__doc__ = function.__doc__
 
-    def __get__(self, instance: object | None, owner: type) -> Callable[..., Result]:
+    def __get__(self, instance: object | None, owner: type[Result]) -> Callable[..., Result]:
         if instance is None:
             return MethodType(self._function, owner)
         name = self._function.__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -13,13 +13,17 @@ from thunderhead.layouts import laid_out, overlaps_itself, shared_regions
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, type)
 
 
-def detached(tree: object) -> Any:
+State = TypeVar("State")
+
+
+def detached(tree: State) -> State:
     """A deep copy with tensors on the CPU: later changes to the live state do not reach it.
 
     They lie as the live ones do, and share memory where these do.
     """
     live = {_place(tensor): tensor for tensor in _tensors_of(tree)}
-    return _copy(tree, dict(zip(live, _copies(list(live.values())), strict=True)))
+    copied: State = _copy(tree, dict(zip(live, _copies(list(live.values())), strict=True)))
+    return copied
 
 
 def _tensors_of(tree: object) -> Iterator[torch.Tensor]:
@@ -33,7 +37,7 @@ def _tensors_of(tree: object) -> Iterator[torch.Tensor]:
             yield from _tensors_of(item)
 
 
-def _copy(tree: object, copies: Mapping[Any, torch.Tensor]) -> object:
+def _copy(tree: Any, copies: Mapping[Any, torch.Tensor]) -> Any:
     if isinstance(tree, torch.Tensor):
         return copies[_place(tree)]
     if isinstance(tree, dict):

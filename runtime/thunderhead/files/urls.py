@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
@@ -19,6 +19,8 @@ from thunderhead.job.errors import StorageRefused
 from thunderhead.store.objects import NotFound, StoreError
 
 if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
     from thunderhead.store.s3 import S3Store
 
 _HTTP_TIMEOUT_S: Final = 30
@@ -203,7 +205,7 @@ class FsspecFiles:
         try:
             from fsspec.core import url_to_fs
 
-            self._fs: Any = url_to_fs(url)[0]
+            self._fs: AbstractFileSystem = url_to_fs(url)[0]
         except (ImportError, ValueError) as error:
             raise MisconfigurationException(
                 f"{url!r}: {error}; use a directory or s3://, or install fsspec's package for this scheme"

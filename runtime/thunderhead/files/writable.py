@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from thunderhead.files.places import is_url, local
 from thunderhead.files.schemes import place_of
@@ -72,7 +71,7 @@ def in_words(error: OSError, subject: str, path: str) -> OSError | None:
     """
     if error.errno is None or error.strerror is None or is_url(path):
         return None
-    said: Any = type(error)(f"{subject}: {_rule(error.errno, error.strerror, path)}")
+    said = type(error)(f"{subject}: {_rule(error.errno, error.strerror, path)}")
     said.errno = error.errno  # not to the constructor, which would put a number before the words
     return said if isinstance(said, OSError) else None
 

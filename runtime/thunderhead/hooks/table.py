@@ -134,12 +134,12 @@ class HookTable:
             if name not in c.inactive_hooks and is_overridden(name, c)
         ]
 
-    def call(self, name: str, *args: object) -> Any:
+    def call(self, name: str, *args: object) -> object:
         """Call every function of a slot; the last one's result."""
         slot = self._slots[name]
         return self.run(slot, name, *args) if slot else None
 
-    def run(self, slot: Slot, name: str, *args: object) -> Any:
+    def run(self, slot: Slot, name: str, *args: object) -> object:
         """Call these functions as hook ``name``; the last one's result."""
         sink = self._sink
         before, outer = (sink.hook, sink.entries), self.running

@@ -255,7 +255,7 @@ class EvaluationLoop:
         sink, precision = self._run.sink, self._run.precision
         context = precision.forward_context if precision.has_context else None
 
-        def step(batch: object, *indices: int) -> Any:
+        def step(batch: object, *indices: int) -> object:
             sink.enter(name)
             arguments = indices if with_index else indices[1:]
             if context is None:

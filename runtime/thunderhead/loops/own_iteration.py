@@ -27,7 +27,7 @@ class DataloaderIter(Iterator[Any]):
         self._batches = batches
         self._limit = limit
         self._dataloader_idx = dataloader_idx
-        self.batch: Any = None
+        self.batch: object = None
         self.taken = taken
         self.ended = False
 
@@ -50,7 +50,7 @@ class DataloaderIter(Iterator[Any]):
             RuntimeError: it took no batch, so the epoch would never end.
         """
 
-        def run(*args: object, **kwargs: object) -> Any:
+        def run(*args: object, **kwargs: object) -> object:
             before = self.taken
             try:
                 output = step(*args, **kwargs)

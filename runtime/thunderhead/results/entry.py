@@ -65,7 +65,7 @@ class Entry:
         self.name = name
         self.spec = spec
         self.call: tuple[Any, ...] = ()
-        self.last: Any = None
+        self.last: Tensor | float | None = None
         self.fresh = False
         self.quick = False
         self.wide = False
@@ -87,7 +87,7 @@ class Entry:
         self.fresh = True
         self.synced = None
 
-    def compute(self) -> Any:
+    def compute(self) -> Tensor | float | None:
         """The epoch's value on this rank."""
         return self.last
 

@@ -14,7 +14,7 @@ class Metric(Protocol):
     """A ``torchmetrics.Metric``, as far as it is used."""
 
     _defaults: Mapping[str, object]
-    _forward_cache: object
+    _forward_cache: torch.Tensor | None
     _update_count: int
 
     @property

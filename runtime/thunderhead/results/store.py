@@ -50,7 +50,7 @@ class Results:
     def __init__(self, *, training: bool, host: bool = True) -> None:
         self.training = training
         self.host = host
-        self.batch: Any = None
+        self.batch: object = None
         self.batch_size: int | None = None
         self.dataloader_idx: int | None = None
         self.in_batches = False
@@ -239,7 +239,7 @@ class Results:
                 entry.last = getattr(metric, "_forward_cache", None)
 
 
-def visible_value(entry: Entry, on_step: bool) -> Any:
+def visible_value(entry: Entry, on_step: bool) -> Tensor | float | None:
     """The value to show now, ``None`` where this entry has none at this level."""
     spec = entry.spec
     if on_step:

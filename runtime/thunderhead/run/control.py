@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 from thunderhead.core.ending import SIGTERMException, Stop
 from thunderhead.core.position import Position
@@ -182,7 +181,7 @@ def sigterm_stops(stop: Stop, *, in_job: bool) -> Iterator[None]:
         if callable(before):
             before(number, frame)
 
-    before: Any = signal.signal(signal.SIGTERM, note)
+    before: Callable[[int, FrameType | None], object] | int | None = signal.signal(signal.SIGTERM, note)
     try:
         yield
     finally:

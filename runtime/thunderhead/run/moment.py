@@ -6,7 +6,7 @@ A hook may save before all of its functions were called, and before the loop has
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from thunderhead.core.position import Next, Position
 from thunderhead.run.run import Run
@@ -52,6 +52,6 @@ def position_at_end(run: Run, training: Training) -> Position:
     return replace(found, next=Next.VALIDATE, due=()) if interrupted else found
 
 
-def batch_in_hand(training: Training) -> Any:
+def batch_in_hand(training: Training) -> object:
     """The batch whose step has begun, and whose hooks at its end are not all done; None where there is none."""
     return training.results.batch if training.position.next is Next.BATCH else None

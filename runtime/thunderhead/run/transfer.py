@@ -30,7 +30,7 @@ def transfer_of(run: Run) -> Transfer | None:
     before, move, after = (getattr(module if owners[name] is None else owners[name], name) for name in _HOOKS)
     enter, convert = run.sink.enter, run.precision.convert_input
 
-    def transfer(batch: object, dataloader_idx: int) -> Any:
+    def transfer(batch: object, dataloader_idx: int) -> object:
         enter("on_before_batch_transfer")
         batch = before(convert(batch) if converts else batch, dataloader_idx)
         enter("transfer_batch_to_device")

@@ -55,7 +55,7 @@ class Encoded:
         tensors: name → tensor, in order of the walk; the live ones, nothing is copied.
     """
 
-    skeleton: Any
+    skeleton: object
     tensors: dict[str, torch.Tensor]
 
 
@@ -107,7 +107,7 @@ class _Encoder:
         self.table = TensorTable()
         self._open: set[int] = set()
 
-    def encode(self, value: object, path: _Path) -> Any:
+    def encode(self, value: object, path: _Path) -> object:
         kind = type(value)
         if kind in (str, bool, type(None)):
             return value
@@ -142,21 +142,21 @@ class _Encoder:
     def items(self, value: Mapping[Any, Any], path: _Path) -> list[list[Any]]:
         return [[self.key(key, path), self.encode(item, path / key)] for key, item in value.items()]
 
-    def key(self, key: object, path: _Path) -> Any:
+    def key(self, key: object, path: _Path) -> object:
         """A key or a member of a set: scalars and tuples of them."""
         if type(key) not in _KEY_TYPES:
             raise UnsupportedState(f"a key of {path} is {_described(key)}; use a string or an integer")
-        if type(key) is tuple:
+        if isinstance(key, tuple):
             return {TAG: "tuple", "items": [self.key(item, path) for item in key]}
         return self.encode(key, path)
 
-    def plain_dict(self, value: dict[Any, Any], path: _Path) -> Any:
+    def plain_dict(self, value: dict[Any, Any], path: _Path) -> dict[str, object]:
         if TAG not in value and all(type(key) is str for key in value):
             return {key: self.encode(item, path / key) for key, item in value.items()}
         return {TAG: "dict", "items": self.items(value, path)}
 
-    def ordered_dict(self, value: OrderedDict[Any, Any], path: _Path) -> Any:
-        encoded = {TAG: "OrderedDict", "items": self.items(value, path)}
+    def ordered_dict(self, value: OrderedDict[Any, Any], path: _Path) -> dict[str, object]:
+        encoded: dict[str, object] = {TAG: "OrderedDict", "items": self.items(value, path)}
         # nn.Module.state_dict() hangs each submodule's version on its result; load_state_dict reads it.
         attributes = dict(vars(value))
         if "_metadata" in attributes:
@@ -167,7 +167,7 @@ class _Encoder:
             )
         return encoded
 
-    def default_dict(self, value: defaultdict[Any, Any], path: _Path) -> Any:
+    def default_dict(self, value: defaultdict[Any, Any], path: _Path) -> dict[str, object]:
         if value.default_factory not in _FACTORY_NAMES:
             raise UnsupportedState(
                 f"{path} is a defaultdict of {value.default_factory!r}; only {sorted(_FACTORIES)} can be "

@@ -183,17 +183,18 @@ class Peers:
             self._exchange.forget(key)
         return found
 
-    def announce(self, topic: str, message: object) -> None:
+    def announce(self, topic: str, message: Mapping[str, Any]) -> None:
         """Rank 0: tell every rank (JSON)."""
         self._exchange.set(f"{topic}/all", json.dumps(message).encode())
 
-    def announced(self, topic: str) -> Any:
+    def announced(self, topic: str) -> dict[str, Any]:
         """What rank 0 announced.
 
         Raises:
             PeerFailed: rank 0 stayed silent; or the reason another rank failed for.
         """
-        return self._wait(f"{topic}/all", "rank 0")
+        found: dict[str, Any] = self._wait(f"{topic}/all", "rank 0")
+        return found
 
     def fail(self, error: Exception) -> None:
         """Leave the reason for every rank that waits, now or later; the first reason stands.
@@ -209,7 +210,7 @@ class Peers:
         except PeerFailed as gone:
             logger.warning("the other ranks cannot be told of %s: %s", reason["type"], gone)
 
-    def _wait(self, key: str, who: str) -> object:
+    def _wait(self, key: str, who: str) -> Any:
         deadline = self._monotonic() + self._timeout_s
         slice_s = 0.0
         while True:

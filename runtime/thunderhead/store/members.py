@@ -17,7 +17,7 @@ HUGE: Final = 2**53
 _MOMENTS: Final = (-62135596800.0, 253402300799.0)
 
 
-def member(document: Mapping[str, Any], name: str) -> Any:
+def member(document: Mapping[str, Any], name: str) -> object:
     """The value of a member that must be there."""
     if name not in document:
         raise Corrupt(f"the member {name} is missing")

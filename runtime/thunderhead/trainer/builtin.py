@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from thunderhead.core.hooks import CallbackLike
 
@@ -32,7 +32,7 @@ class Builtin(Protocol):
     def timer(self, duration: timedelta) -> CallbackLike:
         """What ends training after ``max_time``."""
 
-    def print_results(self, results: list[dict[str, float]], stage: str) -> Any:
+    def print_results(self, results: list[dict[str, float]], stage: str) -> None:
         """Print what validate and test found."""
 
 

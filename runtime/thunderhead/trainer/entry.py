@@ -90,7 +90,7 @@ def enter(
     ckpt_path: str | os.PathLike[str] | None,
     weights_only: bool | None,
     evaluation: Evaluation | None = None,
-) -> Any:
+) -> list[dict[str, float]] | None:
     """Run one entry point; whatever happens, callbacks and loggers hear of the end.
 
     Args:
@@ -193,7 +193,7 @@ def _from_end_to_end(
     ckpt_path: str | os.PathLike[str] | None,
     weights_only: bool | None,
     evaluation: Evaluation | None,
-) -> object:
+) -> list[dict[str, float]] | None:
     training, module = trainer._training, trainer.lightning_module
     attach_module_callbacks(run)
     warn_of_uncalled(module, trainer.datamodule, trainer._callbacks)
@@ -238,7 +238,7 @@ def _tell_outside(run: Run, outside: bool) -> None:
         run.strategy.tell_outside(outside)
 
 
-def _evaluate(run: Run, training: Training, evaluation: Evaluation) -> object:
+def _evaluate(run: Run, training: Training, evaluation: Evaluation) -> list[dict[str, float]]:
     run.module.zero_grad()
     loop = EvaluationLoop(run, training, evaluation)
     try:

@@ -18,7 +18,9 @@ from thunderhead.run.schedulers import Schedulers
 from thunderhead.trainer.properties import TrainerProperties
 
 
-def run_in_children(trainer: TrainerProperties, launcher: ProcessLauncher, call: dict[str, Any]) -> Any:
+def run_in_children(
+    trainer: TrainerProperties, launcher: ProcessLauncher, call: dict[str, Any]
+) -> list[dict[str, float]] | None:
     """What ``enter(trainer, **call)`` returns on rank 0.
 
     Raises:
@@ -32,8 +34,10 @@ def run_in_children(trainer: TrainerProperties, launcher: ProcessLauncher, call:
         trainer.state.status = TrainerStatus.INTERRUPTED
         trainer.state.stage = None
         raise
+    assert outcome is not None, "local rank 0 gives it"
     _take_over(trainer, outcome)
-    return outcome["result"]
+    result: list[dict[str, float]] | None = outcome["result"]
+    return result
 
 
 def _on_rank(place: ProcessRank, payload: tuple[TrainerProperties, dict[str, Any]]) -> dict[str, Any] | None:

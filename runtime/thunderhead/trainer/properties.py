@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from thunderhead.accelerators import Accelerator
 from thunderhead.core.optimization import LRSchedulerConfig
 from thunderhead.core.state import RunningStage, TrainerFn
+from thunderhead.loggers.logger import Logger
 from thunderhead.loops.fit import FitLoop
 from thunderhead.run.loaders import estimated_stepping_batches
 from thunderhead.trainer.builtin import builtin
@@ -80,7 +82,7 @@ class TrainerProperties(Records):
         return self.precision_plugin.precision
 
     @property
-    def scaler(self) -> Any:
+    def scaler(self) -> torch.amp.GradScaler | None:
         """The gradient scaler, where there is one."""
         return getattr(self.precision_plugin, "scaler", None)
 
@@ -100,7 +102,7 @@ class TrainerProperties(Records):
         return module
 
     @property
-    def model(self) -> Any:
+    def model(self) -> nn.Module | None:
         """The module, or its wrapper where a strategy put one around it."""
         if self.strategy.model is not None or self._run is None:
             return self.strategy.model
@@ -142,7 +144,7 @@ class TrainerProperties(Records):
         return [callback for callback in self._callbacks if isinstance(callback, Checkpoint)]
 
     @property
-    def checkpoint_callback(self) -> Any:
+    def checkpoint_callback(self) -> Checkpoint | None:
         """The first callback that saves, or None."""
         return next(iter(self.checkpoint_callbacks), None)
 
@@ -162,21 +164,21 @@ class TrainerProperties(Records):
         return next((callback for callback in self._callbacks if isinstance(callback, builtin().PROGRESS)), None)
 
     @property
-    def loggers(self) -> list[Any]:
+    def loggers(self) -> list[Logger]:
         """All loggers."""
         return self._loggers
 
     @loggers.setter
-    def loggers(self, loggers: list[Any] | None) -> None:
+    def loggers(self, loggers: list[Logger] | None) -> None:
         self._loggers[:] = loggers or []
 
     @property
-    def logger(self) -> Any:
+    def logger(self) -> Logger | None:
         """The first logger, or None."""
         return self.loggers[0] if self.loggers else None
 
     @logger.setter
-    def logger(self, logger: object) -> None:
+    def logger(self, logger: Logger | None) -> None:
         self.loggers = [] if logger is None else [logger]
 
     @property
@@ -311,23 +313,23 @@ class TrainerProperties(Records):
     # --- its data ------------------------------------------------------------------------------------------------
 
     @property
-    def train_dataloader(self) -> Any:
+    def train_dataloader(self) -> Iterable[Any] | None:
         """The training loader or loaders, cut to this rank; None before they are loaded."""
         data = self._training.data
         return None if data is None else data.combined.iterables
 
     @property
-    def val_dataloaders(self) -> Any:
+    def val_dataloaders(self) -> Iterable[Any] | None:
         """The validation loader or loaders, None before they are loaded."""
         return self._shown(self._validation)
 
     @property
-    def test_dataloaders(self) -> Any:
+    def test_dataloaders(self) -> Iterable[Any] | None:
         """The test loader or loaders, None before they are loaded."""
         return self._shown(self._evaluations.get(TrainerFn.TESTING))
 
     @property
-    def predict_dataloaders(self) -> Any:
+    def predict_dataloaders(self) -> Iterable[Any] | None:
         """The prediction loader or loaders, None before they are loaded."""
         return self._shown(self._evaluations.get(TrainerFn.PREDICTING))
 

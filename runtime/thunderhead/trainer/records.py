@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from thunderhead.core.ending import Stop
 from thunderhead.core.state import TrainerFn, TrainerState
 from thunderhead.distributed.base import Strategy
 from thunderhead.layer_sync import LayerSync
+from thunderhead.loggers.logger import Logger
 from thunderhead.loops.fit import FitLoop
 from thunderhead.precision import Precision
 from thunderhead.ranks import Ranks
@@ -60,7 +62,7 @@ class Records:
         self._layer_sync = layer_sync
         # Always the same lists: whoever runs holds them.
         self._callbacks: list[Callback] = []
-        self._loggers: list[Any] = []
+        self._loggers: list[Logger] = []
         self._kept_ckpt_path: str | None = None
         self._resumed_from: str | None = None
         self._run: Run | None = None
@@ -95,7 +97,7 @@ class Records:
         return self._training.validation
 
     @staticmethod
-    def _shown(evaluation: Evaluation | None) -> object:
+    def _shown(evaluation: Evaluation | None) -> Iterable[Any] | None:
         return None if evaluation is None or evaluation.data is None else evaluation.data.shown
 
     @staticmethod
@@ -106,7 +108,7 @@ class Records:
 class Idle:
     """What a Trainer shows before its first run."""
 
-    def __init__(self, ranks: Ranks, loggers: list[Any]) -> None:
+    def __init__(self, ranks: Ranks, loggers: list[Logger]) -> None:
         self.state = TrainerState()
         self.stop = Stop()
         self.sink = Sink(ranks, loggers)

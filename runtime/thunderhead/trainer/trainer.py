@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -249,7 +249,7 @@ class Trainer(Doors):
         return_predictions: bool | None = None,
         ckpt_path: str | os.PathLike[str] | None = None,
         weights_only: bool | None = None,
-    ) -> Any:
+    ) -> list[Any] | None:
         """Predict every batch.
 
         Args:
@@ -311,11 +311,18 @@ class Trainer(Doors):
         with self.precision_plugin.init_context(), self.strategy.module_context(), _Uninitialised(bool(empty_init)):
             yield
 
-    def print(self, *values: object, **options: Any) -> None:
+    def print(
+        self,
+        *values: object,
+        sep: str | None = " ",
+        end: str | None = "\n",
+        file: TextIO | None = None,
+        flush: bool = False,
+    ) -> None:
         """Print on local rank 0."""
         if self.local_rank == 0:
             step_off()
-            print(*values, **options)
+            print(*values, sep=sep, end=end, file=file, flush=flush)
 
     def _new_evaluation(self, fn: TrainerFn) -> Evaluation:
         """Of what another one carried, the x axis of step values goes on."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 if TYPE_CHECKING:
+    from thunderhead.core.hooks import StepOutput
     from thunderhead.files.writable import Destination
     from thunderhead.trainer.trainer import Trainer
     from thunderhead.user.module import LightningModule
@@ -72,7 +73,7 @@ class Callback:
         """A training batch begins."""
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: StepOutput, batch: Any, batch_idx: int
     ) -> None:
         """A training batch has ended; ``outputs["loss"]`` is divided by the accumulation factor."""
 
@@ -97,7 +98,7 @@ class Callback:
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
+        outputs: StepOutput,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -125,7 +126,7 @@ class Callback:
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
+        outputs: StepOutput,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from thunderhead.core.datamodule import DataModule
+from thunderhead.files.file import MapLocation
 from thunderhead.files.loading import ClassOnly, load_datamodule
 
 if TYPE_CHECKING:
@@ -30,13 +31,21 @@ class LightningDataModule(DataModule):
         self.trainer: Trainer | None = None
 
     @ClassOnly
-    def load_from_checkpoint(cls, checkpoint_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | os.PathLike[str],
+        map_location: MapLocation = None,
+        hparams_file: str | os.PathLike[str] | None = None,
+        weights_only: bool | None = None,
+        **kwargs: object,
+    ) -> LightningDataModule:
         """A new datamodule with the hyperparameters and state of a ``.ckpt`` file.
 
         Args:
             checkpoint_path: the file.
-            *args: ``map_location``, ``hparams_file`` and ``weights_only``, also as keywords; see
-                ``LightningModule.load_from_checkpoint``.
+            map_location: where tensors go; by default where they were.
+            hparams_file: ``.yaml`` or ``.csv`` file to take hyperparameters from instead.
+            weights_only: refuse a file that holds more than tensors and plain data (the default).
             **kwargs: constructor arguments, stronger than the saved ones.
 
         Raises:
@@ -44,7 +53,8 @@ class LightningDataModule(DataModule):
             MisconfigurationException: it holds objects, which only ``weights_only=False`` loads.
             TypeError: called on an instance.
         """
-        return load_datamodule(cls, checkpoint_path, *args, **kwargs)  # type: ignore[arg-type]  # ClassOnly gives the class
+        owner = cast(type[LightningDataModule], cls)
+        return load_datamodule(owner, checkpoint_path, map_location, hparams_file, weights_only, **kwargs)
 
     @classmethod
     def from_datasets(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
 import torch
 
@@ -12,6 +12,8 @@ from thunderhead.exceptions import MisconfigurationException
 
 if TYPE_CHECKING:
     from torch.onnx import ONNXProgram
+
+    from thunderhead.core.steps import Steps
 
 
 class Export:
@@ -35,13 +37,13 @@ class Export:
             ModuleNotFoundError: the package onnx is not installed.
             ValueError: there is no input.
         """
-        module: Any = self
+        module = cast("Steps", self)
         if importlib.util.find_spec("onnx") is None:
             raise ModuleNotFoundError(
                 f"{type(self).__name__}.to_onnx needs the package onnx (and onnxscript unless dynamo=False); install "
                 "it, or use torch.export"
             )
-        sample = module.example_input_array if input_sample is None else input_sample
+        sample = getattr(module, "example_input_array", None) if input_sample is None else input_sample
         if sample is None:
             raise ValueError(
                 f"{type(self).__name__}.to_onnx has no input to trace with; pass input_sample, or set "

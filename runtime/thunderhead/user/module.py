@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat, TextIO, TypeVar, cast
 
 from torch import Tensor, nn
 
 from thunderhead.core.steps import Steps
+from thunderhead.files.file import MapLocation
 from thunderhead.files.loading import ClassOnly, load_module
 from thunderhead.standing import step_off
 from thunderhead.user.export import Export
@@ -17,9 +18,16 @@ from thunderhead.warning import warn_once
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
+    from torch.distributed.device_mesh import DeviceMesh
 
+    from thunderhead.loggers.logger import Logger
     from thunderhead.results.sink import Sink
     from thunderhead.trainer.trainer import Trainer
+
+
+# An input to describe a network with: one argument, several, or arguments by name.
+ExampleInput = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any] | None
+Gathered = TypeVar("Gathered")
 
 
 class LightningModule(Optimizing, Export, Steps):
@@ -41,7 +49,7 @@ class LightningModule(Optimizing, Export, Steps):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
-        self._example_input_array: Any = None
+        self._example_input_array: ExampleInput = None
 
     # --- where it runs -------------------------------------------------------------------------------------------
 
@@ -69,17 +77,17 @@ class LightningModule(Optimizing, Export, Steps):
         return None
 
     @property
-    def device_mesh(self) -> Any:
+    def device_mesh(self) -> DeviceMesh | None:
         """The strategy's device mesh to shard over in ``configure_model``; None where it has none."""
         return None if self._trainer is None else getattr(self._trainer.strategy, "device_mesh", None)
 
     @property
-    def example_input_array(self) -> Any:
+    def example_input_array(self) -> ExampleInput:
         """An input the network can be described with."""
         return self._example_input_array
 
     @example_input_array.setter
-    def example_input_array(self, example: object) -> None:
+    def example_input_array(self, example: ExampleInput) -> None:
         self._example_input_array = example
 
     @property
@@ -108,12 +116,12 @@ class LightningModule(Optimizing, Export, Steps):
         return self._trainer.local_rank if self._trainer is not None else 0
 
     @property
-    def logger(self) -> Any:
+    def logger(self) -> Logger | None:
         """The first logger, or None."""
         return self._trainer.logger if self._trainer is not None else None
 
     @property
-    def loggers(self) -> list[Any]:
+    def loggers(self) -> list[Logger]:
         """All loggers."""
         return self._trainer.loggers if self._trainer is not None else []
 
@@ -224,21 +232,35 @@ class LightningModule(Optimizing, Export, Steps):
                 rank_zero_only=rank_zero_only,
             )
 
-    def print(self, *args: object, **kwargs: Any) -> None:
+    def print(
+        self,
+        *args: object,
+        sep: str | None = " ",
+        end: str | None = "\n",
+        file: TextIO | None = None,
+        flush: bool = False,
+    ) -> None:
         """Print on rank 0."""
         if self._trainer is None or self._trainer.is_global_zero:
             step_off()
-            print(*args, **kwargs)
+            print(*args, sep=sep, end=end, file=file, flush=flush)
 
     # --- the rest ------------------------------------------------------------------------------------------------
 
     @ClassOnly
-    def load_from_checkpoint(cls, checkpoint_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | os.PathLike[str],
+        map_location: MapLocation = None,
+        hparams_file: str | os.PathLike[str] | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **kwargs: object,
+    ) -> LightningModule:
         """A new module with the hyperparameters and weights of a ``.ckpt`` file.
 
         Args:
             checkpoint_path: the file.
-            *args: ``map_location``, ``hparams_file``, ``strict`` and ``weights_only``, also as keywords.
             map_location: where tensors go; by default where they were.
             hparams_file: ``.yaml`` or ``.csv`` file to take hyperparameters from instead.
             strict: whether the file must hold exactly this module's keys; by default ``strict_loading``.
@@ -251,7 +273,8 @@ class LightningModule(Optimizing, Export, Steps):
             RuntimeError: its keys are not this module's.
             TypeError: called on an instance.
         """
-        return load_module(cls, checkpoint_path, *args, **kwargs)  # type: ignore[arg-type]  # ClassOnly gives the class
+        owner = cast(type[LightningModule], cls)
+        return load_module(owner, checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs)
 
     def freeze(self) -> LightningModule:
         """Stop all parameters from requiring gradients and go into evaluation mode."""
@@ -265,7 +288,7 @@ class LightningModule(Optimizing, Export, Steps):
             parameter.requires_grad = True
         return self.train()
 
-    def all_gather(self, data: object, group: object = None, sync_grads: bool = False) -> Any:
+    def all_gather(self, data: Gathered, group: ProcessGroup | None = None, sync_grads: bool = False) -> Gathered:
         """``data`` of all ranks: every tensor inside gets a new first dimension of the world's size.
 
         Args:
@@ -273,7 +296,8 @@ class LightningModule(Optimizing, Export, Steps):
             group: process group; all ranks by default.
             sync_grads: let gradients flow back through the gathering.
         """
-        return self.trainer.strategy.all_gather(data, group=group, sync_grads=sync_grads)
+        gathered: Gathered = self.trainer.strategy.all_gather(data, group=group, sync_grads=sync_grads)
+        return gathered
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
