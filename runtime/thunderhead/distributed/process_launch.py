@@ -91,7 +91,7 @@ class ProcessLauncher:
         self.processes: list[BaseProcess] = []
         self._terminated = False
 
-    def launch(self, work: Callable[[Place, Payload], Result], payload: Payload) -> Result:
+    def launch(self, work: Callable[[ProcessRank, Payload], Result], payload: Payload) -> Result:
         """What ``work(place, payload)`` returns on local rank 0.
 
         Raises:
