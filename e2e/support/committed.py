@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from thunderhead.job.parts import LOCAL, REPLICATED
 from thunderhead.store.by_uri import open_store
 from thunderhead.store.executions import Commit, Execution
 from thunderhead.store.log import list_job, read_lineage, read_manifest
@@ -90,8 +91,8 @@ class Commits:
             uri=store.uri(commit.key),
             world_size=manifest.world_size,
             size=manifest.size,
-            replicated=loaded.replicated,
-            local=[load_tree(store, manifest.local(rank), commit.key) for rank in ranks],
+            replicated=loaded.parts[REPLICATED].tree,
+            local=[load_tree(store, manifest.read_by(rank)[LOCAL], commit.key) for rank in ranks],
         )
 
     def verify(self, run: Run) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from thunderhead.callbacks import Callback
 from thunderhead.job.board import Board
 from thunderhead.job.link import Ask, CheckpointPolicy, Restored, Skipped
+from thunderhead.job.parts import Kind, Parts
 from thunderhead.job.stop import NEVER
 from thunderhead.store.codec import decode, encode
 from thunderhead.store.shards import layout_of, read_shard, write_shard
@@ -30,7 +32,7 @@ class MemoryCheckpoints:
         patience: how long each save was to be tried, by step.
     """
 
-    def __init__(self, commits: dict[int, tuple[Any, Any]] | None = None) -> None:
+    def __init__(self, commits: dict[int, Parts] | None = None) -> None:
         self.commits = {} if commits is None else commits
         self.away: set[int] = set()
         self.patience: dict[int, float] = {}
@@ -45,18 +47,17 @@ class MemoryCheckpoints:
         if not self.commits:
             return None
         step = max(self.commits)
-        replicated, local = copy.deepcopy(self.commits[step])
-        return Restored(step=step, replicated=replicated, local=local, uri=f"memory:{step}")
+        return Restored(step=step, parts=copy.deepcopy(self.commits[step]), uri=f"memory:{step}")
 
-    def check(self, replicated: Any, local: Any) -> None:
+    def check(self, parts: Parts) -> None:
         """As strict as the real one."""
-        encode(replicated)
-        encode(local)
+        for part in parts.values():
+            assert part.kind is not Kind.SHARDED
+            encode(part.tree)
 
     def save(
         self,
-        replicated: Any,
-        local: Any,
+        parts: Parts,
         *,
         step: int,
         position: Mapping[str, Any],
@@ -73,7 +74,7 @@ class MemoryCheckpoints:
             self.skipped += 1
             return Skipped(step=step, why="the store is away", in_a_row=self.skipped)
         self.skipped = 0
-        self.commits[step] = through_bytes(replicated), through_bytes(local)
+        self.commits[step] = {name: replace(part, tree=through_bytes(part.tree)) for name, part in parts.items()}
         return None
 
     def close(self) -> None:
@@ -107,7 +108,7 @@ class MemoryLink:
     def __init__(
         self,
         directory: Path,
-        commits: dict[int, tuple[Any, Any]] | None = None,
+        commits: dict[int, Parts] | None = None,
         *,
         stop: Any = None,
         policy: CheckpointPolicy | None = None,

@@ -12,10 +12,7 @@ from enum import IntEnum
 from typing import Any, Protocol
 
 from thunderhead.job.board import Board
-
-# A tree of dicts (string or integer keys), lists, tuples, tensors, NumPy arrays, numbers, strings, bytes, booleans
-# and None. The checkpoint codec refuses anything else, naming the path.
-Tree = Any
+from thunderhead.job.parts import Parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,16 +36,14 @@ class Restored:
 
     Attributes:
         step: optimizer steps done when it was taken.
-        replicated: the tree every rank saved alike (parameters, optimizers, schedulers, callbacks, position).
-        local: the tree this rank saved (random state, loader state, unsynchronised buffers); ``None`` where another
-            number of ranks saved the checkpoint, so that no tree belongs to this rank.
+        parts: by the name each was saved under. Local ones are missing where another number of ranks saved the
+            checkpoint, so that none of them belongs to this rank.
         uri: where its manifest lies.
         passed_over: what was given up for it, newest first; told to rank 0 alone.
     """
 
     step: int
-    replicated: Tree
-    local: Tree
+    parts: Parts
     uri: str
     passed_over: tuple[PassedOver, ...] = ()
 
@@ -109,18 +104,18 @@ class JobCheckpoints(Protocol):
         """
         ...
 
-    def check(self, replicated: Tree, local: Tree) -> None:
-        """Dry run before the first step: refuse what could not be restored without pickle.
+    def check(self, parts: Parts) -> None:
+        """Dry run before the first step: refuse what could not be saved, or not restored without pickle.
 
         Raises:
             UnsupportedState: naming the path and the type.
+            InvalidConfiguration: a part of a kind that is not saved (``sharded``).
         """
         ...
 
     def save(
         self,
-        replicated: Tree,
-        local: Tree,
+        parts: Parts,
         *,
         step: int,
         position: Mapping[str, Any],
@@ -130,7 +125,7 @@ class JobCheckpoints(Protocol):
         """Stage, upload and commit one checkpoint; returns ``None`` once it is acknowledged.
 
         Steps never fall. State is a function of the step: saving the newest acknowledged step again writes nothing.
-        ``position`` is plain JSON for people, kept in the manifest; what restoring needs is in ``replicated``.
+        ``position`` is plain JSON for people, kept in the manifest; what restoring needs is in ``parts``.
 
         Where the store does not take it, all ranks learn so together. Without ``patience_s`` training goes on without
         this checkpoint; with it, the same one is tried again for so many seconds, and nothing is ever skipped.

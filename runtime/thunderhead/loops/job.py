@@ -7,33 +7,28 @@ saving and stopping are agreed on by the job's link.
 from __future__ import annotations
 
 import time
-from typing import Any, NoReturn
+from dataclasses import replace
+from typing import NoReturn
 
-import torch
-
-from thunderhead.checkpoint.content import OWN_KEY, counters_of, dump, restore_counters
 from thunderhead.checkpoint.layout import refuse_unfillable
+from thunderhead.checkpoint.of_job import job_parts
 from thunderhead.core.position import Position
 from thunderhead.files.staging import detached
 from thunderhead.job.board import Phase, Word
 from thunderhead.job.errors import InvalidConfiguration, Stopped
 from thunderhead.job.link import Ask, CheckpointPolicy, JobLink, Restored
 from thunderhead.job.notes import Notes
+from thunderhead.job.parts import LOCAL, REPLICATED, Part, Parts
 from thunderhead.job.stop import NEVER
 from thunderhead.loops.finite import FiniteWatch
 from thunderhead.loops.telemetry import Telemetry
-from thunderhead.results.metric_objects import MetricsOf
-from thunderhead.rng import capture_rng
 from thunderhead.run.control import Control
 from thunderhead.run.ending import can_stop_early
-from thunderhead.run.loaders import estimated_stepping_batches, training_data_state, validation_data_state
+from thunderhead.run.loaders import estimated_stepping_batches
 from thunderhead.run.run import Run
 from thunderhead.run.training import Training, samples_of
-from thunderhead.warning import warn
 
 _PUBLISH_EVERY_NS = 1_000_000_000
-# Written by every rank alike; all other keys of the content may differ between ranks.
-_REPLICATED = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "optimizer_states", "lr_schedulers")
 # Plain numbers: in Python 3.11 to look up a member of an enumeration is a call, and these are written at every step.
 _BEAT_NS, _STEP_NS, _BATCH, _STEP = (int(word) for word in (Word.BEAT_NS, Word.STEP_NS, Word.BATCH, Word.STEP))
 _REPEAT_UNTIL, _TRAINING_NS, _REPEATED_NS = (
@@ -82,7 +77,7 @@ class JobControl(Control):
         self._words = link.board.words
         self._policy = link.policy
         self._saved_step = -1
-        self._staged: tuple[Any, Any] | None = None
+        self._staged: Parts | None = None
         self._beat_ns = time.monotonic_ns()
         self._publish_ns = 0
         self._save_at = self._next_save_at()
@@ -105,7 +100,8 @@ class JobControl(Control):
         if restored is None:
             return None
         self._words[Word.RESTORING_NS] += time.monotonic_ns() - began
-        if restored.local is None:
+        local = restored.parts.get(LOCAL)
+        if local is None:
             raise InvalidConfiguration(
                 f"the checkpoint {restored.uri} was saved by another number of ranks than the "
                 f"{self._ranks.world_size} of now; going on with another world size is not built yet. Give the job "
@@ -114,14 +110,14 @@ class JobControl(Control):
         self._saved_step = restored.step
         self._notes.restored(restored)
         # Checkpoints of before there was such a member have none.
-        self._finite.resumed(restored.local.get("non_finite_step"))
+        self._finite.resumed(local.tree.get("non_finite_step"))
         return restored
 
     def begin(self, position: Position) -> None:
         """Everything is restored; training may begin. Refuses what could not be saved."""
-        replicated, local = self.state(position)
-        self._link.checkpoints.check(replicated, local)
-        for state in (replicated["state_dict"], local["buffers"]):
+        parts = self.state(position)
+        self._link.checkpoints.check(parts)
+        for state in (parts[REPLICATED].tree["state_dict"], parts[LOCAL].tree["buffers"]):
             refuse_unfillable(state, "state_dict")
         words = self._words
         self._save_step = next_save_step(self._policy, position.step)
@@ -191,7 +187,7 @@ class JobControl(Control):
         """
         super().before_validation(position, boundary=boundary)
         if boundary and self._saved_step != position.step:
-            self._staged = detached(self.state(position))
+            self._staged = _kept(self.state(position))
         self.phase(Phase.VALIDATE)
 
     def in_evaluation(self, position: Position, loader: int, batch: int | None) -> None:
@@ -235,13 +231,12 @@ class JobControl(Control):
         began = time.monotonic_ns()
         phase = self._words[Word.PHASE]
         self.phase(Phase.CHECKPOINT)
-        replicated, local = self._staged if self._staged is not None else self.state(position)
+        parts = self._staged if self._staged is not None else self.state(position)
         self._finite.look_at_all(self._run.module, position.step)
         skipped = self._link.checkpoints.save(
-            replicated,
-            {**local, "non_finite_step": self._finite.first},
+            _with_finite(parts, self._finite.first),
             step=position.step,
-            position=replicated["position"],
+            position=parts[REPLICATED].tree["position"],
             patience_s=patience_s,
             non_finite_step=self._finite.first,
         )
@@ -259,29 +254,10 @@ class JobControl(Control):
         seconds = self._policy.every_seconds
         return 2**63 - 1 if seconds is None else time.monotonic_ns() + int(seconds * 1e9)
 
-    def state(self, position: Position) -> tuple[dict[str, Any], dict[str, Any]]:
-        """``(replicated, local)``: what all ranks share, and what belongs to this one."""
-        run, training = self._run, self._training
-        run.strategy.sync_buffers(run.module)
-        content = dump(run, training, position, for_job=True)
-        buffers = run.strategy.local_buffers(run.module)
-        content["state_dict"] = {k: v for k, v in content["state_dict"].items() if k not in buffers}
-        replicated = {key: content.pop(key) for key in _REPLICATED}
-        replicated["position"] = position.state_dict()
-        replicated["settings"] = training.optimizers.made
-        replicated["should_stop"] = self.finishing if self._ranks.world_size > 1 else run.stop.asked
-        local = {
-            "rng": capture_rng(),
-            "data": training_data_state(training, position),
-            "validation_data": validation_data_state(training),
-            "results": training.results.state_dict(),
-            "metrics": run.metrics.state_dict(),
-            "buffers": buffers,
-            "counters": counters_of(run, training, position),
-            "threads": torch.get_num_threads(),
-            "content": {key: value for key, value in content.items() if key != "loops"},
-        }
-        return replicated, local
+    def state(self, position: Position) -> Parts:
+        """What is committed at ``position``, with live tensors."""
+        should_stop = self.finishing if self._ranks.world_size > 1 else self._run.stop.asked
+        return job_parts(self._run, self._training, position, should_stop=should_stop)
 
     # --- telling -------------------------------------------------------------------------------------------------
 
@@ -306,30 +282,13 @@ class JobControl(Control):
         self._finite.look(wait=wait)
 
 
-def content_of(restored: Restored) -> dict[str, Any]:
-    """The restored state under the keys of a ``.ckpt`` file, so that both are put back by the same functions."""
-    content = {**restored.local["content"], **{key: restored.replicated[key] for key in _REPLICATED}}
-    content["state_dict"] = {**content["state_dict"], **restored.local["buffers"]}
-    # Checkpoints of before there were settings have none.
-    settings = restored.replicated.get("settings")
-    content[OWN_KEY] = {
-        "position": restored.replicated["position"],
-        "settings": settings,
-        "data": restored.local["data"],
-    }
-    content["loops"] = {}
-    return content
+def _kept(parts: Parts) -> Parts:
+    """A copy that training does not change; tensors that parts have in common stay so."""
+    trees = detached({name: part.tree for name, part in parts.items()})
+    return {name: Part(trees[name], part.kind) for name, part in parts.items()}
 
 
-def restore_local(run: Run, training: Training, restored: Restored) -> None:
-    """Put back what belongs to this rank, but for its random state, which must come last."""
-    local = restored.local
-    run.stop.asked = restored.replicated["should_stop"]
-    if local["threads"] != torch.get_num_threads():
-        warn(f"using {local['threads']} threads, as the run being resumed did, instead of {torch.get_num_threads()}")
-        torch.set_num_threads(local["threads"])
-    training.results.load_state_dict(local["results"], MetricsOf(run.module))
-    run.metrics.load_state_dict(local["metrics"])
-    if "counters" in local:
-        restore_counters(training, local["counters"])
-    training.left.leave({"validation_data": local["validation_data"], "random": local["rng"]})
+def _with_finite(parts: Parts, first: int | None) -> Parts:
+    """Also what was seen since the state was taken: the first step, on this rank, with what is no number."""
+    local = parts[LOCAL]
+    return {**parts, LOCAL: replace(local, tree={**local.tree, "non_finite_step": first})}

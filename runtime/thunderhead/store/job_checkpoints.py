@@ -8,20 +8,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from thunderhead.job.errors import Stopped, StorageRefused
-from thunderhead.job.link import Restored, Skipped, Tree
+from thunderhead.job.link import Restored, Skipped
+from thunderhead.job.parts import Parts
 from thunderhead.standing import logger_of
 from thunderhead.store.codec import encode
 from thunderhead.store.exchange import Exchange, Peers
 from thunderhead.store.executions import Commit
 from thunderhead.store.log import ExecutionLog
-from thunderhead.store.manifest import LOCAL, REPLICATED
 from thunderhead.store.members import as_moment
 from thunderhead.store.objects import ObjectStore, Unavailable
 from thunderhead.store.opening import Opened, Opening, OpenStore, Restoration
 from thunderhead.store.patient import PatientStore
 from thunderhead.store.retention import abandon_uploads, collect
+from thunderhead.store.savable import refuse_unsavable
 from thunderhead.store.saver import Staged, StagingBuffers, stage
-from thunderhead.store.saving import Acknowledged, Part, Saves, this_environment
+from thunderhead.store.saving import Acknowledged, Contribution, Saves, this_environment
 from thunderhead.store.settings import CheckpointSettings
 from thunderhead.store.trouble import unavailable
 from thunderhead.store.watch import StoreWatch
@@ -116,15 +117,15 @@ class ExecutionCheckpoints:
         """See :class:`thunderhead.job.link.JobCheckpoints`."""
         return None if self._saving is None else self._saving.non_finite_step
 
-    def check(self, replicated: Tree, local: Tree) -> None:
+    def check(self, parts: Parts) -> None:
         """See :meth:`thunderhead.job.link.JobCheckpoints.check`."""
-        encode(replicated, REPLICATED)
-        encode(local, LOCAL)
+        refuse_unsavable(parts)
+        for name, part in parts.items():
+            encode(part.tree, name)
 
     def save(
         self,
-        replicated: Tree,
-        local: Tree,
+        parts: Parts,
         *,
         step: int,
         position: Mapping[str, Any],
@@ -140,8 +141,8 @@ class ExecutionCheckpoints:
             return None
         commit = Commit(self._settings.execution, step)
         try:
-            part = Part(commit, position, self._stage(replicated, local), non_finite_step)
-            skipped = self._saving.save(part, patience_s=patience_s)
+            mine = Contribution(commit, position, self._stage(parts), non_finite_step)
+            skipped = self._saving.save(mine, patience_s=patience_s)
             if skipped is None and self._settings.rank == 0:
                 self._collect(commit, self._opened, self._saving.finite)
         except Exception as error:
@@ -180,16 +181,14 @@ class ExecutionCheckpoints:
                 logger.warning("resuming may not be bit-identical: %s", ", ".join(differences))
         return Restored(
             step=manifest.commit.step,
-            replicated=restoration.loaded.replicated,
-            local=restoration.loaded.local,
+            parts=restoration.loaded.parts,
             uri=restoration.uri,
             passed_over=self._opened.passed_over if self._opened is not None else (),
         )
 
-    def _stage(self, replicated: Tree, local: Tree) -> Staged:
+    def _stage(self, parts: Parts) -> Staged:
         return stage(
-            replicated,
-            local,
+            parts,
             self._buffers,
             rank=self._settings.rank,
             world_size=self._settings.world_size,

@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from thunderhead.job.parts import LOCAL, REPLICATED, Kind
 from thunderhead.store.checksums import Checksums
 from thunderhead.store.documents import seal, unseal
 from thunderhead.store.executions import Commit, Execution, shard_of_key
 from thunderhead.store.lineage import Lineage
 from thunderhead.store.members import checksum, mapping, member, moment, sequence, text, truth, whole
 from thunderhead.store.objects import Corrupt
+from thunderhead.store.savable import may_be_named
 
 FORMAT: Final = "thunderhead job checkpoint"
 VERSION: Final = 1
 
-REPLICATED: Final = "replicated"
-LOCAL: Final = "local"
+# Those that we read and write.
+_KINDS: Final = {kind.value: kind for kind in (Kind.REPLICATED, Kind.LOCAL)}
 
 # Far beyond what we write, and small enough to be read at once.
 MAX_CHUNK_BYTES: Final = 1024**3
@@ -30,7 +32,8 @@ class StoredShard:
 
     Attributes:
         key: relative to the job's root.
-        content: ``"replicated"`` (a share of what all ranks hold alike) or ``"local"`` (what one rank alone holds).
+        content: name of the part that it is, or that it is a share of.
+        kind: of that part; a part that bears the name of a kind is of that kind.
         rank: who uploaded it.
         size: in bytes.
         checksums: CRC64NVME of the whole and of each chunk.
@@ -38,14 +41,18 @@ class StoredShard:
 
     key: str
     content: str
+    kind: Kind
     rank: int
     size: int
     checksums: Checksums
 
     def to_json(self) -> dict[str, Any]:
+        # Written only where the name does not say it: the first release knows no other parts and no such member.
+        kind = {} if self.content == self.kind else {"kind": str(self.kind)}
         return {
             "key": self.key,
             "content": self.content,
+            **kind,
             "rank": self.rank,
             "bytes": self.size,
             "crc64nvme": f"{self.checksums.whole:016x}",
@@ -69,11 +76,12 @@ class StoredShard:
         size = whole(member(value, "bytes"), "bytes", low=1)
         if len(chunks) != -(-size // checksums.chunk_bytes):
             raise Corrupt(f"{len(chunks)} checksums for {size} bytes in chunks of {checksums.chunk_bytes}")
-        content = member(value, "content")
-        if content not in (REPLICATED, LOCAL):
-            raise Corrupt(f"content is malformed: {text(content, 'content')[:40]!r}")
+        content = text(member(value, "content"), "content")
+        kind = _KINDS.get(text(value.get("kind", content), "kind"))
+        if kind is None or not may_be_named(content, kind):
+            raise Corrupt(f"content is malformed: {content[:40]!r}")
         rank = whole(member(value, "rank"), "rank", high=MAX_RANKS)
-        return cls(text(member(value, "key"), "key"), content, rank, size, checksums)
+        return cls(text(member(value, "key"), "key"), content, kind, rank, size, checksums)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +129,7 @@ class Manifest:
         commit: execution and step.
         nonce: drawn by the process that claimed the execution; tells our own write from another's after a lost reply.
         world_size: ranks that saved it.
-        position: the trainer's position, for people (the restored one is part of the replicated tree).
+        position: the trainer's position, for people (the restored one is in the replicated part).
         lineage: the lineage up to and including this execution, so that one readable manifest tells it.
         shards: every object of the checkpoint.
         environment: what else its continuation's bits depend on.
@@ -144,13 +152,18 @@ class Manifest:
         """Bytes of all shards."""
         return sum(shard.size for shard in self.shards)
 
-    def replicated(self) -> list[StoredShard]:
-        """Shards that every rank reads."""
-        return [shard for shard in self.shards if shard.content == REPLICATED]
+    @property
+    def parts(self) -> dict[str, Kind]:
+        """Kinds of all parts, by name."""
+        return {shard.content: shard.kind for shard in self.shards}
 
-    def local(self, rank: int) -> list[StoredShard]:
-        """Shards that only ``rank`` reads."""
-        return [shard for shard in self.shards if shard.content == LOCAL and shard.rank == rank]
+    def read_by(self, rank: int | None) -> dict[str, list[StoredShard]]:
+        """What ``rank`` reads, by part; a rank of another number of ranks (None) reads no local part."""
+        read: dict[str, list[StoredShard]] = {}
+        for shard in self.shards:
+            if shard.kind is not Kind.LOCAL or shard.rank == rank:
+                read.setdefault(shard.content, []).append(shard)
+        return read
 
     def to_bytes(self) -> bytes:
         """Sealed JSON."""
@@ -217,12 +230,21 @@ class Manifest:
             # Also what keeps a key from leading anywhere else: outside of the job, or to another commit's objects.
             if shard_of_key(shard.key) != self.commit:
                 raise Corrupt(f"{shard.key[:80]!r} is no key of a shard of this commit")
-        local = sorted(shard.rank for shard in self.shards if shard.content == LOCAL)
-        if len(local) != self.world_size or local != list(range(self.world_size)):
-            raise Corrupt(f"{len(local)} local shards for {self.world_size} ranks")
-        if not any(shard.content == REPLICATED and shard.rank == 0 for shard in self.shards):
-            raise Corrupt("rank 0's share of what all ranks hold alike is missing")
+        for name in dict.fromkeys((REPLICATED, LOCAL, *self.parts)):
+            self._check_part(name)
         if len({shard.key for shard in self.shards}) != len(self.shards):
             raise Corrupt("two shards have one key")
         if not self.lineage.segments or self.lineage.segments[0].execution != self.commit.execution:
             raise Corrupt(f"its lineage does not begin with {self.commit.execution}")
+
+    def _check_part(self, name: str) -> None:
+        shards = [shard for shard in self.shards if shard.content == name]
+        kind = _KINDS.get(name) or shards[0].kind
+        if any(shard.kind is not kind for shard in shards):
+            raise Corrupt(f"part {name!r} is of two kinds")
+        ranks = sorted(shard.rank for shard in shards)
+        # The number first: a manifest may speak of more ranks than can be counted.
+        if kind is Kind.LOCAL and (len(ranks) != self.world_size or ranks != list(range(self.world_size))):
+            raise Corrupt(f"{len(ranks)} {name} shards for {self.world_size} ranks")
+        if kind is Kind.REPLICATED and 0 not in ranks:
+            raise Corrupt(f"rank 0's share of part {name!r}, which all ranks hold alike, is missing")

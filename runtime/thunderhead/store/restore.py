@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from thunderhead.job.link import Tree
+from thunderhead.job.parts import Part, Parts, Tree
 from thunderhead.store.codec import decode
 from thunderhead.store.log import read_manifest
 from thunderhead.store.manifest import Manifest, StoredShard
@@ -19,11 +19,10 @@ from thunderhead.store.shards import read_shard
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A commit as one rank sees it; ``local`` is ``None`` where another number of ranks saved it."""
+    """A commit as one rank sees it: without its local parts, where another number of ranks saved it."""
 
     manifest: Manifest
-    replicated: Tree
-    local: Tree
+    parts: Parts
 
 
 def load(store: ObjectStore, key: str, *, rank: int, world_size: int) -> Loaded:
@@ -34,10 +33,9 @@ def load(store: ObjectStore, key: str, *, rank: int, world_size: int) -> Loaded:
         Corrupt: the manifest or a shard is damaged.
     """
     manifest = read_manifest(store, key)
-    replicated = load_tree(store, manifest.replicated(), store.uri(key))
-    if manifest.world_size != world_size:
-        return Loaded(manifest, replicated, None)
-    return Loaded(manifest, replicated, load_tree(store, manifest.local(rank), store.uri(key)))
+    read = manifest.read_by(rank if manifest.world_size == world_size else None)
+    kinds, uri = manifest.parts, store.uri(key)
+    return Loaded(manifest, {name: Part(load_tree(store, shards, uri), kinds[name]) for name, shards in read.items()})
 
 
 def load_tree(store: ObjectStore, shards: list[StoredShard], subject: str) -> Tree:

@@ -14,12 +14,13 @@ from typing import Any, Final
 
 import torch
 
-from thunderhead.job.link import Tree
+from thunderhead.job.parts import Kind, Parts
 from thunderhead.store.checksums import checksums_of
 from thunderhead.store.codec import Encoded, encode
 from thunderhead.store.executions import Commit, shard_folder
-from thunderhead.store.manifest import LOCAL, REPLICATED, StoredShard
+from thunderhead.store.manifest import StoredShard
 from thunderhead.store.objects import ObjectStore
+from thunderhead.store.savable import refuse_unsavable
 from thunderhead.store.settings import MIN_SHARE_BYTES
 from thunderhead.store.shards import layout_of, shares, write_shard
 
@@ -47,6 +48,7 @@ class StagedShard:
     """A shard in a staging buffer: valid until the next save is staged."""
 
     content: str
+    kind: Kind
     body: memoryview
 
 
@@ -55,9 +57,9 @@ class Staged:
     """What one rank will upload for one commit.
 
     Attributes:
-        shards: this rank's share of the replicated tree (where it has one) and its local tree.
+        shards: this rank's share of each replicated part (where it has one) and its local parts.
         outline: digest over names, types and shapes of all replicated tensors; ranks that disagree hold different
-            trees.
+            parts.
         num_tensors: how many those are.
     """
 
@@ -67,32 +69,36 @@ class Staged:
 
 
 def stage(
-    replicated: Tree,
-    local: Tree,
+    parts: Parts,
     buffers: StagingBuffers,
     *,
     rank: int,
     world_size: int,
     min_share_bytes: int = MIN_SHARE_BYTES,
 ) -> Staged:
-    """Copy this rank's part of both trees into ``buffers``; the trees may change afterwards.
+    """Copy what this rank writes of all parts into ``buffers``; the trees may change afterwards.
 
     Raises:
         UnsupportedState: something that could not be restored without pickle.
+        InvalidConfiguration: a part that is not saved.
     """
-    whole = encode(replicated, REPLICATED)
-    own = encode(local, LOCAL)
-    names = share_of(whole.tensors, rank=rank, world_size=world_size, min_share_bytes=min_share_bytes)
+    refuse_unsavable(parts)
+    encoded = {name: encode(part.tree, name) for name, part in parts.items()}
+    replicated = {name: whole for name, whole in encoded.items() if parts[name].kind is Kind.REPLICATED}
     shards = []
-    if names or rank == 0:
-        share = {name: whole.tensors[name] for name in names}
-        # The tree itself is replicated too, and rank 0 alone writes it.
-        metadata = {TREE: _skeleton(whole)} if rank == 0 else {}
-        shards.append(_stage_shard(REPLICATED, share, metadata, buffers))
-    shards.append(_stage_shard(LOCAL, own.tensors, {TREE: _skeleton(own)}, buffers))
+    for name, whole in encoded.items():
+        tensors, metadata = whole.tensors, {TREE: _skeleton(whole)}
+        if name in replicated:
+            mine = share_of(whole.tensors, rank=rank, world_size=world_size, min_share_bytes=min_share_bytes)
+            if not mine and rank != 0:
+                continue
+            tensors = {tensor: whole.tensors[tensor] for tensor in mine}
+            # The tree itself is replicated too, and rank 0 alone writes it.
+            metadata = metadata if rank == 0 else {}
+        shards.append(_stage_shard(name, parts[name].kind, tensors, metadata, buffers))
     if torch.cuda.is_available():
         torch.cuda.current_stream().synchronize()
-    return Staged(tuple(shards), _outline(whole), len(whole.tensors))
+    return Staged(tuple(shards), _outline(replicated), sum(len(whole.tensors) for whole in replicated.values()))
 
 
 def share_of(tensors: Mapping[str, torch.Tensor], *, rank: int, world_size: int, min_share_bytes: int) -> list[str]:
@@ -108,7 +114,7 @@ def upload(store: ObjectStore, staged: Staged, commit: Commit, *, nonce: str, ra
     for shard, key in zip(staged.shards, shard_keys(staged, commit, nonce=nonce, rank=rank), strict=True):
         checksums = checksums_of(shard.body)
         store.put(key, shard.body)
-        uploaded.append(StoredShard(key, shard.content, rank, len(shard.body), checksums))
+        uploaded.append(StoredShard(key, shard.content, shard.kind, rank, len(shard.body), checksums))
     return uploaded
 
 
@@ -119,18 +125,26 @@ def shard_keys(staged: Staged, commit: Commit, *, nonce: str, rank: int) -> list
 
 
 def _stage_shard(
-    content: str, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], buffers: StagingBuffers
+    content: str,
+    kind: Kind,
+    tensors: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, str],
+    buffers: StagingBuffers,
 ) -> StagedShard:
     layout = layout_of(tensors, metadata)
     buffer = buffers.of(content, layout.size)
     write_shard(layout, list(tensors.values()), buffer)
-    return StagedShard(content, buffer.numpy()[: layout.size].data)
+    return StagedShard(content, kind, buffer.numpy()[: layout.size].data)
 
 
 def _skeleton(encoded: Encoded) -> str:
     return json.dumps(encoded.skeleton, separators=(",", ":"), allow_nan=False)
 
 
-def _outline(encoded: Encoded) -> str:
-    lines: list[Any] = [[name, str(tensor.dtype), list(tensor.shape)] for name, tensor in encoded.tensors.items()]
+def _outline(replicated: Mapping[str, Encoded]) -> str:
+    lines: list[Any] = [
+        [part, name, str(tensor.dtype), list(tensor.shape)]
+        for part, encoded in replicated.items()
+        for name, tensor in encoded.tensors.items()
+    ]
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()

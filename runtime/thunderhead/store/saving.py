@@ -53,7 +53,7 @@ class Acknowledged:
 
 
 @dataclass(slots=True)
-class Part:
+class Contribution:
     """One rank's part of one save: staged once, uploaded once, however often the commit is tried."""
 
     commit: Commit
@@ -112,7 +112,7 @@ class Saves:
         self.finite = opened.finite
         self.non_finite_step: int | None = None
 
-    def save(self, part: Part, *, patience_s: float) -> Skipped | None:
+    def save(self, mine: Contribution, *, patience_s: float) -> Skipped | None:
         """Try until it is acknowledged (``None``), or skipped by all ranks.
 
         Raises:
@@ -121,21 +121,21 @@ class Saves:
         """
         give_up = self._monotonic() + patience_s
         with limited(self._limit(give_up) if patience_s else Limit(tries=TRIES_BESIDE_TRAINING)):
-            return self._save(part, patience_s, give_up)
+            return self._save(mine, patience_s, give_up)
 
     def _limit(self, give_up: float) -> Limit:
         return Limit(over_after=lambda pause_s: self._monotonic() + pause_s >= give_up)
 
-    def _save(self, part: Part, patience_s: float, give_up: float) -> Skipped | None:
+    def _save(self, mine: Contribution, patience_s: float, give_up: float) -> Skipped | None:
         self._number += 1
         attempt = 0
         while isinstance(
-            outcome := self._try(f"save/{self._number}/{attempt}", part, give_up, again=attempt > 0), Trouble
+            outcome := self._try(f"save/{self._number}/{attempt}", mine, give_up, again=attempt > 0), Trouble
         ):
             if not outcome.again and patience_s:
                 raise given_up(outcome, patience_s)
             if not outcome.again:
-                return self._skip(outcome, part)
+                return self._skip(outcome, mine)
             if attempt == 0 and self._leads:
                 logger.warning("%s; trying again for up to %g s", outcome.message, patience_s)
             self._sleep(PAUSE_S)
@@ -144,17 +144,17 @@ class Saves:
         self._watch.end()
         return None
 
-    def _try(self, topic: str, part: Part, give_up: float, *, again: bool) -> Acknowledged | Trouble:
+    def _try(self, topic: str, mine: Contribution, give_up: float, *, again: bool) -> Acknowledged | Trouble:
         peers = self._peers
         if again or self._in_a_row:
             if self._leads:
                 peers.announce(f"{topic}/look", self._look(give_up))
             seen = self._heard(peers.announced(f"{topic}/look"))
-            if isinstance(seen, Trouble) or (seen is not None and seen.step == part.commit.step):
+            if isinstance(seen, Trouble) or (seen is not None and seen.step == mine.commit.step):
                 return seen
-        peers.report(topic, self._upload(part))
+        peers.report(topic, self._upload(mine))
         if self._leads:
-            peers.announce(topic, self._lead(topic, part, give_up))
+            peers.announce(topic, self._lead(topic, mine, give_up))
         outcome = self._heard(peers.announced(topic))
         assert outcome is not None, "rank 0 says how a try ended"
         return outcome
@@ -172,21 +172,21 @@ class Saves:
 
     # --- every rank ------------------------------------------------------------------------------------------------
 
-    def _upload(self, part: Part) -> dict[str, Any]:
+    def _upload(self, mine: Contribution) -> dict[str, Any]:
         try:
-            if part.uploaded is None:
+            if mine.uploaded is None:
                 self._remove_leftovers()
-                part.uploaded = upload(
-                    self._store, part.staged, part.commit, nonce=self._opened.nonce, rank=self._peers.rank
+                mine.uploaded = upload(
+                    self._store, mine.staged, mine.commit, nonce=self._opened.nonce, rank=self._peers.rank
                 )
         except (StoreError, StorageRefused) as error:
             found = trouble_of(error)
             return (found.found_by(self._peers.rank) if self._peers.world_size > 1 else found).to_json()
         return {
-            "shards": [shard.to_json() for shard in part.uploaded],
-            "outline": part.staged.outline,
-            "tensors": part.staged.num_tensors,
-            "non_finite_step": part.non_finite_step,
+            "shards": [shard.to_json() for shard in mine.uploaded],
+            "outline": mine.staged.outline,
+            "tensors": mine.staged.num_tensors,
+            "non_finite_step": mine.non_finite_step,
         }
 
     def _remove_leftovers(self) -> None:
@@ -196,14 +196,14 @@ class Saves:
             for key in keys:
                 self._store.delete(key)
 
-    def _skip(self, trouble: Trouble, part: Part) -> Skipped:
+    def _skip(self, trouble: Trouble, mine: Contribution) -> Skipped:
         self._in_a_row += 1
         self._refused_in_a_row = self._refused_in_a_row + 1 if trouble.refused else 0
         if self._refused_in_a_row > TOLERATED_REFUSALS:
             raise refusal_of(trouble, in_a_row=self._refused_in_a_row)
         if not trouble.doubtful:
-            self._leftovers += shard_keys(part.staged, part.commit, nonce=self._opened.nonce, rank=self._peers.rank)
-        step = part.commit.step
+            self._leftovers += shard_keys(mine.staged, mine.commit, nonce=self._opened.nonce, rank=self._peers.rank)
+        step = mine.commit.step
         if self._leads:
             left = f" ({self._refused_in_a_row} of {TOLERATED_REFUSALS} refusals in a row that are tolerated)"
             logger.warning(
@@ -224,13 +224,13 @@ class Saves:
             return {}
         return self._commit(self._doubt, give_up)
 
-    def _lead(self, topic: str, part: Part, give_up: float) -> dict[str, Any]:
+    def _lead(self, topic: str, mine: Contribution, give_up: float) -> dict[str, Any]:
         reports = self._peers.reports(topic)
         self._hear_of_numbers(reports)
         found = next((Trouble.from_json(report) for report in reports if "message" in report), None)
         if found is not None:
             return replace(found, again=self._may_try_again(give_up)).to_json()
-        return self._commit(self._manifest(reports, part), give_up)
+        return self._commit(self._manifest(reports, mine), give_up)
 
     def _commit(self, manifest: Manifest, give_up: float) -> dict[str, Any]:
         self._doubt = manifest
@@ -252,7 +252,7 @@ class Saves:
     def _may_try_again(self, give_up: float) -> bool:
         return self._monotonic() + PAUSE_S < give_up
 
-    def _manifest(self, reports: list[Any], part: Part) -> Manifest:
+    def _manifest(self, reports: list[Any], mine: Contribution) -> Manifest:
         for rank, report in enumerate(reports):
             if report["outline"] != reports[0]["outline"]:
                 raise UnsupportedState(
@@ -260,10 +260,10 @@ class Saves:
                     f"shapes from rank 0's ({reports[0]['tensors']} tensors); keep what differs in a rank's local state"
                 )
         return Manifest(
-            commit=part.commit,
+            commit=mine.commit,
             nonce=self._opened.nonce,
             world_size=self._peers.world_size,
-            position=part.position,
+            position=mine.position,
             lineage=self._opened.lineage,
             shards=tuple(StoredShard.from_json(shard) for report in reports for shard in report["shards"]),
             environment=this_environment(),

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from thunderhead.checkpoint import content
 from thunderhead.checkpoint.layout import lay_out_module
+from thunderhead.checkpoint.of_job import content_of
 from thunderhead.core.ending import Stop
 from thunderhead.core.hooks import CallbackLike
 from thunderhead.core.hparams import drop_unpicklable
@@ -44,7 +45,7 @@ from thunderhead.job.board import Phase
 from thunderhead.job.errors import Stopped, Superseded
 from thunderhead.job.link import Restored
 from thunderhead.loops.evaluate import EvaluationLoop, check_evaluation_loop
-from thunderhead.loops.job import JobControl, content_of
+from thunderhead.loops.job import JobControl
 from thunderhead.results.metrics import Metrics
 from thunderhead.results.sink import Sink
 from thunderhead.run.evaluation import Evaluation

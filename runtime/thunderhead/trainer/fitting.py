@@ -8,17 +8,18 @@ from typing import Any
 import torch
 
 from thunderhead.checkpoint import content
+from thunderhead.checkpoint.of_job import restore_local
 from thunderhead.core.hparams import merged
 from thunderhead.core.position import BETWEEN_EPOCHS, Next
 from thunderhead.core.state import RunningStage
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.hooks.overriding import is_overridden
 from thunderhead.job.link import Restored
+from thunderhead.job.parts import LOCAL
 from thunderhead.layer_sync import LayerSync
 from thunderhead.loggers.logger import Logger
 from thunderhead.loops.evaluate import EvaluationLoop
 from thunderhead.loops.fit import FitLoop
-from thunderhead.loops.job import restore_local
 from thunderhead.loops.signature import refuse_removed
 from thunderhead.rng import isolate_rng
 from thunderhead.run.control import control_of_ranks, sigterm_stops
@@ -97,7 +98,7 @@ def _begin_records(run: Run, training: Training, loaded: dict[str, Any] | None, 
 
 def _records_before(loaded: dict[str, Any] | None, restored: Restored | None) -> list[int | None]:
     """How many records each logger had by the checkpoint; none where it does not tell, as those of before."""
-    own = restored.local if restored is not None else (loaded or {}).get(content.OWN_KEY) or {}
+    own = restored.parts[LOCAL].tree if restored is not None else (loaded or {}).get(content.OWN_KEY) or {}
     found: list[int | None] = (own.get("counters") or {}).get("records") or []
     return found
 

@@ -16,6 +16,7 @@ import thunderhead as th
 from thunderhead import job
 from thunderhead.distributed.strategy import DataParallelStep, DDPStrategy, Strategy, freeze_buckets
 from thunderhead.job.errors import Stopped
+from thunderhead.job.parts import LOCAL, REPLICATED, parts_of
 from thunderhead.job.stop import boundary_tick, evaluation_tick
 
 
@@ -35,8 +36,11 @@ def _mixed(trees: list[Any], turn: list[int]) -> Any:
 def _shared(commits: dict[int, Any]) -> dict[int, Any]:
     """What this rank would read back: the replicated part put together from all ranks, its own local part."""
     found: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, {step: replicated for step, (replicated, _) in commits.items()})
-    return {step: (_mixed([other[step] for other in found], [0]), local) for step, (_, local) in commits.items()}
+    dist.all_gather_object(found, {step: parts[REPLICATED].tree for step, parts in commits.items()})
+    return {
+        step: parts_of(_mixed([other[step] for other in found], [0]), parts[LOCAL].tree)
+        for step, parts in commits.items()
+    }
 
 
 def _train(rank: int, link: MemoryLink | None, arguments: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ import thunderhead as th
 from thunderhead import job
 from thunderhead.job.board import Phase, Word
 from thunderhead.job.errors import InvalidConfiguration
+from thunderhead.job.parts import REPLICATED, Kind, Part
 
 
 class Line(th.LightningModule):
@@ -55,7 +56,7 @@ def test_words_of_a_finished_run(tmp_path: Path, epochs: int, batch_size: int, s
 
 
 def test_a_checkpoint_of_another_world_size_is_refused_by_name(tmp_path: Path) -> None:
-    link = MemoryLink(tmp_path, {3: ({}, None)})
+    link = MemoryLink(tmp_path, {3: {REPLICATED: Part({}, Kind.REPLICATED)}})
     job.attach(link)
     try:
         trainer = th.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, default_root_dir=tmp_path)

@@ -15,7 +15,7 @@ def test_what_was_given_up_is_noted_whatever_its_length(tmp_path: Path) -> None:
         PassedOver(step=step, uri="s3://\u00e9" * 400, why="\u2192" * 5000) for step in (40, 30, 20, 10)
     )
     notes = Notes(board)
-    notes.restored(Restored(step=5, replicated={}, local={}, uri="u", passed_over=passed_over))
+    notes.restored(Restored(step=5, parts={}, uri="u", passed_over=passed_over))
     notes.saved(Skipped(step=7, why="\u00e9" * 5000, in_a_row=1))
     found = Board.attach(tmp_path / "board").notes()
     assert [one["step"] for one in found["passed_over"]] == [40, 30]
@@ -25,6 +25,6 @@ def test_what_was_given_up_is_noted_whatever_its_length(tmp_path: Path) -> None:
 def test_nothing_to_note_writes_nothing(tmp_path: Path) -> None:
     board = Board.create(tmp_path / "board")
     notes = Notes(board)
-    notes.restored(Restored(step=5, replicated={}, local={}, uri="u"))
+    notes.restored(Restored(step=5, parts={}, uri="u"))
     notes.saved(None)
     assert board.notes() == {}

@@ -18,6 +18,7 @@ from thunderhead.data.source import TrainingData
 from thunderhead.job.board import Phase, Word
 from thunderhead.job.errors import Stopped, StorageRefused, UnsupportedState
 from thunderhead.job.link import Ask, CheckpointPolicy
+from thunderhead.job.parts import LOCAL
 from thunderhead.job.stop import boundary_tick, evaluation_tick
 from thunderhead.loops.job import JobControl, next_save_step
 from thunderhead.results.store import Results
@@ -365,4 +366,4 @@ def test_a_save_asks_loaders_and_values_for_their_state_once(tmp_path: Path, mon
     fit(link, seeing)
     assert asked["saves"] >= len(link.checkpoints.commits)
     assert asked["loaders"] == asked["values"] == asked["saves"]
-    assert "thunderhead" not in seeing.keys | set(link.checkpoints.commits[10][1]["content"])
+    assert "thunderhead" not in seeing.keys | set(link.checkpoints.commits[10][LOCAL].tree["content"])

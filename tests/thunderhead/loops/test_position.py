@@ -13,6 +13,7 @@ import thunderhead as th
 from thunderhead import job
 from thunderhead.core.position import Next, Position
 from thunderhead.job.link import CheckpointPolicy
+from thunderhead.job.parts import REPLICATED
 
 # The first release sets each name that it reads as an attribute of a class with slots, and ends at any other.
 FIRST_RELEASE = {
@@ -70,5 +71,5 @@ def test_no_job_checkpoint_says_more(tmp_path: Path, accumulate: int) -> None:
     trainer = th.Trainer(**QUIET, max_epochs=2, accumulate_grad_batches=accumulate, val_check_interval=2)
     trainer.fit(Net(), shuffled(), in_order())
     assert len(link.checkpoints.commits) > 5
-    for replicated, _ in link.checkpoints.commits.values():
-        assert replicated["position"].keys() == FIRST_RELEASE.keys()
+    for parts in link.checkpoints.commits.values():
+        assert parts[REPLICATED].tree["position"].keys() == FIRST_RELEASE.keys()

@@ -15,6 +15,7 @@ import thunderhead as th
 from thunderhead import job
 from thunderhead.job.errors import Stopped
 from thunderhead.job.link import Ask, CheckpointPolicy
+from thunderhead.job.parts import Parts
 from thunderhead.job.stop import boundary_tick, evaluation_tick
 
 
@@ -52,7 +53,7 @@ def compare(
     arguments, module = arguments or {}, module or {}
     whole = train(MemoryLink(tmp_path), loader, arguments, module, Losses())
     first = Losses()
-    commits: dict[int, tuple[Any, Any]] = {}
+    commits: dict[int, Parts] = {}
     with pytest.raises(Stopped):
         train(MemoryLink(tmp_path, commits, stop=StopAt(tick), policy=policy), loader, arguments, module, first)
     committed = max(commits)
@@ -201,7 +202,7 @@ class Counted:
 @pytest.mark.parametrize("crash_after", [1, 4, 5, 9])
 def test_a_crash_falls_back_to_the_last_periodic_checkpoint(tmp_path: Path, every: int, crash_after: int) -> None:
     whole = train(MemoryLink(tmp_path), shuffled, {}, {}, Losses())
-    commits: dict[int, tuple[Any, Any]] = {}
+    commits: dict[int, Parts] = {}
 
     def die(trainer: Any) -> None:
         if trainer.global_step == crash_after:
@@ -219,7 +220,7 @@ def test_a_crash_falls_back_to_the_last_periodic_checkpoint(tmp_path: Path, ever
 
 def test_several_interruptions_in_a_row(tmp_path: Path) -> None:
     whole = train(MemoryLink(tmp_path), shuffled, {}, {}, Losses())
-    commits: dict[int, tuple[Any, Any]] = {}
+    commits: dict[int, Parts] = {}
     seen: list[Any] = []
     for step in (2, 2, 5, 11):
         losses = Losses()
@@ -244,7 +245,7 @@ def test_without_a_job_the_result_is_the_same(tmp_path: Path) -> None:
 
 
 def test_a_complete_job_is_not_trained_again(tmp_path: Path) -> None:
-    commits: dict[int, tuple[Any, Any]] = {}
+    commits: dict[int, Parts] = {}
     whole = train(MemoryLink(tmp_path, commits), shuffled, {}, {}, Losses())
     again = train(MemoryLink(tmp_path, commits), shuffled, {}, {}, Losses())
     assert again[0] == whole[0]
@@ -257,7 +258,7 @@ def test_early_stopping_before_the_last_commit_still_holds_after_it(tmp_path: Pa
     def stop_early() -> dict[str, Any]:
         return {"callbacks": [th.callbacks.EarlyStopping("val_loss", patience=1, min_delta=1e9)]}
 
-    def run(commits: dict[int, tuple[Any, Any]]) -> tuple[dict[str, bytes], int]:
+    def run(commits: dict[int, Parts]) -> tuple[dict[str, bytes], int]:
         job.attach(MemoryLink(tmp_path, commits, policy=CheckpointPolicy(every_steps=5)))
         th.seed_everything(3, verbose=False)
         net = Net()
@@ -265,7 +266,7 @@ def test_early_stopping_before_the_last_commit_still_holds_after_it(tmp_path: Pa
         trainer.fit(net, shuffled(), in_order())
         return bits(net), trainer.global_step
 
-    commits: dict[int, tuple[Any, Any]] = {}
+    commits: dict[int, Parts] = {}
     whole = run(commits)
     assert whole[1] == 10
     assert run(commits) == whole
@@ -310,7 +311,7 @@ def test_manual_optimisation(tmp_path: Path) -> None:
     whole = run(MemoryLink(tmp_path))
     assert whole[2] == 20
     for step in (4, 10, 14):
-        commits: dict[int, tuple[Any, Any]] = {}
+        commits: dict[int, Parts] = {}
         with pytest.raises(Stopped):
             run(MemoryLink(tmp_path, commits, stop=StopAt(boundary_tick(step))))
         assert sorted(commits) == [step]

@@ -18,6 +18,7 @@ import thunderhead as th
 from thunderhead import job
 from thunderhead.job.errors import Stopped, UnsupportedState
 from thunderhead.job.link import CheckpointPolicy
+from thunderhead.job.parts import LOCAL, REPLICATED, Parts, parts_of
 from thunderhead.job.stop import boundary_tick
 
 OPTIMIZERS: dict[str, Any] = {
@@ -124,7 +125,7 @@ MATRIX = [
 @pytest.mark.parametrize(("form", "optimizer", "how"), MATRIX)
 def test_a_job(tmp_path: Path, form: str, optimizer: str, how: str) -> None:
     whole = fit(form, optimizer, how)
-    commits: dict[int, tuple[Any, Any]] = {}
+    commits: dict[int, Parts] = {}
     job.attach(MemoryLink(tmp_path, commits, stop=StopAt(boundary_tick(4))))
     with pytest.raises(Stopped):
         fit(form, optimizer, how)
@@ -154,11 +155,12 @@ def test_a_jobs_checkpoint_from_before_layouts_were_kept(tmp_path: Path, form: s
         return [forgotten(item) for item in tree] if isinstance(tree, list) else tree
 
     whole = fit(form, "AdamW", how)
-    commits: dict[int, tuple[Any, Any]] = {}
+    commits: dict[int, Parts] = {}
     job.attach(MemoryLink(tmp_path, commits, stop=StopAt(boundary_tick(4))))
     with pytest.raises(Stopped):
         fit(form, "AdamW", how)
-    commits = {step: (forgotten(replicated), local) for step, (replicated, local) in commits.items()}
+    for step, parts in commits.items():
+        commits[step] = parts_of(forgotten(parts[REPLICATED].tree), parts[LOCAL].tree)
     job.attach(MemoryLink(tmp_path, commits))
     resumed = fit(form, "AdamW", how)
     assert bits(resumed) == bits(whole)
@@ -177,7 +179,7 @@ def test_a_file_of_rows_goes_on_in_channels(tmp_path: Path) -> None:
 
 def stopped_then(tmp_path: Path, form: str, how: str) -> tuple[th.Trainer, Convolutions]:
     """Four steps of rows and a plain AdamW, the rest as the module says now, with its settings."""
-    commits: dict[int, tuple[Any, Any]] = {}
+    commits: dict[int, Parts] = {}
     job.attach(MemoryLink(tmp_path, commits, stop=StopAt(boundary_tick(4))))
     with pytest.raises(Stopped):
         fit("contiguous", "AdamW", "plain")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from thunderhead.job.link import JobCheckpoints, Restored
+from thunderhead.job.parts import LOCAL, REPLICATED, Parts, parts_of
 from thunderhead.store import CheckpointSettings, Execution, JobAddress, open_job_checkpoints, open_store
 from thunderhead.store.exchange import LocalExchange
 from thunderhead.store.job_checkpoints import ExecutionCheckpoints
@@ -66,7 +67,7 @@ class Job:
             return list(pool.map(rank, range(world_size)))
 
 
-def trees(step: int, rank: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def parts(step: int, rank: int) -> Parts:
     """What a trainer saves: alike on all ranks, and a rank's own."""
     random_numbers = torch.Generator().manual_seed(step)
     weight = torch.randn(40, 50, generator=random_numbers)
@@ -91,16 +92,15 @@ def trees(step: int, rank: int) -> tuple[dict[str, Any], dict[str, Any]]:
         "numpy": np.random.RandomState(rank).get_state(),
         "torch": torch.arange(rank + 1),
     }
-    return replicated, local
+    return parts_of(replicated, local)
 
 
 def save_steps(*steps: int) -> Callable[[ExecutionCheckpoints, int], Restored | None]:
     def live(checkpoints: ExecutionCheckpoints, rank: int) -> Restored | None:
         restored = checkpoints.open()
         for step in steps:
-            replicated, local = trees(step, rank)
-            checkpoints.check(replicated, local)
-            checkpoints.save(replicated, local, step=step, position={"step": step})
+            checkpoints.check(parts(step, rank))
+            checkpoints.save(parts(step, rank), step=step, position={"step": step})
         checkpoints.close()
         return restored
 
@@ -113,15 +113,15 @@ def just_open(checkpoints: JobCheckpoints, rank: int) -> Restored | None:
 
 def assert_restored(restored: Any, step: int, rank: int) -> None:
     assert isinstance(restored, Restored), restored
-    replicated, local = trees(step, rank)
+    saved = parts(step, rank)
     assert restored.step == step
-    assert repr(restored.local) == repr(local)
-    assert restored.replicated["module"]["weight"] is restored.replicated["module"]["tied"]
-    torch.testing.assert_close(restored.replicated["module"], replicated["module"], rtol=0, atol=0)
-    torch.testing.assert_close(
-        restored.replicated["optimizer"]["state"], replicated["optimizer"]["state"], rtol=0, atol=0
-    )
-    assert restored.replicated["position"] == (step, 0)
+    assert {name: part.kind for name, part in restored.parts.items()} == {n: part.kind for n, part in saved.items()}
+    replicated, expected = restored.parts[REPLICATED].tree, saved[REPLICATED].tree
+    assert repr(restored.parts[LOCAL].tree) == repr(saved[LOCAL].tree)
+    assert replicated["module"]["weight"] is replicated["module"]["tied"]
+    torch.testing.assert_close(replicated["module"], expected["module"], rtol=0, atol=0)
+    torch.testing.assert_close(replicated["optimizer"]["state"], expected["optimizer"]["state"], rtol=0, atol=0)
+    assert replicated["position"] == (step, 0)
 
 
 def damage(root: str, *parts: str) -> None:

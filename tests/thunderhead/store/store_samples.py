@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from thunderhead.job.parts import Kind
 from thunderhead.store.checksums import Checksums
 from thunderhead.store.executions import Commit, Execution, shard_folder
 from thunderhead.store.lineage import Lineage, Segment
@@ -22,10 +23,8 @@ def manifest(commit: Commit | None = None, lineage: Lineage | None = None) -> Ma
         lineage=lineage
         or Lineage((Segment(commit.execution), Segment(Execution(0, 5), 80)), "s3://other/steps/1.json"),
         shards=tuple(
-            StoredShard(
-                f"{folder}n-0000{rank}-{content}.safetensors", content, rank, 20, Checksums(2**64 - 1, (0, 5), 16)
-            )
-            for rank, content in ((0, "replicated"), (0, "local"), (1, "local"))
+            StoredShard(f"{folder}n-0000{rank}-{kind}.safetensors", kind.value, kind, rank, 20, CHECKSUMS)
+            for rank, kind in ((0, Kind.REPLICATED), (0, Kind.LOCAL), (1, Kind.LOCAL))
         ),
         environment=Environment(torch="2", numpy="2", python="3", cpu="AVX2", threads=1),
         at=1.5,

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
 from thunderhead.job.errors import StorageUnavailable, Superseded
 from thunderhead.job.link import Skipped
+from thunderhead.job.parts import Parts, parts_of
 from thunderhead.store.codec import encode
 from thunderhead.store.exchange import LocalExchange
 from thunderhead.store.executions import Commit, Execution
@@ -88,7 +88,7 @@ class Process:
             self.at = commit_of(restored.uri)
             if restored.step != self.at.step:
                 raise Broken(f"{restored.uri} restored as step {restored.step}")
-            if fingerprint(restored.replicated, restored.local) != self.oracle.saved[self.at]:
+            if fingerprint(restored.parts) != self.oracle.saved[self.at]:
                 raise Broken(f"{self.at} restored with other bits than it was saved with")
         if self.execution > self.oracle.opened[0]:
             self.oracle.opened = (self.execution, self.at)
@@ -100,11 +100,12 @@ class Process:
         value = float(commit.step + 100 * self.execution.attempt)
         replicated = {"weight": torch.full((3,), value), "optimizer": {0: {"moment": torch.tensor(value)}}}
         local = {"rng": torch.tensor([commit.step, self.execution.attempt], dtype=torch.uint8)}
-        self.oracle.saved[commit] = fingerprint(replicated, local)
+        parts = parts_of(replicated, local)
+        self.oracle.saved[commit] = fingerprint(parts)
         self.oracle.history[commit] = frozenset({commit}) | (self.oracle.history[before] if before else frozenset())
         self.at = commit
         position = {"step": commit.step}
-        return self.checkpoints.save(replicated, local, step=commit.step, position=position, patience_s=patience_s)
+        return self.checkpoints.save(parts, step=commit.step, position=position, patience_s=patience_s)
 
     def live(self, saves: int) -> None:
         """Restore, then save a few times."""
@@ -127,14 +128,14 @@ def commit_of(uri: str) -> Commit:
     return commit
 
 
-def fingerprint(replicated: Any, local: Any) -> bytes:
+def fingerprint(parts: Parts) -> bytes:
     """All bits of a checkpoint."""
-    parts = []
-    for tree in (replicated, local):
-        encoded = encode(tree)
-        parts.append(json.dumps(encoded.skeleton).encode())
-        parts += [tensor.numpy().tobytes() for tensor in encoded.tensors.values()]
-    return b"\0".join(parts)
+    bits = []
+    for name, part in parts.items():
+        encoded = encode(part.tree)
+        bits += [f"{name} {part.kind}".encode(), json.dumps(encoded.skeleton).encode()]
+        bits += [tensor.numpy().tobytes() for tensor in encoded.tensors.values()]
+    return b"\0".join(bits)
 
 
 def recover(objects: Objects, oracle: Oracle, attempt: int) -> Commit | None:

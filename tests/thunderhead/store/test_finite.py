@@ -9,6 +9,7 @@ import pytest
 import torch
 from store_job import Job, just_open
 
+from thunderhead.job.parts import parts_of
 from thunderhead.store.by_uri import open_store
 from thunderhead.store.verified import verify_uri
 
@@ -25,7 +26,7 @@ def save(job: Job, attempt: int, *steps: int, until: int, who: int = 0, world_si
         restored = checkpoints.open()
         for step in steps:
             bad = None if step <= until or rank != who else until + 1
-            checkpoints.save({"w": torch.ones(2)}, {}, step=step, position={}, non_finite_step=bad)
+            checkpoints.save(parts_of({"w": torch.ones(2)}, {}), step=step, position={}, non_finite_step=bad)
         return restored.step if restored is not None else None
 
     return job.attempt(attempt, world_size, live)
@@ -73,7 +74,7 @@ def test_every_rank_hears_of_the_earliest_at_each_save(job: Job) -> None:
         checkpoints.open()
         heard = [checkpoints.non_finite_step]
         for step, bad in enumerate(found[rank], start=6):
-            checkpoints.save({"w": torch.ones(2)}, {}, step=step, position={}, non_finite_step=bad)
+            checkpoints.save(parts_of({"w": torch.ones(2)}, {}), step=step, position={}, non_finite_step=bad)
             heard.append(checkpoints.non_finite_step)
         return heard
 

@@ -14,6 +14,7 @@ from store_job import Job, just_open
 
 from thunderhead.job.errors import StorageUnavailable
 from thunderhead.job.link import Restored
+from thunderhead.job.parts import parts_of
 from thunderhead.store.executions import Execution, writer_of_key
 from thunderhead.store.files import FileStore
 from thunderhead.store.job_checkpoints import ExecutionCheckpoints
@@ -51,7 +52,7 @@ def save(*steps: int) -> Callable[[ExecutionCheckpoints, int], Any]:
     def live(checkpoints: ExecutionCheckpoints, rank: int) -> tuple[Any, list[Any]]:
         restored = checkpoints.open()
         state = {"w": torch.zeros(STATE_BYTES // 4)}
-        return restored, [checkpoints.save(state, {}, step=step, position={}) for step in steps]
+        return restored, [checkpoints.save(parts_of(state, {}), step=step, position={}) for step in steps]
 
     return live
 
@@ -100,9 +101,9 @@ def test_checkpoints_that_do_not_fit_are_skipped_and_leave_nothing_behind(job: J
         state = {"w": torch.zeros(STATE_BYTES // 4)}
         # Two shards: the first fits, the second does not.
         big = {"big": torch.zeros(VOLUME_BYTES // 4)}
-        done = [checkpoints.save(state, {}, step=1, position={})]
-        done += [checkpoints.save(state, big, step=step, position={}) for step in (2, 3, 4)]
-        return [*done, checkpoints.save(state, {}, step=5, position={})]
+        done = [checkpoints.save(parts_of(state, {}), step=1, position={})]
+        done += [checkpoints.save(parts_of(state, big), step=step, position={}) for step in (2, 3, 4)]
+        return [*done, checkpoints.save(parts_of(state, {}), step=5, position={})]
 
     ((first, *skipped, last),) = job.attempt(1, 1, live)
     assert (first, last) == (None, None)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from store_job import Job, assert_restored, just_open, save_steps, trees
+from store_job import Job, assert_restored, just_open, parts, save_steps
 
 from thunderhead.job.errors import (
     InvalidConfiguration,
@@ -23,6 +23,7 @@ from thunderhead.job.errors import (
     UnsupportedState,
 )
 from thunderhead.job.link import Restored
+from thunderhead.job.parts import REPLICATED, parts_of
 from thunderhead.store import CheckpointSettings, Execution, JobAddress, open_job_checkpoints, open_store
 from thunderhead.store.exchange import LocalExchange, PeerFailed, StoreExchange
 from thunderhead.store.job_checkpoints import ExecutionCheckpoints
@@ -75,7 +76,7 @@ def test_ranks_share_the_upload_of_a_large_tree() -> None:
         checkpoints = ExecutionCheckpoints(store, settings, exchange, open_store=open_store)
         checkpoints.open()
         tree = {f"p{index}": torch.full((500,), float(index)) for index in range(8)}
-        checkpoints.save(tree, None, step=1, position={})
+        checkpoints.save(parts_of(tree, None), step=1, position={})
         return checkpoints
 
     with ThreadPoolExecutor(4) as pool:
@@ -90,15 +91,16 @@ def test_ranks_share_the_upload_of_a_large_tree() -> None:
     settings = CheckpointSettings(execution=Execution(2))
     restored = ExecutionCheckpoints(store, settings, LocalExchange(), open_store=open_store).open()
     assert restored is not None
-    assert all(torch.equal(restored.replicated[f"p{index}"], torch.full((500,), float(index))) for index in range(8))
-    assert list(restored.replicated) == [f"p{index}" for index in range(8)]
+    tree = restored.parts[REPLICATED].tree
+    assert all(torch.equal(tree[f"p{index}"], torch.full((500,), float(index))) for index in range(8))
+    assert list(tree) == [f"p{index}" for index in range(8)]
 
 
 def test_the_same_step_again_writes_nothing_and_is_told_again(local_job: Job) -> None:
     def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
         checkpoints.open()
         for _ in range(2):
-            checkpoints.save(*trees(10, rank), step=10, position={})
+            checkpoints.save(parts(10, rank), step=10, position={})
 
     local_job.attempt(1, 1, live)
     assert [step for _, step, _, _ in local_job.commits] == [10, 10]
@@ -113,7 +115,7 @@ def test_an_older_step_is_our_mistake(local_job: Job) -> None:
 
 
 def test_saving_before_opening_is_our_mistake(local_job: Job) -> None:
-    (error,) = local_job.attempt(1, 1, lambda checkpoints, _: checkpoints.save({}, {}, step=1, position={}))
+    (error,) = local_job.attempt(1, 1, lambda checkpoints, _: checkpoints.save(parts_of({}, {}), step=1, position={}))
     assert isinstance(error, AssertionError)
 
 
@@ -124,12 +126,12 @@ def test_staged_state_does_not_follow_what_training_does_next(local_job: Job) ->
         checkpoints.open()
         for step in range(1, 4):
             weight.fill_(step)
-            checkpoints.save({"weight": weight}, {}, step=step, position={})
+            checkpoints.save(parts_of({"weight": weight}, {}), step=step, position={})
         weight.fill_(99)
 
     local_job.attempt(1, 1, live)
     (restored,) = local_job.attempt(2, 1, just_open)
-    assert restored.replicated["weight"].tolist() == [3, 3, 3]
+    assert restored.parts[REPLICATED].tree["weight"].tolist() == [3, 3, 3]
 
 
 def test_all_ranks_learn_together_that_they_are_superseded(local_job: Job) -> None:
@@ -137,7 +139,7 @@ def test_all_ranks_learn_together_that_they_are_superseded(local_job: Job) -> No
         save_steps(10)(checkpoints, rank)
         if rank == 0:
             local_job.attempt(2, 1, just_open)
-        checkpoints.save(*trees(20, rank), step=20, position={})
+        checkpoints.save(parts(20, rank), step=20, position={})
 
     errors = local_job.attempt(1, 3, live)
     assert [type(error) for error in errors] == [Superseded] * 3
@@ -154,7 +156,7 @@ def test_one_rank_that_fails_ends_the_save_of_all(local_job: Job) -> None:
     def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
         checkpoints.open()
         local = {"hook": print} if rank == 2 else {}
-        checkpoints.save({}, local, step=1, position={})
+        checkpoints.save(parts_of({}, local), step=1, position={})
 
     errors = local_job.attempt(1, 3, live)
     assert [type(error) for error in errors] == [UnsupportedState] * 3
@@ -165,7 +167,7 @@ def test_one_rank_that_fails_ends_the_save_of_all(local_job: Job) -> None:
 def test_a_rank_that_holds_another_tree_is_named(local_job: Job) -> None:
     def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
         checkpoints.open()
-        checkpoints.save({"a": torch.zeros(1 + rank // 2)}, {}, step=1, position={})
+        checkpoints.save(parts_of({"a": torch.zeros(1 + rank // 2)}, {}), step=1, position={})
 
     for error in local_job.attempt(1, 3, live):
         assert isinstance(error, UnsupportedState)
@@ -176,7 +178,7 @@ def test_a_rank_that_dies_without_a_word_is_a_failed_peer(local_job: Job) -> Non
     def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
         checkpoints.open()
         if rank == 0:
-            checkpoints.save({}, {}, step=1, position={})
+            checkpoints.save(parts_of({}, {}), step=1, position={})
 
     error, survivor = local_job.attempt(1, 2, live, peer_timeout_s=5)
     assert isinstance(error, PeerFailed)
@@ -186,11 +188,11 @@ def test_a_rank_that_dies_without_a_word_is_a_failed_peer(local_job: Job) -> Non
 
 def test_check_refuses_what_could_not_be_restored(local_job: Job) -> None:
     def live(checkpoints: ExecutionCheckpoints, rank: int) -> None:
-        checkpoints.check({"module": torch.zeros(1)}, {})
+        checkpoints.check(parts_of({"module": torch.zeros(1)}, {}))
         with pytest.raises(UnsupportedState, match=r"replicated\['callbacks'\]"):
-            checkpoints.check({"callbacks": object()}, {})
+            checkpoints.check(parts_of({"callbacks": object()}, {}))
         with pytest.raises(UnsupportedState, match=r"local\['loader'\]"):
-            checkpoints.check({}, {"loader": object()})
+            checkpoints.check(parts_of({}, {"loader": object()}))
 
     assert local_job.attempt(1, 1, live) == [None]
 

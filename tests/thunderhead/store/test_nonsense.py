@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from store_world import Oracle, Process
 
+from thunderhead.job.parts import parts_of
 from thunderhead.store.documents import unseal
 from thunderhead.store.exchange import LocalExchange
 from thunderhead.store.executions import STEPS, Commit, Execution
@@ -150,7 +151,7 @@ def test_a_clock_may_be_set_to_anything(unix_s: float) -> None:
         )
         restored = checkpoints.open()
         if step is not None:
-            checkpoints.save({"v": 1}, {}, step=step, position={})
+            checkpoints.save(parts_of({"v": 1}, {}), step=step, position={})
     assert restored is not None
     assert restored.step == 5
     report = verify(MemoryStore(objects))

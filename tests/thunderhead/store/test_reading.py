@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from thunderhead.job.parts import Kind
 from thunderhead.store.checksums import Checksums, checksums_of
 from thunderhead.store.manifest import StoredShard
 from thunderhead.store.memory import MemoryStore
@@ -16,7 +17,7 @@ BODY = os.urandom(100)
 
 
 def shard(chunk_bytes: int) -> StoredShard:
-    return StoredShard("k", "local", 0, len(BODY), checksums_of(BODY, chunk_bytes))
+    return StoredShard("k", "local", Kind.LOCAL, 0, len(BODY), checksums_of(BODY, chunk_bytes))
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 7, 50, 99, 100, 101])
@@ -47,7 +48,7 @@ def test_a_short_body_and_none_are_told_apart() -> None:
 
 def test_a_manifest_with_too_few_checksums_is_corrupt() -> None:
     with pytest.raises(Corrupt, match="1 checksums for 100 bytes"):
-        fetch(MemoryStore({"k": BODY}), StoredShard("k", "local", 0, 100, Checksums(0, (0,), 50)))
+        fetch(MemoryStore({"k": BODY}), StoredShard("k", "local", Kind.LOCAL, 0, 100, Checksums(0, (0,), 50)))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from store_job import Job, assert_restored, damage, just_open, save_steps
 
 from thunderhead.job.errors import InvalidConfiguration, NothingRestorable
+from thunderhead.job.parts import LOCAL, REPLICATED
 from thunderhead.store import open_store
 
 
@@ -20,8 +21,8 @@ def test_another_world_size_restores_what_is_common(local_job: Job) -> None:
     local_job.attempt(1, 2, save_steps(10))
     for restored in local_job.attempt(2, 3, save_steps(11)):
         assert restored.step == 10
-        assert restored.local is None
-        assert restored.replicated["position"] == (10, 0)
+        assert LOCAL not in restored.parts
+        assert restored.parts[REPLICATED].tree["position"] == (10, 0)
     for rank, restored in enumerate(local_job.attempt(3, 3, just_open)):
         assert_restored(restored, 11, rank)
 

@@ -14,6 +14,7 @@ from store_faults import unseen
 
 from thunderhead.job.errors import Stopped, StorageRefused, StorageUnavailable
 from thunderhead.job.link import Restored, Skipped
+from thunderhead.job.parts import REPLICATED, parts_of
 from thunderhead.store import CheckpointSettings, Execution, limits, watch
 from thunderhead.store.exchange import LocalExchange
 from thunderhead.store.job_checkpoints import ExecutionCheckpoints
@@ -94,7 +95,7 @@ class World:
 
 def save(checkpoints: ExecutionCheckpoints, step: int, value: float | None = None, patience_s: float = 0) -> Any:
     weight = torch.full((4,), float(step) if value is None else value)
-    return checkpoints.save({"weight": weight}, {}, step=step, position={"step": step}, patience_s=patience_s)
+    return checkpoints.save(parts_of({"weight": weight}, {}), step=step, position={"step": step}, patience_s=patience_s)
 
 
 @pytest.mark.parametrize("broken", [0, 1, 2])
@@ -152,7 +153,7 @@ def test_a_manifest_in_doubt_is_settled_before_anything_else_is_written(lost: bo
     restored = World(ranks=1, objects=world.objects, attempts=1).restored()
     assert restored is not None
     assert restored.step == again
-    assert restored.replicated["weight"].tolist() == [2.0 if again == 2 else 77.0] * 4
+    assert restored.parts[REPLICATED].tree["weight"].tolist() == [2.0 if again == 2 else 77.0] * 4
 
 
 def test_refusals_are_tolerated_for_so_many_saves_in_a_row() -> None:

@@ -1,0 +1,78 @@
+"""What a job checkpoint holds, part by part, and how it is put back.
+
+==============  =======================================================================================================
+``replicated``  parameters, buffers that ranks share, optimizers, schedulers, position, settings, whether to stop
+``local``       random state, where loaders stand, values and counters, threads, buffers that ranks do not share, and
+                what callbacks, datamodule, precision and user hooks keep
+==============  =======================================================================================================
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from thunderhead.checkpoint.content import OWN_KEY, counters_of, dump, restore_counters
+from thunderhead.core.position import Position
+from thunderhead.job.link import Restored
+from thunderhead.job.parts import LOCAL, REPLICATED, Parts, parts_of
+from thunderhead.results.metric_objects import MetricsOf
+from thunderhead.rng import capture_rng
+from thunderhead.run.loaders import training_data_state, validation_data_state
+from thunderhead.run.run import Run
+from thunderhead.run.training import Training
+from thunderhead.warning import warn
+
+# Written by every rank alike; all other keys of the content may differ between ranks.
+_ALIKE = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "optimizer_states", "lr_schedulers")
+
+
+def job_parts(run: Run, training: Training, position: Position, *, should_stop: bool) -> Parts:
+    """Everything that is committed at ``position``, with live tensors; user hooks have had their say."""
+    run.strategy.sync_buffers(run.module)
+    content = dump(run, training, position, for_job=True)
+    buffers = run.strategy.local_buffers(run.module)
+    content["state_dict"] = {k: v for k, v in content["state_dict"].items() if k not in buffers}
+    replicated = {key: content.pop(key) for key in _ALIKE}
+    replicated["position"] = position.state_dict()
+    replicated["settings"] = training.optimizers.made
+    replicated["should_stop"] = should_stop
+    local = {
+        "rng": capture_rng(),
+        "data": training_data_state(training, position),
+        "validation_data": validation_data_state(training),
+        "results": training.results.state_dict(),
+        "metrics": run.metrics.state_dict(),
+        "buffers": buffers,
+        "counters": counters_of(run, training, position),
+        "threads": torch.get_num_threads(),
+        "content": {key: value for key, value in content.items() if key != "loops"},
+    }
+    return parts_of(replicated, local)
+
+
+def content_of(restored: Restored) -> dict[str, Any]:
+    """The restored state under the keys of a ``.ckpt`` file, so that both are put back by the same functions."""
+    replicated, local = restored.parts[REPLICATED].tree, restored.parts[LOCAL].tree
+    content = {**local["content"], **{key: replicated[key] for key in _ALIKE}}
+    content["state_dict"] = {**content["state_dict"], **local["buffers"]}
+    # Checkpoints of before there were settings have none.
+    settings = replicated.get("settings")
+    content[OWN_KEY] = {"position": replicated["position"], "settings": settings, "data": local["data"]}
+    content["loops"] = {}
+    return content
+
+
+def restore_local(run: Run, training: Training, restored: Restored) -> None:
+    """Put back what belongs to this rank, but for its random state, which must come last."""
+    local = restored.parts[LOCAL].tree
+    run.stop.asked = restored.parts[REPLICATED].tree["should_stop"]
+    if local["threads"] != torch.get_num_threads():
+        warn(f"using {local['threads']} threads, as the run being resumed did, instead of {torch.get_num_threads()}")
+        torch.set_num_threads(local["threads"])
+    training.results.load_state_dict(local["results"], MetricsOf(run.module))
+    run.metrics.load_state_dict(local["metrics"])
+    if "counters" in local:
+        restore_counters(training, local["counters"])
+    training.left.leave({"validation_data": local["validation_data"], "random": local["rng"]})
