@@ -14,6 +14,8 @@
 ============================  =========================================================================================
 
 User hooks add what they like. Nothing in it needs pickle but what users put there.
+
+Taken by ``capture``, as job checkpoints are.
 """
 
 from __future__ import annotations
@@ -24,13 +26,14 @@ from typing import Any, Final
 from torch.optim import Optimizer
 
 from thunderhead.checkpoint import shares
+from thunderhead.checkpoint.capture import ask_hooks, key_of, rank_state, state_of
+from thunderhead.checkpoint.hand import hand_of
 from thunderhead.checkpoint.layout import lay_out_fused_state
-from thunderhead.checkpoint.loops import data_of, loops_of, position_of, scheduler_steps_of
+from thunderhead.checkpoint.loops import data_of, position_of, scheduler_steps_of
 from thunderhead.checkpoint.reconcile import reconcile
-from thunderhead.core.position import Position
+from thunderhead.core.position import Next, Position
 from thunderhead.distributed.base import Strategy
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.loggers.logger import Logger
 from thunderhead.results.metric_objects import MetricsOf
 from thunderhead.run import settings
 from thunderhead.run.optimizers import Optimizers
@@ -38,15 +41,10 @@ from thunderhead.run.run import Run
 from thunderhead.run.training import Training
 from thunderhead.warning import warn
 
-# The version of Lightning whose format this is; its migrations look at it.
-FORMAT_VERSION: Final = "2.6.6"
 OWN_KEY: Final = "thunderhead"
-_OF_TRAINING: Final = ("epoch", "global_step", "loops", "optimizer_states", "lr_schedulers", OWN_KEY)
 
 
-def dump(
-    run: Run, training: Training, position: Position, *, weights_only: bool = False, for_job: bool = False
-) -> dict[str, Any]:
+def dump(run: Run, training: Training, position: Position, *, weights_only: bool = False) -> dict[str, Any]:
     """Everything to write, with live tensors; user hooks have had their say.
 
     Args:
@@ -54,48 +52,27 @@ def dump(
         training: what it carries.
         position: where to resume, which hooks of the running moment may make differ from the loop's own.
         weights_only: leave out optimizers, schedulers, callbacks and precision.
-        for_job: leave out hyperparameters, which the job has, and our own key, whose parts it keeps rank by rank: the
-            state of loaders and of running values is made once per save.
     """
-    module, datamodule, optimizers = run.module, run.datamodule, training.optimizers
-    # What was to be logged before this moment is not left to who goes on from it, nor to loggers that hold it back:
-    # should this process be killed, nobody would write it.
-    run.metrics.send_late()
-    run.metrics.save_loggers()
-    content: dict[str, Any] = {
-        "epoch": training.position.epoch,
-        "global_step": training.position.step,
-        "pytorch-lightning_version": FORMAT_VERSION,
-        "state_dict": run.strategy.module_state(module),
-        "loops": loops_of(run, training, position),
-    }
+    content = state_of(run, training, position, weights_only=weights_only)
     if not weights_only:
-        content["callbacks"] = _callback_states(run)
-        content["optimizer_states"] = [run.strategy.optimizer_state(optimizer) for optimizer in optimizers.plain]
-        content["lr_schedulers"] = [config.scheduler.state_dict() for config in optimizers.configs]
-        precision = run.precision.state_dict()
-        if precision:
-            content[_key_of(run.precision)] = precision
-        if not for_job:
-            counters = counters_of(run, training, position)
-            own = {"position": position.state_dict(), "settings": optimizers.made, "counters": counters}
-            content[OWN_KEY] = {**own, **shares.share_of(run, training, position)}
-    waiting = training.left.file
-    if waiting is not None and not weights_only:
-        content.update({key: waiting[key] for key in _OF_TRAINING if key in waiting})
-    if not for_job:
-        _add_hyperparameters(content, module, "")
-        _add_hyperparameters(content, datamodule, "datamodule_")
-    if datamodule is not None:
-        state = datamodule.state_dict()
-        if state:
-            content[_key_of(datamodule)] = state
-    with run.hooks.inside("on_save_checkpoint"):
-        if not weights_only:
-            for callback in run.callbacks:
-                callback.on_save_checkpoint(run.caller, module, content)
-        module.on_save_checkpoint(content)
+        content[OWN_KEY] = _own(run, training, position)
+    _add_hyperparameters(content, run.module, "")
+    _add_hyperparameters(content, run.datamodule, "datamodule_")
+    # After ours, so that they may look at it and change it.
+    ask_hooks(run, content, weights_only=weights_only)
     return content
+
+
+def _own(run: Run, training: Training, position: Position) -> dict[str, Any]:
+    waiting = training.left.file
+    if waiting is not None and OWN_KEY in waiting:
+        own: dict[str, Any] = waiting[OWN_KEY]
+        return own
+    hand = hand_of(run, training, position)
+    reads = hand is not None and position.next in (Next.BATCH, Next.BATCH_START)
+    rank = rank_state(run, training, position, in_hand=reads)
+    common = {"position": position.state_dict(), "settings": training.optimizers.made, "counters": rank.counters}
+    return {**common, **shares.share_of(run, training, position, rank, hand)}
 
 
 def restore_modules(run: Run, content: dict[str, Any]) -> None:
@@ -114,8 +91,8 @@ def restore_modules(run: Run, content: dict[str, Any]) -> None:
 def restore_datamodule(run: Run, content: dict[str, Any]) -> None:
     """Give the datamodule its state."""
     datamodule = run.datamodule
-    if datamodule is not None and _key_of(datamodule) in content:
-        datamodule.load_state_dict(content[_key_of(datamodule)])
+    if datamodule is not None and key_of(datamodule) in content:
+        datamodule.load_state_dict(content[key_of(datamodule)])
 
 
 def restore_training(run: Run, training: Training, content: dict[str, Any]) -> None:
@@ -126,7 +103,7 @@ def restore_training(run: Run, training: Training, content: dict[str, Any]) -> N
         MisconfigurationException: it was taken with other parameter groups.
         RuntimeError: it was taken with another number of optimizers or schedulers.
     """
-    key = _key_of(run.precision)
+    key = key_of(run.precision)
     if key in content:
         run.precision.load_state_dict(content[key])
     if "optimizer_states" not in content or "lr_schedulers" not in content:
@@ -161,15 +138,8 @@ def position_in(content: dict[str, Any]) -> Position:
     return position
 
 
-def counters_of(run: Run, training: Training, position: Position) -> dict[str, Any]:
-    """Counters of a run, alike on all ranks, that are no part of its position."""
-    records = [logger._records() if isinstance(logger, Logger) else None for logger in run.loggers]
-    seen = training.validation.seen_at(position)
-    return {"validated": seen, "loaded": training.loaded_in.state_dict(), "records": records}
-
-
 def restore_counters(training: Training, counters: dict[str, Any]) -> None:
-    """Take ``counters_of`` back."""
+    """Take the counters of ``capture.rank_state`` back."""
     training.validation.seen = list(counters["validated"])
     training.loaded_in.resume(counters["loaded"])
 
@@ -272,15 +242,6 @@ def copy_position(position: Position, **changes: Any) -> Position:
     return replace(position, **changes)
 
 
-def _callback_states(run: Run) -> dict[str, Any]:
-    states = {}
-    for callback in run.callbacks:
-        state = callback.state_dict()
-        if state:
-            states[callback.state_key] = state
-    return states
-
-
 def _restore_callbacks(run: Run, states: dict[str, Any]) -> None:
     # Files of Lightning before 1.5 know callbacks by their class alone.
     present = {name for callback in run.callbacks for name in (callback.state_key, type(callback).__qualname__)}
@@ -309,7 +270,3 @@ def _check_count(what: str, saved: int, present: int) -> None:
         raise RuntimeError(
             f"the checkpoint was taken with {saved} {what}, but configure_optimizers now makes {present}"
         )
-
-
-def _key_of(owner: Any) -> str:
-    return type(owner).__qualname__

@@ -5,6 +5,8 @@
 ``local``       random state, where loaders stand, values and counters, threads, buffers that ranks do not share, and
                 what callbacks, datamodule, precision and user hooks keep
 ==============  =======================================================================================================
+
+Taken by ``checkpoint.capture``, as a ``.ckpt`` file is; only how it is arranged differs.
 """
 
 from __future__ import annotations
@@ -13,13 +15,12 @@ from typing import Any
 
 import torch
 
-from thunderhead.checkpoint.content import OWN_KEY, counters_of, dump, restore_counters
+from thunderhead.checkpoint.capture import ask_hooks, rank_state, state_of
+from thunderhead.checkpoint.content import OWN_KEY, restore_counters
 from thunderhead.core.position import Position
 from thunderhead.job.link import Restored
 from thunderhead.job.parts import LOCAL, REPLICATED, Parts, parts_of
 from thunderhead.results.metric_objects import MetricsOf
-from thunderhead.rng import capture_rng
-from thunderhead.run.loaders import training_data_state, validation_data_state
 from thunderhead.run.run import Run
 from thunderhead.run.training import Training
 from thunderhead.warning import warn
@@ -31,7 +32,10 @@ _ALIKE = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "op
 def job_parts(run: Run, training: Training, position: Position, *, should_stop: bool) -> Parts:
     """Everything that is committed at ``position``, with live tensors; user hooks have had their say."""
     run.strategy.sync_buffers(run.module)
-    content = dump(run, training, position, for_job=True)
+    content = state_of(run, training, position)
+    ask_hooks(run, content)
+    # After the hooks: the run goes on from what they drew and logged.
+    rank = rank_state(run, training, position)
     buffers = run.strategy.local_buffers(run.module)
     content["state_dict"] = {k: v for k, v in content["state_dict"].items() if k not in buffers}
     replicated = {key: content.pop(key) for key in _ALIKE}
@@ -39,13 +43,13 @@ def job_parts(run: Run, training: Training, position: Position, *, should_stop: 
     replicated["settings"] = training.optimizers.made
     replicated["should_stop"] = should_stop
     local = {
-        "rng": capture_rng(),
-        "data": training_data_state(training, position),
-        "validation_data": validation_data_state(training),
-        "results": training.results.state_dict(),
-        "metrics": run.metrics.state_dict(),
+        "rng": rank.random,
+        "data": rank.data,
+        "validation_data": rank.validation_data,
+        "results": rank.results,
+        "metrics": rank.metrics,
         "buffers": buffers,
-        "counters": counters_of(run, training, position),
+        "counters": rank.counters,
         "threads": torch.get_num_threads(),
         "content": {key: value for key, value in content.items() if key != "loops"},
     }

@@ -28,13 +28,12 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from thunderhead.checkpoint.hand import gradients_of, hand_of, mean_gradients
+from thunderhead.checkpoint.capture import RankState
+from thunderhead.checkpoint.hand import gradients_of, mean_gradients
 from thunderhead.core.position import BETWEEN_EPOCHS, Next, Position
 from thunderhead.files.staging import detached
 from thunderhead.ranks import Ranks
 from thunderhead.results.merging import apart, merged
-from thunderhead.rng import capture_rng
-from thunderhead.run.loaders import training_data_state, validation_data_state
 from thunderhead.run.run import Run
 from thunderhead.run.training import Training
 from thunderhead.warning import say
@@ -44,31 +43,31 @@ _LONGEST_WAIT_S: Final = 10.0
 _APART: Final = ("random", "validation_data", "hand", "gradients")
 
 
-def share_of(run: Run, training: Training, position: Position) -> dict[str, Any]:
-    """What of this rank goes into its file at ``position``; see the module's table."""
-    hand = hand_of(run, training, position)
-    reads = hand is not None and position.next in (Next.BATCH, Next.BATCH_START)
+def share_of(
+    run: Run, training: Training, position: Position, rank: RankState, hand: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What of this rank's state goes into its file at ``position``; see the module's table."""
     share: dict[str, Any] = {
         "world_size": run.strategy.world_size,
-        "data": training_data_state(training, position, in_hand=reads),
-        "results": training.results.state_dict() if position.next is not Next.EPOCH else [],
-        "metrics": run.metrics.state_dict(),
+        "data": rank.data,
+        "results": rank.results if position.next is not Next.EPOCH else [],
+        "metrics": rank.metrics,
     }
     if position.next not in BETWEEN_EPOCHS:
-        share["validation_data"] = validation_data_state(training)
-        share["random"] = _random_state(training, position)
+        share["validation_data"] = rank.validation_data
+        share["random"] = _random_state(training, position, rank.random)
         share["hand"] = hand
     # Those that a module adds up by hand outlast an epoch.
     share["gradients"] = gradients_of(run, training, position)
     return share
 
 
-def _random_state(training: Training, position: Position) -> dict[str, Any]:
+def _random_state(training: Training, position: Position, now: dict[str, Any]) -> dict[str, Any]:
     if training.left.random is not None:
         return training.left.random  # of the run being resumed, which has not come to it
     # A validation that was interrupted is run again, from where it began.
     began_with = training.validation.began_with if position.next is Next.VALIDATE else None
-    return began_with if began_with is not None else capture_rng()
+    return began_with if began_with is not None else now
 
 
 def gather(run: Run, content: Mapping[str, Any], own: Mapping[str, Any], *, ending: bool = False) -> list[bytes | str]:

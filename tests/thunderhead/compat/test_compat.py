@@ -17,7 +17,7 @@ import torch
 
 import thunderhead as th
 from thunderhead import compat
-from thunderhead.checkpoint.content import FORMAT_VERSION
+from thunderhead.checkpoint.capture import FORMAT_VERSION
 from thunderhead.compat import names
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.job.errors import InvalidConfiguration
