@@ -24,7 +24,7 @@ def hand_of(run: Run, training: Training, position: Position) -> dict[str, Any] 
     if training.left.hand is not None:
         return training.left.hand
     batch = batch_in_hand(training)
-    if batch is None:
+    if batch is None or not run.fitting:
         return None
     outputs, index = None, position.batch
     if position.next is Next.BATCH_END:

@@ -83,12 +83,13 @@ class HookTable:
         sink: which hook runs now decides on what may be logged.
 
     Attributes:
+        callbacks: whose hooks are looked up the next time.
         running: the hook that runs now, innermost: its name, its functions, how far it has come, its arguments.
     """
 
     def __init__(self, caller: object, callbacks: Sequence[CallbackLike], module: nn.Module, sink: Sink) -> None:
         self._caller, self._module, self._sink = caller, module, sink
-        self._callbacks = callbacks
+        self.callbacks = callbacks
         self._slots = {name: Slot() for name in (*CALLBACK_HOOKS, MONITORS, UNRECORDED)}
         self._resolved: tuple[object, ...] = ()
         self.running: tuple[str, Slot, Iterator[Any], tuple[Any, ...]] | None = None
@@ -105,7 +106,7 @@ class HookTable:
 
     def resolve(self) -> None:
         """Look at callbacks and module again, unless nothing changed since the last time."""
-        present: tuple[object, ...] = (*self._callbacks, self._module)
+        present: tuple[object, ...] = (*self.callbacks, self._module)
         if len(present) == len(self._resolved) and all(a is b for a, b in zip(present, self._resolved, strict=True)):
             return
         self._resolved = present
@@ -113,7 +114,7 @@ class HookTable:
             slot.fill(self._functions(name))
 
     def _functions(self, name: str) -> list[tuple[CallbackLike | None, Function]]:
-        module, callbacks = self._module, list(self._callbacks)
+        module, callbacks = self._module, list(self.callbacks)
         if name == MONITORS:
             return self._of_callbacks("on_train_epoch_end", [c for c in callbacks if c.acts_last])
         if name == "on_train_epoch_end":

@@ -39,7 +39,7 @@ class Metrics:
         *,
         every_n_steps: float = math.inf,
     ) -> None:
-        self._sink, self._ranks, self._loggers, self._module = sink, ranks, loggers, module
+        self._sink, self._ranks, self.loggers, self._module = sink, ranks, loggers, module
         self._kept = Views()
         self._late: tuple[list[str], list[Any], HostCopy | None, int, int] | None = None
         self.every_n_steps = every_n_steps
@@ -127,7 +127,7 @@ class Metrics:
 
     def log_step(self, results: Results, step: int, epoch: int) -> None:
         """Send the newest step values to the loggers."""
-        if not self._loggers or self.every_n_steps == math.inf:
+        if not self.loggers or self.every_n_steps == math.inf:
             return
         if results.host:
             self.send(results.step_values(), step, epoch)
@@ -157,7 +157,7 @@ class Metrics:
             step: the x axis, which a metric called ``step`` replaces.
             epoch: part of the record, where the x axis is the run's; None where that counts evaluation batches.
         """
-        if not self._loggers or not values:
+        if not self.loggers or not values:
             return
         if epoch is None:
             pass
@@ -165,12 +165,12 @@ class Metrics:
             step = int(values.pop("step"))
         else:
             values.setdefault("epoch", epoch)
-        for logger in self._loggers:
+        for logger in self.loggers:
             logger.log_metrics(metrics=values, step=step)
 
     def save_loggers(self) -> None:
         """Let loggers write out what they hold."""
-        for logger in self._loggers:
+        for logger in self.loggers:
             logger.save()
 
     def state_dict(self) -> dict[str, Any]:

@@ -46,14 +46,15 @@ class Sink:
         results: entries of the loop that runs now; ``None`` outside of one, and in predict.
         hook: name of the hook that runs now.
         entries: entries of that hook by name; ``None`` where it may not log.
+        loggers: where values go.
     """
 
-    __slots__ = ("_loggers", "_module", "_ranks", "_records", "entries", "hook", "results")
+    __slots__ = ("_module", "_ranks", "_records", "entries", "hook", "loggers", "results")
 
     def __init__(
         self, ranks: Ranks, loggers: Sequence[object], module: nn.Module | None = None, *, records: bool = True
     ) -> None:
-        self._ranks, self._loggers, self._module, self._records = ranks, loggers, module, records
+        self._ranks, self.loggers, self._module, self._records = ranks, loggers, module, records
         self.results: Results | None = None
         self.hook = ""
         self.entries: dict[str, Entry] | None = None
@@ -62,6 +63,10 @@ class Sink:
         """Values logged from here on belong to ``hook``."""
         self.hook = hook
         self.entries = None if self.results is None else self.results.tables.get(hook)
+
+    def close(self) -> None:
+        """No loop runs any more, so nothing may log."""
+        self.results = self.entries = None
 
     def log(self, name: str, value: object, batch_size: int | None, call: tuple[Any, ...]) -> None:
         """Record one value; ``call`` holds the other arguments of ``LightningModule.log`` in their order."""
@@ -147,7 +152,7 @@ class Sink:
             )
         if isinstance(value, dict):
             raise ValueError(f"self.log({name!r}) got a dict; use self.log_dict, of numbers by name")
-        if call[1] is True and not self._loggers:
+        if call[1] is True and not self.loggers:
             warn_once(f"self.log({name!r}, logger=True), but no logger is configured; pass Trainer(logger=...)")
         metric = value if is_metric(value) else None
         spec = LogSpec(

@@ -60,6 +60,14 @@ class Run:
     in_job: bool = False
     control: Control | None = None
 
+    def call_back(self, callbacks: list[CallbackLike]) -> None:
+        """Take these in the place of those before, from the next time on that hooks are looked up."""
+        self.callbacks = self.hooks.callbacks = callbacks
+
+    def record_to(self, loggers: list[Any]) -> None:
+        """Take these in the place of those before."""
+        self.loggers = self.sink.loggers = self.metrics.loggers = loggers
+
     @property
     def fn(self) -> TrainerFn:
         """The entry point."""

@@ -136,7 +136,7 @@ def enter(
         attempt(error, trainer.strategy, "teardown", trainer.strategy.teardown)
         attempt(error, trainer, "sync_batchnorm", partial(put_layers_back, run, trainer._layer_sync))
         run.state.stage = None
-        run.sink.results = None
+        run.sink.close()
         tell_sigterm(run, trainer._training.position.step, error)
         raise
     finally:
@@ -154,7 +154,6 @@ def begin(
     """The records of a new run, which the Trainer shows from now on."""
     options, strategy, loggers = trainer._options, trainer.strategy, trainer._loggers
     sink = Sink(strategy, loggers, module, records=not options.barebones)
-    every = 1 if options.fast_dev_run else options.log_every_n_steps or math.inf
     run = Run(
         caller=trainer,
         state=TrainerState(TrainerStatus.RUNNING, fn, _STAGES[fn]),
@@ -168,7 +167,7 @@ def begin(
         callbacks=cast("list[CallbackLike]", trainer._callbacks),
         hooks=HookTable(trainer, trainer._callbacks, module, sink),
         sink=sink,
-        metrics=Metrics(sink, strategy, loggers, module, every_n_steps=every),
+        metrics=Metrics(sink, strategy, loggers, module),
         stop=Stop(),
         in_job=attached() is not None,
     )
@@ -216,6 +215,8 @@ def _from_end_to_end(
         if restored is not None:
             lay_out_module(module, loaded["state_dict"])
         training.left.file = loaded if run.fitting and restored is None else None
+    # Hooks until here may change it.
+    run.metrics.every_n_steps = 1 if run.options.fast_dev_run else run.options.log_every_n_steps or math.inf
     place_module(run, trainer._layer_sync)
     result = None
     if evaluation is None:

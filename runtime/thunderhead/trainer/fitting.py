@@ -82,7 +82,7 @@ def fit(
         loop.let_go()
         if run.control is not None:
             run.control.close()
-    run.sink.results = None
+    run.sink.close()
     run.strategy.teardown()
 
 

@@ -81,6 +81,6 @@ def tear_down(run: Run, status: str, end: TrainerStatus) -> None:
     for logger in run.loggers:
         logger.finalize(status)
     run.strategy.teardown()
-    run.sink.results = None
+    run.sink.close()
     run.state.status = end
     run.state.stage = None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from thunderhead.accelerators import Accelerator
+from thunderhead.core.hooks import CallbackLike
 from thunderhead.core.optimization import LRSchedulerConfig
 from thunderhead.core.state import RunningStage, TrainerFn
 from thunderhead.loggers.logger import Logger
@@ -111,9 +112,14 @@ class TrainerProperties(Records):
     @property
     def datamodule(self) -> LightningDataModule | None:
         """The datamodule of the newest run, or None."""
-        found = None if self._run is None else self._run.datamodule
+        found = self._idle.datamodule if self._run is None else self._run.datamodule
         assert found is None or isinstance(found, LightningDataModule), "entry points take no other"
         return found
+
+    @datamodule.setter
+    def datamodule(self, datamodule: LightningDataModule | None) -> None:
+        holder = self._idle if self._run is None else self._run
+        holder.datamodule = datamodule
 
     @property
     def optimizers(self) -> list[Any]:
@@ -129,6 +135,10 @@ class TrainerProperties(Records):
         """Their schedulers, and when they step."""
         return self._training.optimizers.configs
 
+    @lr_scheduler_configs.setter
+    def lr_scheduler_configs(self, configs: list[LRSchedulerConfig]) -> None:
+        self._training.optimizers.configs = configs
+
     @property
     def callbacks(self) -> list[Callback]:
         """All callbacks, in the order in which they are called."""
@@ -136,7 +146,10 @@ class TrainerProperties(Records):
 
     @callbacks.setter
     def callbacks(self, callbacks: list[Callback]) -> None:
-        self._callbacks[:] = callbacks
+        # Another list: who kept the one before may put it back.
+        self._callbacks = list(callbacks)
+        if self._run is not None:
+            self._run.call_back(cast("list[CallbackLike]", self._callbacks))
 
     @property
     def checkpoint_callbacks(self) -> list[Checkpoint]:
@@ -170,7 +183,9 @@ class TrainerProperties(Records):
 
     @loggers.setter
     def loggers(self, loggers: list[Logger] | None) -> None:
-        self._loggers[:] = loggers or []
+        self._loggers = list(loggers or ())
+        if self._run is not None:
+            self._run.record_to(self._loggers)
 
     @property
     def logger(self) -> Logger | None:

@@ -22,6 +22,7 @@ from thunderhead.run.run import Run
 from thunderhead.run.training import Training, new_training
 from thunderhead.trainer.option import Option
 from thunderhead.user.callback import Callback
+from thunderhead.user.datamodule import LightningDataModule
 
 
 class Records:
@@ -60,7 +61,7 @@ class Records:
         self.strategy = strategy
         self.precision_plugin = precision
         self._layer_sync = layer_sync
-        # Always the same lists: whoever runs holds them.
+        # The newest run holds the same lists.
         self._callbacks: list[Callback] = []
         self._loggers: list[Logger] = []
         self._kept_ckpt_path: str | None = None
@@ -110,6 +111,7 @@ class Idle:
 
     def __init__(self, ranks: Ranks, loggers: list[Logger]) -> None:
         self.state = TrainerState()
+        self.datamodule: LightningDataModule | None = None
         self.stop = Stop()
         self.sink = Sink(ranks, loggers)
         self.metrics = Metrics(self.sink, ranks, loggers)

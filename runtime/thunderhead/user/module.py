@@ -195,7 +195,14 @@ class LightningModule(Optimizing, Export, Steps):
                     weight = results.batch_size or results.infer_batch_size() if entry.weighted else 1
                 entry.add(value.item(), weight)
                 return
+        if sink.results is None:
+            sink = self._newest_sink()
         sink.log(name, value, batch_size, call)
+
+    def _newest_sink(self) -> Sink:
+        """That of the run that goes on: one module may belong to a Trainer and be used by another in its runs."""
+        object.__setattr__(self, "_sink", self.trainer._sink)
+        return self.trainer._sink
 
     def log_dict(
         self,

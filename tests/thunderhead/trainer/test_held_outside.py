@@ -1,0 +1,147 @@
+"""What users keep of a Trainer, set on it, or hold a module with, from one run to the next."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from trainer_models import QUIET
+
+import thunderhead as th
+from thunderhead.loggers import CSVLogger
+
+
+def rows() -> DataLoader[Tensor]:
+    return DataLoader(torch.arange(4.0)[:, None])  # type: ignore[arg-type]  # a tensor has a length and items
+
+
+class Plain(th.LightningModule):
+    """Trains, validates and tests on rows of one number."""
+
+    def __init__(self, fails_at: int = -1) -> None:
+        super().__init__()
+        self.layer, self.fails_at = nn.Linear(1, 1), fails_at
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        if batch_idx == self.fails_at:
+            raise KeyError("a row is bad")
+        loss = self.layer(batch).sum()
+        self.log("loss", loss)
+        return loss
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.log("seen", float(batch_idx))
+
+    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.log("tested", float(batch_idx))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Calls(th.Callback):
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+
+    def on_train_epoch_start(self, trainer: th.Trainer, pl_module: th.LightningModule) -> None:
+        self.epochs.append(trainer.current_epoch)
+
+
+def test_callbacks_and_loggers_that_were_put_aside_can_be_put_back(tmp_path: Path) -> None:
+    """As a tuner does it around its trial."""
+    calls, logger = Calls(), CSVLogger(tmp_path)
+    trainer = th.Trainer(**{**QUIET, "logger": logger}, callbacks=[calls], max_epochs=1)
+    callbacks, loggers = trainer.callbacks, trainer.loggers
+    trainer.callbacks, trainer.loggers = [], []
+    trainer.fit(Plain(), rows())
+    trainer.callbacks, trainer.loggers = callbacks, loggers
+    assert trainer.callbacks == [calls]
+    assert trainer.loggers == [logger]
+    assert trainer.global_step == 4
+    assert calls.epochs == []
+
+
+def test_callbacks_and_loggers_set_within_a_run_count_in_it(tmp_path: Path) -> None:
+    late, logger = Calls(), CSVLogger(tmp_path)
+
+    class Adds(th.Callback):
+        def on_train_epoch_end(self, trainer: th.Trainer, pl_module: th.LightningModule) -> None:
+            trainer.callbacks = [self, late]
+            trainer.loggers = [logger]
+
+    trainer = th.Trainer(**QUIET, callbacks=[Adds()], max_epochs=3, log_every_n_steps=1)
+    trainer.fit(Plain(), rows())
+    assert late.epochs == [1, 2]
+    with (Path(logger.log_dir) / "metrics.csv").open() as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == list(range(4, 12))
+
+
+def test_how_often_to_record_may_be_set_in_setup(tmp_path: Path) -> None:
+    class Often(Plain):
+        def setup(self, stage: str) -> None:
+            self.trainer.log_every_n_steps = 1
+
+    logger = CSVLogger(tmp_path)
+    th.Trainer(**{**QUIET, "logger": logger}, max_epochs=1).fit(Often(), rows())
+    with (Path(logger.log_dir) / "metrics.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 4
+
+
+@pytest.mark.parametrize("when", ["before any run", "in the first run"])
+def test_a_module_held_by_another_logs_into_whatever_run_goes_on(when: str) -> None:
+    """It is no child, so nobody attaches it anew."""
+    helper, trainer = Plain(), th.Trainer(**QUIET, max_epochs=1)
+
+    class Holds(Plain):
+        def setup(self, stage: str) -> None:
+            if helper._trainer is None:
+                helper.trainer = self.trainer
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            helper.log("of helper", 1.0)
+            return super().training_step(batch, batch_idx)
+
+        def test_step(self, batch: Tensor, batch_idx: int) -> None:
+            helper.log("of helper", 2.0)
+
+    if when == "before any run":
+        helper.trainer = trainer
+    module = Holds()
+    trainer.fit(module, rows())
+    assert trainer.callback_metrics["of helper"] == 1
+    trainer.test(module, rows(), verbose=False)
+    assert trainer.callback_metrics["of helper"] == 2
+
+
+def test_attributes_of_a_run_can_be_set_by_hand() -> None:
+    datamodule: Any = th.LightningDataModule()
+    trainer = th.Trainer(**QUIET, max_epochs=1)
+    for _ in ("before any run", "after one"):
+        trainer.datamodule, trainer.lr_scheduler_configs = datamodule, []
+        assert trainer.datamodule is datamodule
+        assert trainer.lr_scheduler_configs == []
+        trainer.fit(Plain(), rows())
+        assert trainer.datamodule is None
+
+
+def test_a_file_written_after_the_validation_that_followed_a_failure_holds_no_batch(tmp_path: Path) -> None:
+    module, trainer = Plain(fails_at=2), th.Trainer(**QUIET, max_epochs=1)
+    with pytest.raises(KeyError):
+        trainer.fit(module, rows())
+    trainer.validate(module, rows(), verbose=False)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    own = torch.load(tmp_path / "a.ckpt", weights_only=False)["thunderhead"]
+    assert own["hand"] is None
+    assert own["data"]["samples"] == 2
+
+
+def test_the_path_by_which_checkpoint_io_was_known_still_leads_there() -> None:
+    from thunderhead.checkpoint.io import AsyncCheckpointIO, CheckpointIO
+    from thunderhead.files import io
+
+    assert (AsyncCheckpointIO, CheckpointIO) == (io.AsyncCheckpointIO, io.CheckpointIO)
