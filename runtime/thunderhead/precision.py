@@ -67,7 +67,7 @@ class Precision:
         before: Callable[[Optimizer], None],
         closure: Callable[[], Any] | None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> Tensor | float | None:
         """One step; ``before`` (hooks and clipping) runs after the closure each time the optimizer calls it."""
 
         def wrapped() -> Any:
@@ -126,7 +126,7 @@ class MixedPrecision(Precision):
         before: Callable[[Optimizer], None],
         closure: Callable[[], Any] | None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> Tensor | float | None:
         """One step, left out where gradients overflowed; hooks and clipping see unscaled gradients.
 
         Raises:
@@ -172,7 +172,7 @@ def _without_casts(closure: Callable[[], Any] | None) -> Callable[[], Any] | Non
         return None
     given = closure
 
-    def fresh() -> Any:
+    def fresh() -> object:
         torch.clear_autocast_cache()
         return given()
 
@@ -204,7 +204,7 @@ class TruePrecision(Precision):
     def convert_input(self, data: Any) -> Any:
         dtype = self._dtype
 
-        def convert(value: Any) -> Any:
+        def convert(value: object) -> object:
             return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
         return map_tensors(data, convert)
@@ -244,7 +244,7 @@ class _DefaultDtype(AbstractContextManager[None]):
         torch.set_default_dtype(self._before)
 
 
-def canonical_precision(value: Any) -> str:
+def canonical_precision(value: object) -> str:
     """The canonical name of a precision as users spell it (16 → ``16-mixed``).
 
     Raises:

@@ -6,7 +6,7 @@ A ``Strategy`` is one. Data, results and checkpoints know no more than this of h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 
@@ -22,6 +22,12 @@ class Replica:
 
     rank: int = 0
     size: int = 1
+
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+Reduced = TypeVar("Reduced")
 
 
 class Ranks(Protocol):
@@ -43,7 +49,7 @@ class Ranks(Protocol):
     def root_device(self) -> torch.device:
         """Where the module and its batches go."""
 
-    def reduce(self, tensor: object, group: object = None, reduce_op: object = "mean") -> Any:
+    def reduce(self, tensor: Reduced, group: ProcessGroup | None = None, reduce_op: str = "mean") -> Reduced:
         """``tensor``, or every tensor in it, over all ranks or those of ``group``."""
 
     def all_of(self, decision: bool) -> bool:

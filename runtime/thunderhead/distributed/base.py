@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,19 @@ from thunderhead.core.steps import Steps
 from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.environment import ProcessRank
 from thunderhead.distributed.leave import leave_group
-from thunderhead.distributed.operations import operation_of
+from thunderhead.distributed.operations import ReduceOp, operation_of
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.files.io import CheckpointIO, Path
 from thunderhead.precision import Precision
-from thunderhead.ranks import Replica
+from thunderhead.ranks import Reduced, Replica
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from thunderhead.distributed.launch import ScriptLauncher
     from thunderhead.distributed.process_launch import ProcessLauncher
+
+Sent = TypeVar("Sent")
 
 
 class Strategy:
@@ -192,19 +196,19 @@ class Strategy:
     def barrier(self, name: str | None = None) -> None:
         """Wait for all ranks."""
 
-    def broadcast(self, obj: Any, src: int = 0) -> Any:
+    def broadcast(self, obj: Sent, src: int = 0) -> Sent:
         """The object that rank ``src`` has."""
         return obj
 
-    def tell(self, words: Any, src: int = 0) -> Any:
+    def tell(self, words: object, src: int = 0) -> Any:
         """What rank ``src`` has to say, in JSON: unlike ``broadcast``, nothing that could run code is read."""
         return self.broadcast(words, src)
 
-    def gather_words(self, words: Any) -> list[Any]:
+    def gather_words(self, words: object) -> list[Any]:
         """What each rank has to say, in JSON, in order of rank."""
         return self.gather_objects(words)
 
-    def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
+    def reduce(self, tensor: Reduced, group: ProcessGroup | None = None, reduce_op: ReduceOp = "mean") -> Reduced:
         """``tensor``, or every tensor in it, over all ranks.
 
         Args:
@@ -230,19 +234,19 @@ class Strategy:
     def wait_for_one(self, name: str, chosen: bool) -> None:
         """Wait, however long, until the chosen rank of this node (or of all) has come here."""
 
-    def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
+    def all_gather(self, data: object, group: ProcessGroup | None = None, sync_grads: bool = False) -> Any:
         """Every tensor of ``data`` with all ranks' values along a new first dimension."""
         return data
 
-    def gather_objects(self, obj: Any) -> list[Any]:
+    def gather_objects(self, obj: object) -> list[Any]:
         """What each rank has, in order of rank."""
         return [obj]
 
-    def gather_on_first(self, obj: Any) -> list[Any]:
+    def gather_on_first(self, obj: object) -> list[Any]:
         """What each rank has, in order of rank, on rank 0; nothing on the others."""
         return [obj]
 
-    def leave_with_first(self, obj: Any, seconds: float) -> list[Any]:
+    def leave_with_first(self, obj: object, seconds: float) -> list[Any]:
         """As ``gather_on_first``, for ranks that end: over the store, and rank 0 waits so long at most.
 
         Raises:

@@ -22,6 +22,10 @@ _OPERATIONS: Final[dict[str, dist.ReduceOp.RedOpType | None]] = {
 }
 
 
+# Names, in any case, or torch's own.
+ReduceOp = str | dist.ReduceOp | dist.ReduceOp.RedOpType
+
+
 def operation_of(asked: object) -> dist.ReduceOp | dist.ReduceOp.RedOpType | None:
     """Torch's own for a name or for one of torch's; None for the mean.
 

@@ -21,16 +21,17 @@ from torch.utils._pytree import tree_map
 
 from thunderhead.accelerators import Accelerator
 from thunderhead.core.steps import Steps
-from thunderhead.distributed.base import SingleDeviceStrategy, Strategy
+from thunderhead.distributed.base import Sent, SingleDeviceStrategy, Strategy
 from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.ddp_model import DataParallelStep, average_after_steps, explain_unused, freeze_buckets
 from thunderhead.distributed.ddp_options import check_hook, check_options, check_start_method
 from thunderhead.distributed.launch import ScriptLauncher
 from thunderhead.distributed.leave import keep_group_out_of_defaults
 from thunderhead.distributed.messages import ObjectSeal, broadcast_bytes, gather_bytes
-from thunderhead.distributed.operations import operation_of
+from thunderhead.distributed.operations import ReduceOp, operation_of
 from thunderhead.files.io import CheckpointIO
 from thunderhead.precision import Precision
+from thunderhead.ranks import Reduced
 from thunderhead.rng import seed_process
 from thunderhead.tensors import map_tensors
 
@@ -80,7 +81,7 @@ class DDPStrategy(Strategy):
         process_group_backend: str | None = None,
         timeout: timedelta | None = timedelta(minutes=30),
         start_method: str = "popen",
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(None, accelerator, checkpoint_io, precision_plugin)
         check_hook(ddp_comm_hook, ddp_comm_state, ddp_comm_wrapper, model_averaging_period)
@@ -93,7 +94,7 @@ class DDPStrategy(Strategy):
         self._hook = None if ddp_comm_hook is None else (ddp_comm_wrapper or _itself)(ddp_comm_hook)
         self._hook_state = ddp_comm_state
         self._averaging_period = model_averaging_period
-        self._gloo: Any = None
+        self._gloo: dist.ProcessGroup | None = None
         self._sealed: tuple[Any, ObjectSeal] | None = None  # with the store that its key came from
 
     @property
@@ -168,7 +169,7 @@ class DDPStrategy(Strategy):
         self.model.by_hand = not module.automatic_optimization
         return self._manual_training_step if self.model.by_hand else self.model
 
-    def _manual_training_step(self, *args: Any, **kwargs: Any) -> Any:
+    def _manual_training_step(self, *args: object, **kwargs: object) -> object:
         # Each backward announces itself (below), so DDP's forward, once the step is done, must not prepare one more.
         model = self.model
         assert isinstance(model, DataParallelStep)
@@ -206,21 +207,22 @@ class DDPStrategy(Strategy):
         else:
             dist.barrier()
 
-    def broadcast(self, obj: Any, src: int = 0) -> Any:
+    def broadcast(self, obj: Sent, src: int = 0) -> Sent:
         if self._alone:
             return obj
         purpose = f"broadcast of rank {src}"
         packed = self._seal.pack(obj, purpose) if self.global_rank == src else b""
         packed = broadcast_bytes(packed, src, self._words_device)
-        return obj if self.global_rank == src else self._seal.unpack(packed, purpose)
+        sent: Sent = obj if self.global_rank == src else self._seal.unpack(packed, purpose)
+        return sent
 
-    def tell(self, words: Any, src: int = 0) -> Any:
+    def tell(self, words: object, src: int = 0) -> Any:
         if self._alone:
             return words
         said = json.dumps(words).encode() if self.global_rank == src else b""
         return json.loads(broadcast_bytes(said, src, self._words_device))
 
-    def gather_words(self, words: Any) -> list[Any]:
+    def gather_words(self, words: object) -> list[Any]:
         return [json.loads(said) for said in gather_bytes(json.dumps(words).encode(), self._words_device)]
 
     @property
@@ -236,12 +238,12 @@ class DDPStrategy(Strategy):
             self._sealed = store, ObjectSeal(store)
         return self._sealed[1]
 
-    def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
+    def reduce(self, tensor: Reduced, group: dist.ProcessGroup | None = None, reduce_op: ReduceOp = "mean") -> Reduced:
         operation = operation_of(reduce_op)
         if self._alone:
             return tensor
 
-        def over_ranks(value: Any) -> Any:
+        def over_ranks(value: Tensor) -> Tensor:
             result = value.clone().to(self.root_device)
             if operation is not None:
                 dist.all_reduce(result, op=operation, group=group)
@@ -251,7 +253,8 @@ class DDPStrategy(Strategy):
             dist.all_reduce(result, op=dist.ReduceOp.SUM, group=group)
             return result / dist.get_world_size(group)
 
-        return map_tensors(tensor, over_ranks)
+        reduced: Reduced = map_tensors(tensor, over_ranks)
+        return reduced
 
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         if self._alone:
@@ -265,7 +268,7 @@ class DDPStrategy(Strategy):
         dist.all_reduce(votes, op=dist.ReduceOp.MIN, group=self._host_group())
         return bool(votes.item())
 
-    def _host_group(self) -> Any:
+    def _host_group(self) -> dist.ProcessGroup | None:
         """A group that communicates between hosts, whatever the gradients go over; made at the first need, by all."""
         if "gloo" in dist.get_backend_config():
             return None
@@ -283,8 +286,8 @@ class DDPStrategy(Strategy):
         while not store.check([key]):
             time.sleep(0.05)
 
-    def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
-        def gather(value: Any) -> Any:
+    def all_gather(self, data: object, group: dist.ProcessGroup | None = None, sync_grads: bool = False) -> Any:
+        def gather(value: Tensor) -> Tensor:
             value = value.to(self.root_device)
             if sync_grads:
                 from torch.distributed.nn.functional import all_gather as differentiable
@@ -297,26 +300,26 @@ class DDPStrategy(Strategy):
 
         return map_tensors(tree_map(self._as_tensor, data), gather)
 
-    def _as_tensor(self, value: Any) -> Any:
+    def _as_tensor(self, value: object) -> object:
         if isinstance(value, bool):
             return torch.tensor(value, dtype=torch.uint8, device=self.root_device)
         if isinstance(value, (int, float)) or (hasattr(value, "__array__") and not isinstance(value, Tensor)):
             return torch.as_tensor(value, device=self.root_device)
         return value
 
-    def gather_objects(self, obj: Any) -> list[Any]:
+    def gather_objects(self, obj: object) -> list[Any]:
         packed = self._seal.pack(obj, f"object of rank {self.global_rank}")
         found = gather_bytes(packed, self._words_device)
         return [self._seal.unpack(data, f"object of rank {rank}") for rank, data in enumerate(found)]
 
-    def gather_on_first(self, obj: Any) -> list[Any]:
+    def gather_on_first(self, obj: object) -> list[Any]:
         if self._alone:
             return [obj]
         packed = self._seal.pack(obj, f"object of rank {self.global_rank} for rank 0")
         found = gather_bytes(packed, self._words_device, on_first=True)
         return [self._seal.unpack(data, f"object of rank {rank} for rank 0") for rank, data in enumerate(found)]
 
-    def leave_with_first(self, obj: Any, seconds: float) -> list[Any]:
+    def leave_with_first(self, obj: object, seconds: float) -> list[Any]:
         # A rank that was killed meanwhile would let a collective wait for its time limit, in which all are killed.
         store = dist.distributed_c10d._get_default_store()
         # Counted over all strategies of this process: what an earlier run left is still in the store.

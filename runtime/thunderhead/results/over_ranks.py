@@ -135,7 +135,7 @@ def _computed(entry: MetricEntry) -> float | None:
         return entry.compute()
 
 
-def _reduce_kind(entries: list[Entry], operation: str, ranks: Ranks, group: object) -> None:
+def _reduce_kind(entries: list[Entry], operation: str, ranks: Ranks, group: dist.ProcessGroup | None) -> None:
     pairs = [entry.state() for entry in entries]
     packed = torch.tensor(pairs, dtype=torch.float64, device=ranks.root_device)
     totals = ranks.reduce(packed, group=group, reduce_op=operation).tolist()

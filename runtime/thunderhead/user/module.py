@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, SupportsFloat, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, SupportsFloat, TextIO, cast
 
 from torch import Tensor, nn
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 # An input to describe a network with: one argument, several, or arguments by name.
 ExampleInput = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any] | None
-Gathered = TypeVar("Gathered")
 
 
 class LightningModule(Optimizing, Export, Steps):
@@ -295,7 +294,7 @@ class LightningModule(Optimizing, Export, Steps):
             parameter.requires_grad = True
         return self.train()
 
-    def all_gather(self, data: Gathered, group: ProcessGroup | None = None, sync_grads: bool = False) -> Gathered:
+    def all_gather(self, data: object, group: ProcessGroup | None = None, sync_grads: bool = False) -> Any:
         """``data`` of all ranks: every tensor inside gets a new first dimension of the world's size.
 
         Args:
@@ -303,8 +302,7 @@ class LightningModule(Optimizing, Export, Steps):
             group: process group; all ranks by default.
             sync_grads: let gradients flow back through the gathering.
         """
-        gathered: Gathered = self.trainer.strategy.all_gather(data, group=group, sync_grads=sync_grads)
-        return gathered
+        return self.trainer.strategy.all_gather(data, group=group, sync_grads=sync_grads)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
