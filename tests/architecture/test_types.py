@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
+import contextlib
+import functools
 import inspect
 import types
 from collections.abc import Iterator
@@ -88,3 +91,27 @@ def test_a_default_is_of_the_argument_s_type(name: str) -> None:
     default = inspect.signature(Trainer.__init__).parameters[name].default
     kinds = [get_origin(member) or member for member in members(get_type_hints(Trainer.__init__)[name])]
     assert isinstance(default, tuple(kinds))
+
+
+def read(text: str, kinds: list[Any]) -> Any:
+    """What a word of a command line means, by the types of its argument alone."""
+    for kind, words in ((bool, {"true": True, "false": False}), (types.NoneType, {"none": None})):
+        if kind in kinds and text.lower() in words:
+            return words[text.lower()]
+    for kind in (int, float, str):
+        if kind in kinds:
+            with contextlib.suppress(ValueError):
+                return kind(text)
+    raise ValueError(text)
+
+
+def test_a_command_line_is_built_from_the_signature() -> None:
+    hints = get_type_hints(Trainer.__init__)
+    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
+    for name in list(inspect.signature(Trainer.__init__).parameters)[1:]:
+        parser.add_argument(f"--{name}", type=functools.partial(read, kinds=members(hints[name])))
+    line = "--accelerator cpu --devices 1 --max_epochs 3 --limit_train_batches 0.5 --logger false --max_time 0:1:0:0"
+    given = vars(parser.parse_args(line.split()))
+    assert given["logger"] is False
+    trainer = Trainer(**given)
+    assert (trainer.max_epochs, trainer.limit_train_batches, trainer.loggers) == (3, 0.5, [])
