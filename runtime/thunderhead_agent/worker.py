@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import NoReturn
@@ -23,6 +24,7 @@ from thunderhead.job.errors import InvalidConfiguration, NothingRestorable, Stop
 from thunderhead_agent.absent import remedy
 from thunderhead_agent.ending import Ending, from_exception, speaks_for_itself
 from thunderhead_agent.linux import die_with_parent, name_process, prefer_as_oom_victim
+from thunderhead_agent.placeless import formatted
 from thunderhead_agent.plan import WorkerPlan
 from thunderhead_api.treaty import Outcome
 
@@ -102,6 +104,7 @@ def _become_a_worker(plan: WorkerPlan, log: Connection) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a TextIO here, typed as one that may not be
     faulthandler.enable()
+    warnings.formatwarning = formatted
 
 
 def _leave() -> NoReturn:
