@@ -36,6 +36,7 @@ class Telemetry:
         self._board = board
         self._notes = notes
         self._published: tuple[int, int] | None = None
+        self._samples_per_second: float | None = None
         self._coming: NamedCopies | None = None
         self._said = False
 
@@ -43,12 +44,20 @@ class Telemetry:
         """Tell the newest values; ``wait`` for those that are still on their way from a device."""
         self._board.words[Word.SAMPLES] = samples
         values = {**self._numbers(wait=wait), **dict(self._rates())}
-        if self._published is not None and now_ns > self._published[0]:
-            values["samples_per_second"] = (samples - self._published[1]) / (now_ns - self._published[0]) * 1e9
-        self._published = (now_ns, samples)
+        self._measure(now_ns, samples)
+        if self._samples_per_second is not None:
+            values["samples_per_second"] = self._samples_per_second
         ordered = most_telling(values, watched=self._watched(), validated=self._validated())
         told = self._board.publish_metrics({name: values[name] for name in ordered[:STATUS_MAX_METRICS]})
         self._say([name for name in ordered if name not in told])
+
+    def _measure(self, now_ns: int, samples: int) -> None:
+        """How fast samples go. The last look may find none since the one before; then that one's rate stands."""
+        before, self._published = self._published, (now_ns, samples)
+        if before is None or now_ns <= before[0]:
+            return
+        if samples > before[1] or self._samples_per_second is None:
+            self._samples_per_second = (samples - before[1]) / (now_ns - before[0]) * 1e9
 
     def _say(self, left_out: list[str]) -> None:
         self._notes.left_out(len(left_out))

@@ -138,6 +138,15 @@ def test_metrics_are_published(tmp_path: Path) -> None:
     assert found["val_loss"] == trainer.callback_metrics["val_loss"].item()
 
 
+def test_a_last_look_without_a_new_sample_does_not_call_the_run_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("thunderhead.loops.job._PUBLISH_EVERY_NS", 0)  # after the last step, and once more at the end
+    link = MemoryLink(tmp_path)
+    fit(link)
+    assert link.board.metrics()["samples_per_second"] > 0
+
+
 def test_more_values_than_there_is_room_for_end_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Names of a length that 200 of them do not fit; what is watched, validated or a loss is told, and what is not."""
 
