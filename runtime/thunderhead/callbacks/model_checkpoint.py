@@ -149,6 +149,8 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
         assert self.dirpath is not None
         if stage != "fit" or not trainer.is_global_zero or trainer.fast_dev_run:
             return
+        if not self._chosen and attached() is not None:
+            return  # What lies there is from earlier attempts of the same job.
         if self.save_top_k != 0 and place_of(self.dirpath).names(self.dirpath):
             warn(f"checkpoint directory {self.dirpath} exists and is not empty")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,23 @@ def test_a_pods_own_directory_changes_without_a_word(tmp_path: Path, monkeypatch
     callback.load_state_dict(ModelCheckpoint(tmp_path / "first pod", monitor="score").state_dict())
     with pytest.warns(UserWarning, match="dirpath changed"):
         ModelCheckpoint(tmp_path / "new").load_state_dict(ModelCheckpoint(tmp_path / "old").state_dict())
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_directory_in_use_is_told_unless_it_is_the_jobs_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: bool
+) -> None:
+    """Each attempt of a job finds the files of those before in its own directory; that is nothing to be warned of."""
+    monkeypatch.setattr("thunderhead.callbacks.model_checkpoint.attached", object)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "epoch=0.ckpt").write_text("of the attempt before")
+    callback = ModelCheckpoint(tmp_path / "checkpoints" if chosen else None, monitor="score")
+    options = {**QUIET, "enable_checkpointing": None, "default_root_dir": tmp_path}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        th.Trainer(**options, callbacks=[callback]).fit(Scored())
+    assert callback.dirpath == str(tmp_path / "checkpoints")
+    assert any("exists and is not empty" in str(said.message) for said in caught) is chosen
 
 
 def test_save_on_exception(tmp_path: Path) -> None:
