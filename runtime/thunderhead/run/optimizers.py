@@ -47,20 +47,21 @@ class OptimizerSteps:
     """What comes between backward and an optimizer, and is counted after it.
 
     Attributes:
+        run: the entry point.
         clips: the module has a way of clipping of its own, which is called at each step.
         unstepped: a backward of manual optimisation that no step has used.
     """
 
     def __init__(self, run: Run, position: Position) -> None:
         module = run.module
-        self._run, self._position = run, position
+        self.run, self._position = run, position
         self.precision, self.strategy, self.module = run.precision, run.strategy, module
         self.clips = is_overridden("configure_gradient_clipping", module) or is_overridden("clip_gradients", module)
         self.unstepped = False
 
     def before(self, optimizer: Optimizer) -> None:
         """Between backward and the optimizer: hooks, then clipping (automatic optimisation only)."""
-        hooks, options, module = self._run.hooks, self._run.options, self.module
+        hooks, options, module = self.run.hooks, self.run.options, self.module
         if hooks["on_before_optimizer_step"]:
             hooks.call("on_before_optimizer_step", optimizer)
         if (self.clips or options.gradient_clip_val) and module.automatic_optimization:
@@ -76,7 +77,7 @@ class OptimizerSteps:
 
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Backward of manual optimisation, with its hooks."""
-        hooks, sink = self._run.hooks, self._run.sink
+        hooks, sink = self.run.hooks, self.run.sink
         self.strategy.before_manual_backward(loss)
         self.unstepped = True
         hooks.call("on_before_backward", loss)

@@ -16,6 +16,7 @@ from thunderhead.core.state import RunningStage, TrainerFn
 from thunderhead.loggers.logger import Logger
 from thunderhead.loops.fit import FitLoop
 from thunderhead.run.loaders import estimated_stepping_batches
+from thunderhead.run.optimizers import OptimizerSteps
 from thunderhead.trainer.builtin import builtin
 from thunderhead.trainer.records import Records
 from thunderhead.trainer.root import in_full
@@ -378,6 +379,12 @@ class TrainerProperties(Records):
     def device(self) -> torch.device:
         """Where the module and its batches are."""
         return self.strategy.root_device
+
+    def _steps_outside_of_fit(self) -> OptimizerSteps:
+        """For a backward by hand in an evaluation, as those that adapt a module to its data do."""
+        _ = self.lightning_module
+        assert self._run is not None
+        return OptimizerSteps(self._run, self._training.position)
 
     @property
     def val_check_batch(self) -> float | None:

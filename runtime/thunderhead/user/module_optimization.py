@@ -55,8 +55,10 @@ class Optimizing:
                 f"manual_backward in {type(self).__name__}, which uses automatic optimisation; "
                 "set self.automatic_optimization = False in __init__"
             )
-        steps = self.trainer._training.optimizers.steps
-        assert steps is not None, "manual_backward is called in a fit"
+        trainer = self.trainer
+        steps = trainer._training.optimizers.steps
+        if steps is None or steps.run is not trainer._run:
+            steps = trainer._steps_outside_of_fit()
         steps.manual_backward(loss, *args, **kwargs)
 
     def configure_gradient_clipping(

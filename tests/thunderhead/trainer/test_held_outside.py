@@ -145,3 +145,28 @@ def test_the_path_by_which_checkpoint_io_was_known_still_leads_there() -> None:
     from thunderhead.files import io
 
     assert (AsyncCheckpointIO, CheckpointIO) == (io.AsyncCheckpointIO, io.CheckpointIO)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_a_backward_by_hand_in_test_is_that_of_the_module_tested(fitted: bool) -> None:
+    """A module may adapt itself to the data it is tested on; the one that was trained before has no part in it."""
+    called: list[th.LightningModule] = []
+
+    class Adapts(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+        def on_after_backward(self) -> None:
+            called.append(self)
+
+        def test_step(self, batch: Tensor, batch_idx: int) -> None:
+            with torch.enable_grad():
+                self.manual_backward(self.layer(batch).sum())
+
+    trainer = th.Trainer(**QUIET, max_epochs=1, inference_mode=False)
+    if fitted:
+        trainer.fit(Plain(), rows())
+    module = Adapts()
+    trainer.test(module, rows(), verbose=False)
+    assert called == [module] * 4
