@@ -14,6 +14,7 @@ from trainer_models import QUIET
 
 import thunderhead as th
 from thunderhead.loggers import CSVLogger
+from thunderhead.precision import Precision
 
 
 def rows() -> DataLoader[Tensor]:
@@ -170,3 +171,15 @@ def test_a_backward_by_hand_in_test_is_that_of_the_module_tested(fitted: bool) -
     module = Adapts()
     trainer.test(module, rows(), verbose=False)
     assert called == [module] * 4
+
+
+def test_a_number_format_that_clips_in_its_own_way_still_does() -> None:
+    values: list[float] = []
+
+    class Clips(Precision):
+        def clip_gradients(self, optimizer: torch.optim.Optimizer, value: float, algorithm: str) -> None:
+            values.append(value)
+
+    trainer = th.Trainer(**QUIET, max_epochs=1, plugins=[Clips()], gradient_clip_val=0.5)
+    trainer.fit(Plain(), rows())
+    assert values == [0.5] * 4
