@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from thunderhead.checkpoint.loops import loops_of
+from thunderhead.checkpoint.lightning_loops import loops_of
 from thunderhead.core.position import Position
 from thunderhead.loggers.logger import Logger
 from thunderhead.rng import capture_rng

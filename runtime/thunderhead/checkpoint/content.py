@@ -29,13 +29,13 @@ from thunderhead.checkpoint import shares
 from thunderhead.checkpoint.capture import ask_hooks, key_of, rank_state, state_of
 from thunderhead.checkpoint.hand import hand_of
 from thunderhead.checkpoint.layout import lay_out_fused_state
-from thunderhead.checkpoint.loops import data_of, position_of, scheduler_steps_of
+from thunderhead.checkpoint.lightning_loops import data_of, position_of, scheduler_steps_of
 from thunderhead.checkpoint.reconcile import reconcile
 from thunderhead.core.position import Next, Position
 from thunderhead.distributed.base import Strategy
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.results.metric_objects import MetricsOf
-from thunderhead.run import settings
+from thunderhead.run import optimizer_settings as settings
 from thunderhead.run.optimizers import Optimizers
 from thunderhead.run.run import Run
 from thunderhead.run.training import Training

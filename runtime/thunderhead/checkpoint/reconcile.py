@@ -6,8 +6,8 @@ from typing import Final
 
 from thunderhead.job import attached
 from thunderhead.run.control import Control
+from thunderhead.run.optimizer_settings import Made, differences
 from thunderhead.run.optimizers import Optimizers
-from thunderhead.run.settings import Made, differences
 from thunderhead.warning import warn
 
 _IN_JOB: Final = "set spec.checkpoint.settingsFrom: Module"

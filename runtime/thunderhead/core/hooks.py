@@ -1,7 +1,7 @@
 """The hooks a module and a datamodule may override; every one does nothing until it is.
 
 The trainer looks once per stage which of them are overridden and never calls the others, so an empty hook costs
-nothing. Their order is written down in ``thunderhead.trainer.entry``, and within the loop in ``thunderhead.loops.fit``.
+nothing. Their order is written down in ``thunderhead.trainer.entry_point``, and within the loop in ``thunderhead.loops.fit``.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import DataLoader
 
 if TYPE_CHECKING:
-    from thunderhead.data.loaders import Feed
+    from thunderhead.data.feeds import Feed
 
 Shape = dict[str, Any]
 

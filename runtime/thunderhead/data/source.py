@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sampler, SequentialSampler
 
 from thunderhead.data.combined import CombinedLoader, Joint
-from thunderhead.data.loaders import Feed, in_order, needs_shard
+from thunderhead.data.feeds import Feed, in_order, needs_shard
 from thunderhead.data.sampling import Shard
 from thunderhead.data.shape import shape_of, told
 from thunderhead.exceptions import MisconfigurationException

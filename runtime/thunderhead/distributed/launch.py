@@ -13,8 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from thunderhead.distributed.ending import error_at_end, uncaught_error
 from thunderhead.distributed.environment import ProcessRank, free_port
+from thunderhead.distributed.last_run import error_at_end, uncaught_error
 from thunderhead.exceptions import MisconfigurationException
 
 _POLL_S = 0.2

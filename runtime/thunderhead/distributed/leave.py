@@ -14,7 +14,7 @@ import gc
 
 import torch.distributed as dist
 
-from thunderhead.distributed.ending import error_at_end
+from thunderhead.distributed.last_run import error_at_end
 
 
 def keep_group_out_of_defaults() -> None:

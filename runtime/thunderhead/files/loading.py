@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 import yaml
 
-from thunderhead.core.datamodule import DataModule
+from thunderhead.core.data_hooks import DataModule
 from thunderhead.core.hparams import AttributeDict
 from thunderhead.core.steps import Steps
 from thunderhead.exceptions import MisconfigurationException, did_you_mean

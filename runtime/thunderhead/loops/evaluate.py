@@ -27,12 +27,12 @@ from thunderhead.exceptions import MisconfigurationException
 from thunderhead.hooks.overriding import is_overridden
 from thunderhead.loops.own_iteration import DataloaderIter
 from thunderhead.loops.signature import check_dataloader_idx, refuse_removed, takes, wants_iterator
-from thunderhead.results.store import Results
+from thunderhead.results.results import Results
 from thunderhead.rng import capture_rng
-from thunderhead.run.ending import end_by_sigterm
 from thunderhead.run.evaluation import Evaluation
 from thunderhead.run.loaders import load_evaluation_data
 from thunderhead.run.run import Run
+from thunderhead.run.stopping import end_by_sigterm
 from thunderhead.run.training import Training, accumulating
 from thunderhead.run.transfer import transfer_of
 from thunderhead.tensors import map_tensors

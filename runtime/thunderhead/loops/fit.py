@@ -34,8 +34,8 @@ from thunderhead.loops.after import After
 from thunderhead.loops.manual import ManualStep
 from thunderhead.loops.step import AutomaticStep
 from thunderhead.run.control import Control
-from thunderhead.run.ending import end_by_sigterm
 from thunderhead.run.loaders import load_validation_data_if_due, reload_training_data_if_due
+from thunderhead.run.stopping import end_by_sigterm
 from thunderhead.run.training import samples_of
 from thunderhead.run.transfer import transfer_of
 

@@ -14,9 +14,9 @@ from thunderhead.job.link import Ask
 from thunderhead.loops.evaluate import EvaluationLoop
 from thunderhead.loops.own_iteration import DataloaderIter
 from thunderhead.loops.signature import wants_iterator
-from thunderhead.run.ending import can_stop_early, clock_says, end_by_sigterm
 from thunderhead.run.loaders import load_training_data
 from thunderhead.run.run import Run
+from thunderhead.run.stopping import can_stop_early, clock_says, end_by_sigterm
 from thunderhead.run.training import Training, accumulating
 from thunderhead.warning import say, say_once, warn_once
 

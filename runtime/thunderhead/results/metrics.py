@@ -13,8 +13,8 @@ from thunderhead.ranks import Ranks
 from thunderhead.results.entry import MetricEntry, as_number
 from thunderhead.results.host_copy import HostCopy
 from thunderhead.results.over_ranks import reduce_over_ranks
+from thunderhead.results.results import Results, Views
 from thunderhead.results.sink import Sink
-from thunderhead.results.store import Results, Views
 
 
 class Metrics:

@@ -21,7 +21,7 @@ from thunderhead.exceptions import MisconfigurationException
 from thunderhead.ranks import Ranks
 from thunderhead.results.entry import Entry, LogSpec, Mean, MetricEntry
 from thunderhead.results.metric_objects import MetricsOf
-from thunderhead.results.store import Results
+from thunderhead.results.results import Results
 
 _SPEC = tuple(field.name for field in fields(LogSpec) if field.name != "group")
 # What a rank tells of an entry: its name, how it was logged, and the ranks of its sync_dist_group where it has one.

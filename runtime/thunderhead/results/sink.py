@@ -18,8 +18,8 @@ from thunderhead.exceptions import MisconfigurationException
 from thunderhead.ranks import Ranks
 from thunderhead.results.entry import REDUCTIONS, Entry, LogSpec, MetricEntry
 from thunderhead.results.metric_objects import Metric, MetricsOf, is_metric
+from thunderhead.results.results import Results
 from thunderhead.results.rules import resolve_levels
-from thunderhead.results.store import Results
 from thunderhead.warning import warn_once
 
 _FUNCTIONS: dict[object, str] = {

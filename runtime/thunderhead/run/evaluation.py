@@ -8,7 +8,7 @@ from typing import Any
 
 from thunderhead.core.position import Next, Position
 from thunderhead.data.source import EvaluationData
-from thunderhead.results.store import Results
+from thunderhead.results.results import Results
 
 
 @dataclass(slots=True)

@@ -12,9 +12,9 @@ from thunderhead.core.optimization import LRSchedulerConfig, parse_configuration
 from thunderhead.core.optimizer import LightningOptimizer
 from thunderhead.core.position import Position
 from thunderhead.hooks.overriding import is_overridden
+from thunderhead.run.optimizer_settings import Made, made
 from thunderhead.run.run import Run
 from thunderhead.run.schedulers import Schedulers
-from thunderhead.run.settings import Made, made
 
 
 @dataclass(slots=True)

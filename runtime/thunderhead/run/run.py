@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from thunderhead.core.datamodule import DataModule
+from thunderhead.core.data_hooks import DataModule
 from thunderhead.core.ending import Stop
 from thunderhead.core.hooks import CallbackLike
 from thunderhead.core.state import TrainerFn, TrainerState

@@ -9,7 +9,7 @@ from torch import Tensor
 from thunderhead.core.position import Next, Position
 from thunderhead.data.source import TrainingData
 from thunderhead.hooks.table import Slot
-from thunderhead.results.store import Results
+from thunderhead.results.results import Results
 from thunderhead.run.evaluation import Evaluation, evaluation
 from thunderhead.run.left import Left
 from thunderhead.run.optimizers import Optimizers

@@ -32,7 +32,7 @@ import torch
 
 from thunderhead.job.errors import UnsupportedState
 from thunderhead.store.objects import Corrupt
-from thunderhead.store.tensors import DTYPE_NAMES, DTYPES, StoredTensors, TensorTable
+from thunderhead.store.strides import DTYPE_NAMES, DTYPES, StoredTensors, TensorTable
 
 TAG: Final = "$"
 _MAX_DEPTH: Final = 100

@@ -24,7 +24,7 @@ from torch import Tensor
 from thunderhead.checkpoint.alone import write_ended
 from thunderhead.core.ending import SIGTERMException
 from thunderhead.job.link import Ask
-from thunderhead.run import ending
+from thunderhead.run import stopping as ending
 from thunderhead.trainer.properties import TrainerProperties
 
 

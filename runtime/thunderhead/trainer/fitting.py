@@ -23,10 +23,10 @@ from thunderhead.loops.fit import FitLoop
 from thunderhead.loops.signature import refuse_removed
 from thunderhead.rng import isolate_rng
 from thunderhead.run.control import control_of_ranks, sigterm_stops
-from thunderhead.run.ending import can_stop_early
 from thunderhead.run.loaders import has_loader
 from thunderhead.run.optimizers import make_optimizers
 from thunderhead.run.run import Run
+from thunderhead.run.stopping import can_stop_early
 from thunderhead.run.training import Training
 from thunderhead.trainer.resuming import put_gradients_back, resume_training
 from thunderhead.warning import say, warn

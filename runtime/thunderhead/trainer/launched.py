@@ -41,7 +41,7 @@ def run_in_children(
 
 
 def _on_rank(place: ProcessRank, payload: tuple[TrainerProperties, dict[str, Any]]) -> dict[str, Any] | None:
-    from thunderhead.trainer.entry import enter
+    from thunderhead.trainer.entry_point import enter
 
     trainer, call = payload
     trainer.strategy.move_to(place)

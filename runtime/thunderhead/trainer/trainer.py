@@ -1,4 +1,4 @@
-"""The trainer: arguments in, entry points out. What happens in a run is in ``thunderhead.trainer.entry``."""
+"""The trainer: arguments in, entry points out. What happens in a run is in ``thunderhead.trainer.entry_point``."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from thunderhead.run.training import following
 from thunderhead.standing import step_off
 from thunderhead.trainer.assembly import collect_callbacks, collect_loggers, has_timer, set_determinism
 from thunderhead.trainer.builtin import builtin
+from thunderhead.trainer.checkpointing import save_checkpoint
 from thunderhead.trainer.doors import Doors
-from thunderhead.trainer.entry import enter
+from thunderhead.trainer.entry_point import enter
 from thunderhead.trainer.keywords import keyword_arguments
 from thunderhead.trainer.placement import choose_strategy
 from thunderhead.trainer.plugins import Plugin, choose_checkpoint_io, choose_layer_sync, choose_precision, read_plugins
-from thunderhead.trainer.saving import save_checkpoint
 from thunderhead.user.callback import Callback
 from thunderhead.user.datamodule import LightningDataModule
 from thunderhead.user.module import LightningModule

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from thunderhead.core.datamodule import DataModule
+from thunderhead.core.data_hooks import DataModule
 from thunderhead.files.file import MapLocation
 from thunderhead.files.loading import ClassOnly, load_datamodule
 

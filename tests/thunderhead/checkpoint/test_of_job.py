@@ -24,7 +24,7 @@ from thunderhead.job.parts import LOCAL, REPLICATED, Parts, parts_of
 from thunderhead.loops.evaluate import EvaluationLoop
 from thunderhead.loops.fit import FitLoop
 from thunderhead.results.metrics import Metrics
-from thunderhead.results.store import Results
+from thunderhead.results.results import Results
 from thunderhead.rng import capture_rng
 from thunderhead.run.run import Run
 from thunderhead.run.training import Training

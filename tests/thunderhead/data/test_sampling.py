@@ -18,7 +18,7 @@ from torch.utils.data import (
 )
 from torch.utils.data.distributed import DistributedSampler
 
-from thunderhead.data.loaders import Feed, needs_shard
+from thunderhead.data.feeds import Feed, needs_shard
 from thunderhead.data.sampling import Batches, Seeded, Shard, draw_order
 
 DATA = list(range(11))

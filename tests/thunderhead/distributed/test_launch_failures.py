@@ -15,7 +15,7 @@ import pytest
 
 SCRIPT = """
 import atexit, os, signal, sys, time
-from thunderhead.distributed.ending import LAST_RUN
+from thunderhead.distributed.last_run import LAST_RUN
 from thunderhead.distributed.environment import ProcessRank
 from thunderhead.distributed.launch import ScriptLauncher
 

@@ -20,8 +20,8 @@ from thunderhead.job.errors import Stopped, StorageRefused, UnsupportedState
 from thunderhead.job.link import Ask, CheckpointPolicy
 from thunderhead.job.parts import LOCAL
 from thunderhead.job.stop import boundary_tick, evaluation_tick
-from thunderhead.loops.job import JobControl, next_save_step
-from thunderhead.results.store import Results
+from thunderhead.loops.job_control import JobControl, next_save_step
+from thunderhead.results.results import Results
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from trainer_models import regression
 def test_grouping_of_device_values_does_not_change_their_sum() -> None:
     """Values that wait on a device are folded in order, however many at a time."""
     from thunderhead.results.entry import LogSpec, Mean
-    from thunderhead.results.store import Results
+    from thunderhead.results.results import Results
 
     spec = LogSpec(
         on_step=True,

@@ -15,7 +15,7 @@ from trainer_line import Line, numbers, trainer
 import thunderhead as th
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.results.entry import LogSpec
-from thunderhead.results.store import Results
+from thunderhead.results.results import Results
 
 
 class Average(nn.Module):

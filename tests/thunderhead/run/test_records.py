@@ -14,7 +14,7 @@ from thunderhead.checkpoint import content
 from thunderhead.core.position import Next, Position
 from thunderhead.loops.evaluate import EvaluationLoop
 from thunderhead.loops.fit import FitLoop
-from thunderhead.results.store import Results, Views
+from thunderhead.results.results import Results, Views
 from thunderhead.run.moment import position_for_file
 from thunderhead.run.run import Run
 from thunderhead.run.training import Training, following, new_training

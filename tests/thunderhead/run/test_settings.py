@@ -11,7 +11,7 @@ import torch
 from torch.optim import lr_scheduler as schedules
 
 from thunderhead.core.optimization import LRSchedulerConfig
-from thunderhead.run import settings
+from thunderhead.run import optimizer_settings as settings
 
 Make = Callable[[torch.optim.Optimizer], Any]
 KINDS: dict[str, tuple[Make, Make]] = {

@@ -20,7 +20,7 @@ from trainer_job import through_bytes
 from thunderhead.job.errors import UnsupportedState
 from thunderhead.store.codec import decode, encode
 from thunderhead.store.objects import Corrupt
-from thunderhead.store.tensors import DTYPES
+from thunderhead.store.strides import DTYPES
 
 
 def assert_same(left: Any, right: Any) -> None:

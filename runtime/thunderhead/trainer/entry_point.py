@@ -36,7 +36,7 @@ from thunderhead.core.hooks import CallbackLike
 from thunderhead.core.hparams import drop_unpicklable
 from thunderhead.core.position import Position
 from thunderhead.core.state import RunningStage, TrainerFn, TrainerState, TrainerStatus
-from thunderhead.distributed.ending import LAST_RUN
+from thunderhead.distributed.last_run import LAST_RUN
 from thunderhead.distributed.process_launch import ProcessLauncher
 from thunderhead.exceptions import MisconfigurationException, refuse_class
 from thunderhead.hooks.table import HookTable
@@ -45,7 +45,7 @@ from thunderhead.job.board import Phase
 from thunderhead.job.errors import Stopped, Superseded
 from thunderhead.job.link import Restored
 from thunderhead.loops.evaluate import EvaluationLoop, check_evaluation_loop
-from thunderhead.loops.job import JobControl
+from thunderhead.loops.job_control import JobControl
 from thunderhead.results.metrics import Metrics
 from thunderhead.results.sink import Sink
 from thunderhead.run.evaluation import Evaluation

@@ -23,9 +23,9 @@ from thunderhead.job.stop import NEVER
 from thunderhead.loops.finite import FiniteWatch
 from thunderhead.loops.telemetry import Telemetry
 from thunderhead.run.control import Control
-from thunderhead.run.ending import can_stop_early
 from thunderhead.run.loaders import estimated_stepping_batches
 from thunderhead.run.run import Run
+from thunderhead.run.stopping import can_stop_early
 from thunderhead.run.training import Training, samples_of
 
 _PUBLISH_EVERY_NS = 1_000_000_000
