@@ -11,7 +11,7 @@ from trainer_models import regression
 import thunderhead as th
 from thunderhead.callbacks import Callback, Checkpoint, EarlyStopping
 
-_NO_HOOKS = ("state_key", "inactive_hooks", "acts_last")
+_NO_HOOKS = ("state_key", "inactive_hooks", "acts_last", "acts_last_in_batches")
 CALLBACK_HOOKS = [name for name in vars(Callback) if not name.startswith("_") and name not in _NO_HOOKS]
 DATA_HOOKS = ["prepare_data", "setup", "teardown", "on_exception", "state_dict", "load_state_dict"]
 TRANSFER_HOOKS = ["on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"]

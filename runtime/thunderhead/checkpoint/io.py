@@ -1,5 +1,5 @@
-"""The path by which users know ``CheckpointIO`` and its kinds; they are in ``thunderhead.files.io``."""
+"""The path by which users know ``CheckpointIO`` and its kinds; they are in ``thunderhead.files.checkpoint_io``."""
 
-from thunderhead.files.io import AsyncCheckpointIO, CheckpointIO, TorchCheckpointIO
+from thunderhead.files.checkpoint_io import AsyncCheckpointIO, CheckpointIO, TorchCheckpointIO
 
 __all__ = ["AsyncCheckpointIO", "CheckpointIO", "TorchCheckpointIO"]

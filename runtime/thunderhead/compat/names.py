@@ -277,7 +277,7 @@ _HOMES: Final[dict[str, str | None]] = {
     "lightning.fabric.loggers.csv_logs.CSVLogger": None,
     "lightning.fabric.loggers.tensorboard.TensorBoardLogger": None,
     **dict.fromkeys(("DoublePrecision", "HalfPrecision", "MixedPrecision", "Precision"), "precision"),
-    **dict.fromkeys(("AsyncCheckpointIO", "CheckpointIO", "TorchCheckpointIO"), "files.io"),
+    **dict.fromkeys(("AsyncCheckpointIO", "CheckpointIO", "TorchCheckpointIO"), "files.checkpoint_io"),
     **dict.fromkeys(("LayerSync", "TorchSyncBatchNorm"), "layer_sync"),
     **dict.fromkeys(("ClusterEnvironment", "LightningEnvironment", "TorchElasticEnvironment"), "distributed.cluster"),
     **dict.fromkeys(

@@ -1,7 +1,8 @@
 """The hooks a module and a datamodule may override; every one does nothing until it is.
 
 The trainer looks once per stage which of them are overridden and never calls the others, so an empty hook costs
-nothing. Their order is written down in ``thunderhead.trainer.entry_point``, and within the loop in ``thunderhead.loops.fit``.
+nothing. Their order is written down in ``thunderhead.trainer.entry_point``, and within the loop in
+``thunderhead.loops.fit``.
 """
 
 from __future__ import annotations
@@ -224,6 +225,7 @@ class CallbackLike(Protocol):
 
     inactive_hooks: frozenset[str]
     acts_last: bool
+    acts_last_in_batches: bool
 
     @property
     def state_key(self) -> str:

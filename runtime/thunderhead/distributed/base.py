@@ -17,7 +17,7 @@ from thunderhead.distributed.environment import ProcessRank
 from thunderhead.distributed.leave import leave_group
 from thunderhead.distributed.operations import ReduceOp, operation_of
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.files.io import CheckpointIO, Path
+from thunderhead.files.checkpoint_io import CheckpointIO, Path
 from thunderhead.precision import Precision
 from thunderhead.ranks import Reduced, Replica
 

@@ -29,7 +29,7 @@ from thunderhead.distributed.launch import ScriptLauncher
 from thunderhead.distributed.leave import keep_group_out_of_defaults
 from thunderhead.distributed.messages import ObjectSeal, broadcast_bytes, gather_bytes
 from thunderhead.distributed.operations import ReduceOp, operation_of
-from thunderhead.files.io import CheckpointIO
+from thunderhead.files.checkpoint_io import CheckpointIO
 from thunderhead.precision import Precision
 from thunderhead.ranks import Reduced
 from thunderhead.rng import seed_process

@@ -122,7 +122,7 @@ class HookTable:
         if name == UNRECORDED:
             name, callbacks = "on_train_batch_start", [c for c in callbacks if not _waits_for_records(c)]
         # What a batch changed is complete once the module has had its say, so those that save come after it.
-        last = [c for c in callbacks if c.acts_last and name == "on_train_batch_end"]
+        last = [c for c in callbacks if c.acts_last_in_batches and name == "on_train_batch_end"]
         functions = self._of_callbacks(name, [c for c in callbacks if not any(c is saving for saving in last)])
         if name in SHARED_HOOKS and is_overridden(name, module):
             functions.append((None, getattr(module, name)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.strategy import Strategy
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.files.io import CheckpointIO, TorchCheckpointIO
+from thunderhead.files.checkpoint_io import CheckpointIO, TorchCheckpointIO
 from thunderhead.layer_sync import LayerSync, TorchSyncBatchNorm
 from thunderhead.precision import Precision, canonical_precision, make_precision
 

@@ -22,13 +22,15 @@ class Callback:
 
     Attributes:
         inactive_hooks: hooks that this instance overrides but has no use for as it is configured.
-        acts_last: at the end of a batch and of an epoch it is called after the other callbacks and the module, since it
-            acts on what they logged or changed, as those do that save or watch a metric.
+        acts_last: at the end of an epoch it is called after the other callbacks and the module, since it acts on what
+            they logged, as those do that save or watch a metric.
+        acts_last_in_batches: at the end of a batch, too: what it changed is complete once the module has had its say.
     """
 
     _declares_hooks = True
     inactive_hooks: frozenset[str] = frozenset()
     acts_last: bool = False
+    acts_last_in_batches: bool = False
 
     @property
     def state_key(self) -> str:
@@ -194,6 +196,7 @@ class Checkpoint(Callback):
     """Base of callbacks that save; the trainer calls them after all others."""
 
     acts_last = True
+    acts_last_in_batches = True
 
     def _destination(self, trainer: Trainer) -> Destination | None:
         """Where a fit will write files, if it will; asked before it begins."""

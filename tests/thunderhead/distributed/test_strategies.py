@@ -20,7 +20,7 @@ from thunderhead.distributed.ddp_model import average_after_steps
 from thunderhead.distributed.ddp_options import NAMES
 from thunderhead.distributed.launch import ScriptLauncher
 from thunderhead.distributed.process_launch import ProcessLauncher
-from thunderhead.files.io import TorchCheckpointIO
+from thunderhead.files.checkpoint_io import TorchCheckpointIO
 from thunderhead.precision import Precision
 from thunderhead.strategies import DDPStrategy, SingleDeviceStrategy
 

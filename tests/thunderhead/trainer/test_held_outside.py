@@ -143,7 +143,7 @@ def test_a_file_written_after_the_validation_that_followed_a_failure_holds_no_ba
 
 def test_the_path_by_which_checkpoint_io_was_known_still_leads_there() -> None:
     from thunderhead.checkpoint.io import AsyncCheckpointIO, CheckpointIO
-    from thunderhead.files import io
+    from thunderhead.files import checkpoint_io as io
 
     assert (AsyncCheckpointIO, CheckpointIO) == (io.AsyncCheckpointIO, io.CheckpointIO)
 

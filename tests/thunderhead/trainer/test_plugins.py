@@ -19,7 +19,7 @@ from trainer_models import QUIET, Net, in_order, shuffled
 import thunderhead as th
 from thunderhead.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from thunderhead.distributed.cluster import JobEnvironment, LightningEnvironment, TorchElasticEnvironment, find_cluster
-from thunderhead.files.io import AsyncCheckpointIO, CheckpointIO, TorchCheckpointIO
+from thunderhead.files.checkpoint_io import AsyncCheckpointIO, CheckpointIO, TorchCheckpointIO
 from thunderhead.files.staging import detached
 from thunderhead.files.writable import Destination, LateCheckpointError
 from thunderhead.layer_sync import LayerSync, TorchSyncBatchNorm
