@@ -64,11 +64,38 @@ EVERY_NAME: Final[dict[str, str]] = dict.fromkeys(
     "save_top_k=-1 keeps every file; Lightning overwrites one whose name is the same",
 )
 RESUMED: Final[dict[str, str]] = {
-    "metrics/*/is_last_batch": "is_last_batch is False until an epoch's first batch; Lightning still shows the last "
-    "epoch's",
     "metrics/*/current_epoch": "current_epoch is right from on_fit_start of a resumed run, in Lightning after the "
     "sanity check",
+    **dict.fromkeys(
+        ("metrics/*/callback_metrics/*", "metrics/*/logged_metrics/*", "metrics/*/progress_bar_metrics/*"),
+        "a run that goes on knows the newest values of the run before; Lightning none until they are logged again",
+    ),
+    **dict.fromkeys(
+        ("logged/*", "csv/*"),
+        "what was to follow the save, an epoch's records among it, is carried out by the run that goes on",
+    ),
 }
+RESUMED_WITH_PLATEAU: Final[dict[str, str]] = RESUMED | dict.fromkeys(
+    (
+        "losses/[0-9]*",
+        "weights/*/values/*",
+        "attributes/*",
+        "hooks/*",
+        "batches/*",
+        "checkpoints/*",
+        "metrics/*",
+    ),
+    "the step on plateau that was to follow the save is carried out by the run that goes on; Lightning loses it",
+)
+AFTER_THE_MODULE: Final[dict[str, str]] = {
+    "hooks/*": "what a batch changed is complete once the module has had its say, so those that save come after it"
+}
+LINKED: Final[dict[str, str]] = dict.fromkeys(
+    ("hooks/*", "logged/*"), "a link is renewed where the last file that was kept is another one"
+)
+MISSING_AT_ONCE: Final[dict[str, str]] = dict.fromkeys(
+    ("hooks/*", "error"), "a metric that nobody logs ends the run in words of its own, after the module's hook"
+)
 EARLIER: Final[dict[str, str]] = {"error": "refused earlier, with a MisconfigurationException"}
 BEFORE_TRAINING: Final[dict[str, str]] = dict.fromkeys(
     ("hooks/*", "metrics/length", "attributes/num_training_batches", "error"), EARLIER["error"]

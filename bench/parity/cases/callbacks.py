@@ -8,7 +8,17 @@ from typing import Any
 
 import torch
 
-from bench.parity.explained import AFTER_VALIDATION, AFTER_VALIDATION_KEPT, EVERY_NAME, ONE_PER_STEP, RESUMED
+from bench.parity.explained import (
+    AFTER_THE_MODULE,
+    AFTER_VALIDATION,
+    AFTER_VALIDATION_KEPT,
+    EVERY_NAME,
+    LINKED,
+    MISSING_AT_ONCE,
+    ONE_PER_STEP,
+    RESUMED,
+    RESUMED_WITH_PLATEAU,
+)
 from bench.parity.scenario import Case, Session
 
 
@@ -81,6 +91,9 @@ _MEANT = {
     "every 3 steps": AFTER_VALIDATION_KEPT,
     "every 3 steps, newest": AFTER_VALIDATION,
     "every 2 steps, last": AFTER_VALIDATION_KEPT,
+    "top 1, last a link": LINKED,
+    "every 2 steps, a training metric": AFTER_THE_MODULE,
+    "every 4 steps, accumulation, validation in mid-epoch": AFTER_THE_MODULE,
 }
 
 STOPPING: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
@@ -115,6 +128,7 @@ CALLBACKS = (
             trainer={"max_epochs": 5},
             methods=_changing(*values),
             callbacks=_stopping(**options),
+            explained=MISSING_AT_ONCE if name == "missing" else {},
         )
         for name, (options, values) in STOPPING.items()
     ),
@@ -167,6 +181,7 @@ CALLBACKS = (
             api.callbacks.ModelCheckpoint(monitor="val_loss"),
             api.callbacks.ModelCheckpoint(every_n_train_steps=5, save_top_k=-1),
         ],
+        explained=AFTER_THE_MODULE,
     ),
 )
 
@@ -191,7 +206,7 @@ RESUMING = (
     Case(name="resumed after an epoch, weights_only", explained=RESUMED, steps=_resume(weights_only=True)),
     Case(
         name="resumed after an epoch with a plateau scheduler",
-        explained=RESUMED,
+        explained=RESUMED_WITH_PLATEAU,
         steps=_resume(),
         methods={
             "configure_optimizers": lambda self: {

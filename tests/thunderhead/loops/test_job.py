@@ -141,7 +141,9 @@ def test_metrics_are_published(tmp_path: Path) -> None:
 def test_a_last_look_without_a_new_sample_does_not_call_the_run_slow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("thunderhead.loops.job_control._PUBLISH_EVERY_NS", 0)  # after the last step, and once more at the end
+    monkeypatch.setattr(
+        "thunderhead.loops.job_control._PUBLISH_EVERY_NS", 0
+    )  # after the last step, and once more at the end
     link = MemoryLink(tmp_path)
     fit(link)
     assert link.board.metrics()["samples_per_second"] > 0
