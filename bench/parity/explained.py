@@ -81,9 +81,7 @@ RESUMED_WITH_PLATEAU: Final[dict[str, str]] = RESUMED | dict.fromkeys(
         "weights/*/values/*",
         "attributes/*",
         "hooks/*",
-        "batches/*",
         "checkpoints/*",
-        "metrics/*",
     ),
     "the step on plateau that was to follow the save is carried out by the run that goes on; Lightning loses it",
 )
