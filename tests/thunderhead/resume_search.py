@@ -57,6 +57,7 @@ class Written:
         after: number of events before what the file leads to.
         random: state of every generator when it was written.
         complete: nothing was left to train.
+        restored_in: the hook in which whoever goes on takes that state.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class Written:
     after: int
     random: dict[str, Any]
     complete: bool
+    restored_in: str
 
 
 class Saver(Callback):
@@ -77,7 +79,7 @@ class Saver(Callback):
     def seen(self, hook: str, trainer: Any) -> None:
         """Called first thing in every hook."""
         begin = self.begin
-        if begin is not None and hook == ("on_fit_start" if begin.moment[0] == "on_fit_start" else "on_train_start"):
+        if begin is not None and hook == begin.restored_in:
             restore_rng(begin.random)
         if trainer.sanity_checking:
             return
@@ -92,7 +94,11 @@ class Saver(Callback):
             ends = hook == "on_train_end" or (
                 hook == "on_train_epoch_end" and trainer.current_epoch + 1 >= trainer.max_epochs
             )
-            self.files.append(Written(path, (hook, count), after, capture_rng(), stands or ends))
+            state, restored_in = capture_rng(), "on_fit_start" if hook == "on_fit_start" else "on_train_start"
+            if hook == "on_fit_start" and begin is not None:
+                # This run is yet to take the state that it goes on with.
+                state, restored_in = begin.random, begin.restored_in
+            self.files.append(Written(path, (hook, count), after, state, stands or ends, restored_in))
             trainer.save_checkpoint(path)
 
 
