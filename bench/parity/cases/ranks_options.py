@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, RandomSampler
 
 from bench.parity.cases.data import combined_loader
 from bench.parity.cases.ranks import SYNCED, even_loaders, two_ranks
-from bench.parity.explained import OWN_BUFFERS, RANK_0_DECIDES
+from bench.parity.explained import AFTER_THE_MODULE, OWN_BUFFERS, RANK_0_DECIDES
 from bench.parity.scenario import Session, loss_of, samples
 
 
@@ -87,6 +87,7 @@ RANKS_OPTIONS = (
     two_ranks(
         "ModelCheckpoint every 3 steps",
         callbacks=lambda api: [api.callbacks.ModelCheckpoint(every_n_train_steps=3, save_top_k=-1)],
+        explained=AFTER_THE_MODULE,
     ),
     two_ranks(
         "ModelCheckpoint of what each rank has",
