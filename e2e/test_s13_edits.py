@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .support.api import CONFIG_MAPS, EVENTS, JOBS, PODS, Api
+from .support.api import CONFIG_MAPS, JOBS, PODS, Api
 from .support.figures import Figures
 from .support.fixtures import Start
 from .support.jobs import ProbeJob, Site, workload_files
@@ -76,8 +76,7 @@ def test_code_is_frozen_and_edits_are_told(start: Start, api: Api, site: Site, f
         "Completed",
     ]
     assert status["restarts"]["charged"] == 0
-    events = {e["reason"] for e in api.list(EVENTS, run.namespace) if e["regarding"]["name"] == run.name}
-    assert {"CodeChanged", "CodeTaken", "SpecChanged"} <= events
+    run.wait_told("CodeChanged", "CodeTaken", "SpecChanged", timeout_s=30)
     spent = status["goodput"]["time"]
     figures.note(SCENARIO, "goodput after four restarts", status["goodput"]["ratioPercent"], "%")
     assert spent["counted"] > 0

@@ -88,6 +88,16 @@ class Run:
 
         self.wait(look, "phase Suspended", timeout_s=timeout_s)
 
+    def wait_told(self, *reasons: str, timeout_s: float = START_S) -> dict[str, str]:
+        """The notes of the job's events by reason, once these are among them: they are posted after the status."""
+
+        def look() -> dict[str, str] | None:
+            found = [e for e in self.api.list(EVENTS, self.namespace) if e["regarding"]["name"] == self.name]
+            told = {event["reason"]: event["note"] for event in found}
+            return told if set(reasons) <= set(told) else None
+
+        return self.wait(look, f"the events {', '.join(reasons)}", timeout_s=timeout_s)
+
     def wait_end(self, kind: str = "Complete", *, timeout_s: float = START_S) -> Object:
         """The job once it has ended in this way; at once an error if it has ended in the other."""
         other = "Failed" if kind == "Complete" else "Complete"
