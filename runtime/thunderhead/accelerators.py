@@ -61,8 +61,31 @@ class Accelerator(ABC):
         """The run is over."""
 
 
+def cpu_stats() -> dict[str, float]:
+    """Load and memory of this machine, in percent.
+
+    Raises:
+        MisconfigurationException: psutil is not installed.
+    """
+    try:
+        import psutil  # type: ignore[import-not-found,import-untyped,unused-ignore]  # optional
+    except ImportError as error:
+        raise MisconfigurationException(
+            "statistics of the processor are measured by psutil, which is not installed; pip install psutil, or pass "
+            "DeviceStatsMonitor(cpu_stats=False)"
+        ) from error
+    return {
+        "cpu_percent": psutil.cpu_percent(),
+        "cpu_vm_percent": psutil.virtual_memory().percent,
+        "cpu_swap_percent": psutil.swap_memory().percent,
+    }
+
+
 class CPUAccelerator(Accelerator):
     """The processor. It is not counted: ``devices`` is the number of processes."""
+
+    def get_device_stats(self, device: torch.device) -> dict[str, Any]:
+        return cpu_stats()
 
     @staticmethod
     def name() -> str:

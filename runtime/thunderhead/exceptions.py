@@ -3,6 +3,7 @@
 ValueError
 └── MisconfigurationException   an argument, hook or combination that cannot work; never retried (exit 78 in a job)
     ├── UnknownArgument         a name that nobody knows; also a TypeError, as Python has it
+    ├── NoSuchField             an attribute that a search is to set; also an AttributeError
     └── MetricNotLogged         a callback watches what nobody logs; also a RuntimeError, as Lightning has it
 """
 
@@ -18,6 +19,10 @@ class MisconfigurationException(ValueError):
 
 class UnknownArgument(MisconfigurationException, TypeError):
     """An argument or name that does not exist."""
+
+
+class NoSuchField(MisconfigurationException, AttributeError):
+    """Neither module nor datamodule nor hyperparameters have what is to be read or set."""
 
 
 class MetricNotLogged(MisconfigurationException, RuntimeError):

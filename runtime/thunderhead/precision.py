@@ -41,6 +41,11 @@ class Precision:
     precision: str = "32-true"
     has_context: bool = False
 
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """What matrices are multiplied in."""
+        return torch.float32
+
     def forward_context(self) -> AbstractContextManager[Any]:
         """Surrounds every step of the module."""
         return nullcontext()
@@ -111,6 +116,10 @@ class MixedPrecision(Precision):
         self._dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
         self._device = device
         self.scaler = torch.amp.GradScaler(device) if scaler is None and precision == "16-mixed" else scaler
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        return self._dtype
 
     def forward_context(self) -> AbstractContextManager[Any]:
         # Without the cache of cast weights, as in Lightning: in manual optimisation optimizers, averages that are
@@ -191,6 +200,10 @@ class TruePrecision(Precision):
     def __init__(self, precision: str) -> None:
         self.precision = precision
         self._dtype = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}[precision]
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        return self._dtype
 
     def forward_context(self) -> AbstractContextManager[Any]:
         return _DefaultDtype(self._dtype)

@@ -6,6 +6,7 @@ a job goes on from what they did.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -101,6 +102,23 @@ def ask_hooks(run: Run, content: dict[str, Any], *, weights_only: bool = False) 
             for callback in run.callbacks:
                 callback.on_save_checkpoint(run.caller, run.module, content)
         run.module.on_save_checkpoint(content)
+
+
+def own_buffers(run: Run, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Buffers that belong to this rank: those that ranks do not share, and those that hooks exchanged in ``saved``.
+
+    Nobody keeps the latter alike on all ranks, such as averages of buffers.
+    """
+    module, several = run.module, run.strategy.world_size > 1
+    local = run.strategy.local_buffers(module)
+    found = {}
+    for name, buffer in module.named_buffers() if several or local else ():
+        kept = saved.get(name)
+        if kept is not None and several and kept.data_ptr() != buffer.data_ptr():
+            found[name] = kept
+        elif name in local and (kept is not None or name not in module.state_dict()):
+            found[name] = buffer
+    return found
 
 
 def key_of(owner: object) -> str:

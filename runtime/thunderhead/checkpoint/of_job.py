@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from thunderhead.checkpoint.capture import ask_hooks, rank_state, state_of
+from thunderhead.checkpoint.capture import ask_hooks, own_buffers, rank_state, state_of
 from thunderhead.checkpoint.content import OWN_KEY, restore_counters
 from thunderhead.core.position import Position
 from thunderhead.job.link import Restored
@@ -36,7 +36,7 @@ def job_parts(run: Run, training: Training, position: Position, *, should_stop: 
     ask_hooks(run, content)
     # After the hooks: the run goes on from what they drew and logged.
     rank = rank_state(run, training, position)
-    buffers = run.strategy.local_buffers(run.module)
+    buffers = own_buffers(run, content["state_dict"])
     content["state_dict"] = {k: v for k, v in content["state_dict"].items() if k not in buffers}
     replicated = {key: content.pop(key) for key in _ALIKE}
     replicated["position"] = position.state_dict()

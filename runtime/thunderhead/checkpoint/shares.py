@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from thunderhead.checkpoint.capture import RankState
+from thunderhead.checkpoint.capture import RankState, own_buffers
 from thunderhead.checkpoint.hand import gradients_of, mean_gradients
 from thunderhead.core.position import BETWEEN_EPOCHS, Next, Position
 from thunderhead.files.staging import detached
@@ -87,7 +87,7 @@ def gather(run: Run, content: Mapping[str, Any], own: Mapping[str, Any], *, endi
     given["callbacks"] = {key: state for key, state in states.items() if _is_small(state)}
     # Outside of a fit nothing says which buffers ranks share, and all of them are alike or will be.
     wrapped = run.strategy.model is not None
-    given["buffers"] = run.strategy.local_buffers(run.module) if wrapped else {}
+    given["buffers"] = own_buffers(run, content["state_dict"]) if wrapped else {}
     packed = _packed(given)
     if ending:
         return run.strategy.leave_with_first(packed, _LONGEST_WAIT_S)

@@ -18,6 +18,13 @@ class SIGTERMException(SystemExit):
         self.saved: list[str] = []
 
 
+class EndsWell(Exception):
+    """Raised by a callback that has what the run was for: it ends there, torn down as after any, and nothing failed.
+
+    Every rank must raise it at the same moment.
+    """
+
+
 @dataclass(slots=True)
 class Stop:
     """Whether a run is to end before its limits.

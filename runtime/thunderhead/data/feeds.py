@@ -79,6 +79,10 @@ class Feed:
         """Whether it is read from an order of samples that is known."""
         return self._batches is not None
 
+    def indices(self, number: int) -> list[Any] | None:
+        """The samples of batch ``number`` of the running epoch; None where the loader does not tell."""
+        return None if self._batches is None else self._batches.indices(number)
+
     def begin(self, epoch: int, *, later: bool = False) -> Iterator[Any]:
         """Start (or take up) the iteration of ``epoch``; random numbers are drawn as torch draws them.
 

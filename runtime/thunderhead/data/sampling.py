@@ -201,6 +201,17 @@ class Batches(Sampler[Any]):
             return (total - 1, total) if number == count - 1 else (number * size, total - 1)
         return number * size, min((number + 1) * size, total)
 
+    def indices(self, number: int) -> list[Any] | None:
+        """The samples of one batch of the epoch whose order was drawn; None before that."""
+        order, size = self.order, self.batch_size
+        if order is None:
+            return None
+        if size is None:
+            found = order[number]
+            return list(found) if isinstance(found, (list, tuple)) else [found]
+        at, end = self._bounds(number, size, len(self), len(order))
+        return list(order[at:end])
+
     def __len__(self) -> int:
         if self.shard is not None:
             return self.shard.num_batches(self.inner, self.batch_size, self.drop_last)

@@ -230,6 +230,11 @@ class EvaluationData:
             return self._joint.begin(epoch)
         return self._all[index].begin(epoch)
 
+    def indices(self, index: int, number: int) -> list[Any] | None:
+        """The samples of batch ``number`` of one loader; None where it does not tell, or is read with others."""
+        found: list[Any] | None = self._all[index].indices(number) if self._sequential else None
+        return found
+
     def let_go(self) -> None:
         """Nothing more is evaluated: see :meth:`Feed.let_go`."""
         for feed in self._all:

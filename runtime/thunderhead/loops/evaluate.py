@@ -153,6 +153,9 @@ class EvaluationLoop:
         hooks, kind, results = self._run.hooks, self._kind, self._evaluation.results
         hooks.call_module(f"on_{kind}_model_eval")
         hooks.call(f"on_{kind}_start")
+        if self._evaluation.data is not data:
+            data = load_evaluation_data(self._run, self._training, self._evaluation)
+            limits = data.limits
         hooks.call(f"on_{kind}_epoch_start")
         outputs = [self._loader(data, index, limit) for index, limit in enumerate(limits)]
         if results is not None:

@@ -31,6 +31,7 @@ from thunderhead.core.position import Next
 from thunderhead.hooks.overriding import is_overridden
 from thunderhead.hooks.table import MONITORS, UNRECORDED
 from thunderhead.loops.after import After
+from thunderhead.loops.forward import ForwardStep
 from thunderhead.loops.manual import ManualStep
 from thunderhead.loops.step import AutomaticStep
 from thunderhead.run.control import Control
@@ -70,6 +71,11 @@ class FitLoop(After):
         run.hooks.call("on_train_end")
         if run.stop.sigterm and run.control is None:
             end_by_sigterm(run)
+
+    def renew_step(self) -> None:
+        """The module has another wrapper: the next epoch steps with it."""
+        if "_step" in self.__dict__:
+            self._step = type(self._step)(self._run, self._training)
 
     def let_go(self) -> None:
         """End the loaders' processes, and drop the step: it holds the wrapped module, and with it the process group."""
@@ -120,7 +126,8 @@ class FitLoop(After):
         options, stop, hooks, metrics = run.options, run.stop, run.hooks, run.metrics
         all_starts, starts_unrecorded, ends = hooks[_START], hooks[UNRECORDED], hooks["on_train_batch_end"]
         transfer, schedulers, validation = transfer_of(run), self._schedulers, training.validation
-        step: Callable[..., Any] = self._step
+        trains = not epoch.forward_only
+        step: Callable[..., Any] = self._step if trains else ForwardStep(run, training)
         may_skip = is_overridden(_START, run.module)  # what callbacks return says nothing
         assert data is not None
         own = self._own_iteration()
@@ -138,7 +145,7 @@ class FitLoop(After):
             index = p.batch
             epoch.is_last_batch = data.is_last(index + 1)
             divide_by = options.accumulate_grad_batches
-            steps = epoch.is_last_batch or (index + 1) % divide_by == 0
+            steps = trains and (epoch.is_last_batch or (index + 1) % divide_by == 0)
             if transfer is not None:
                 batch = transfer(batch, 0)
             results.batch, results.batch_size = batch, None
@@ -157,7 +164,7 @@ class FitLoop(After):
                 batch = own.batch
                 if self._took_too_much(own):
                     break
-            if schedulers.any:
+            if schedulers.any and trains:
                 schedulers.after_batch(steps=p.step != before, last=epoch.is_last_batch)
             if ends:
                 hooks.call("on_train_batch_end", outputs, batch, index)

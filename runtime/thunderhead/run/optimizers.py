@@ -37,6 +37,12 @@ class Optimizers:
     steps: OptimizerSteps | None = None
     made: Made = field(default_factory=dict)
 
+    def schedule(self, configs: list[LRSchedulerConfig]) -> None:
+        """Take these schedulers in the place of those before, from the next batch on."""
+        self.configs = configs
+        if self.schedulers is not None:
+            self.schedulers.step_these(configs)
+
     @property
     def scheduler_steps(self) -> int:
         """How often schedulers were stepped."""
@@ -98,7 +104,7 @@ def make_optimizers(run: Run, position: Position) -> Optimizers:
         plain,
         [LightningOptimizer(optimizer, steps) for optimizer in plain],
         configs,
-        Schedulers(configs if module.automatic_optimization else (), position, run.hooks, run.metrics),
+        Schedulers(configs, position, run.hooks, run.metrics, automatic=module.automatic_optimization),
         steps,
         made(plain, configs),
     )

@@ -16,7 +16,8 @@ class Schedulers:
     """Steps each scheduler at its interval; those that watch a metric later, when validation has produced it.
 
     Args:
-        configs: none in manual optimisation, where the user steps them.
+        configs: of all of them.
+        automatic: not in manual optimisation, where the user steps them.
         position: where training stands.
         hooks: the module's ``lr_scheduler_step`` is one.
         metrics: that those of plateaus watch.
@@ -27,12 +28,23 @@ class Schedulers:
     """
 
     def __init__(
-        self, configs: Sequence[LRSchedulerConfig], position: Position, hooks: HookTable, metrics: Metrics
+        self,
+        configs: Sequence[LRSchedulerConfig],
+        position: Position,
+        hooks: HookTable,
+        metrics: Metrics,
+        *,
+        automatic: bool = True,
     ) -> None:
-        self._configs = configs
+        self._automatic = automatic
         self._position, self._hooks, self._metrics = position, hooks, metrics
-        self.any = bool(configs)
         self.steps = 0
+        self.step_these(configs)
+
+    def step_these(self, configs: Sequence[LRSchedulerConfig]) -> None:
+        """From now on these."""
+        self._configs = configs if self._automatic else ()
+        self.any = bool(self._configs)
 
     def after_batch(self, *, steps: bool, last: bool) -> None:
         """Step those that watch nothing: where the optimizer stepped, and per epoch on the last batch."""

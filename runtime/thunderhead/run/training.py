@@ -24,6 +24,7 @@ class Epoch:
         begun: a fit is inside of it, so hooks that write a file do so in its midst.
         is_last_batch: the batch being trained is its last.
         skip: the rest of it is not trained on.
+        forward_only: its batches go through ``training_step`` and nothing else, so that nothing is optimised.
         cut: why a resumed one is not trained on: "cut" as its place is none in the data of now, or "ended".
         ends: its last batch is done, and what follows that is not.
         monitors_to_come: at its end, the functions of hooks that watch a metric and were not called yet.
@@ -36,6 +37,7 @@ class Epoch:
     begun: bool = False
     is_last_batch: bool = False
     skip: bool = False
+    forward_only: bool = False
     cut: str = ""
     ends: bool = False
     monitors_to_come: Slot = field(default_factory=Slot)

@@ -9,7 +9,16 @@
 ``validation_follows``          it comes right after the batch that just ended
 ``has_validated``               it has run in this fit, outside of the sanity check
 ``logger_step``                 the x axis of the training records
+``records_now``                 values of this batch go to the loggers
+``log_record(values, step)``    send values to them as the trainer does
 ``show_metrics(values)``        let other callbacks and the job's status see values without logging them
+``trains_others()``             which parameters require gradients has changed
+``forward_only``                an epoch's batches go through ``training_step`` and nothing is optimised
+``asks_for_loaders``            module or datamodule gives the loaders, rather than who called the entry point
+``forget_loaders()``            ask for them again
+``keep_predictions()``          let ``predictions`` hold what ``predict_step`` returns, though nobody asked for it
+``predictions``                 what it has returned in the running prediction
+``batch_indices(batch, ...)``   which samples of the dataset are in a batch of it
 ``ended_together(exception)``   every rank raises this after the same step
 ``save_ended(path, ...)``       write a file of the moment at which a run failed
 ==============================  ======================================================================================
@@ -18,14 +27,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Final
 
 from torch import Tensor
 
 from thunderhead.checkpoint.alone import write_ended
 from thunderhead.core.ending import SIGTERMException
+from thunderhead.core.state import TrainerFn
 from thunderhead.job.link import Ask
 from thunderhead.run import stopping as ending
+from thunderhead.run.evaluation import Evaluation
+from thunderhead.run.training import Training
 from thunderhead.trainer.properties import TrainerProperties
+
+_STAGES: Final = {
+    TrainerFn.FITTING: "train",
+    TrainerFn.VALIDATING: "val",
+    TrainerFn.TESTING: "test",
+    TrainerFn.PREDICTING: "predict",
+}
 
 
 class Doors(TrainerProperties):
@@ -80,9 +100,88 @@ class Doors(TrainerProperties):
         """Who decided on ``default_root_dir``, in words."""
         return self._options.root_argument
 
+    @property
+    def records_now(self) -> bool:
+        """Whether this is a batch whose step values go to the loggers."""
+        every = self._options.log_every_n_steps
+        return bool(every) and (self.should_stop or (self.logger_step + 1) % every == 0)
+
+    def log_record(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Send one record to the loggers.
+
+        Args:
+            values: by name.
+            step: the x axis; by default that of the training records, which also say the epoch.
+        """
+        position = self._training.position
+        if step is None:
+            self._metrics.send(dict(values), position.log_step, position.epoch)
+        else:
+            self._metrics.send(dict(values), step, None)
+
     def show_metrics(self, values: Mapping[str, Tensor]) -> None:
         """Let callbacks, and in a job its status, see these values, which the loggers get from whoever calls."""
         self._metrics.show(dict(values))
+
+    def trains_others(self) -> None:
+        """Parameters were frozen or thawed: ranks share the gradients of those that require one from now on.
+
+        To be called on every rank, in ``on_fit_start`` or ``on_train_epoch_start``.
+        """
+        if self._run is None:
+            return
+        self._run.strategy.wrap(self._run.module)
+        if self._fit_loop is not None:
+            self._fit_loop.renew_step()
+
+    @property
+    def forward_only(self) -> bool:
+        """Whether batches go through ``training_step`` alone: no backward, no step, neither of schedulers.
+
+        To be set in ``on_train_epoch_start``, or in ``on_train_start`` by who goes on in the midst of such an epoch; it
+        holds until it is taken back there, or the fit ends.
+        """
+        return self._training.epoch.forward_only
+
+    @forward_only.setter
+    def forward_only(self, wanted: bool) -> None:
+        self._training.epoch.forward_only = wanted
+
+    @property
+    def asks_for_loaders(self) -> bool:
+        """Whether the loaders of the running entry point come from the module or the datamodule."""
+        run = self._run
+        return run is not None and run.given.get(_STAGES[run.fn]) is None
+
+    def forget_loaders(self) -> None:
+        """Ask for the loaders again, in ``on_fit_start`` or an evaluation's ``on_<kind>_start``: they would differ."""
+        fn = self.state.fn
+        if fn is TrainerFn.FITTING:
+            _forget(self._training)
+            _forget(self._training.validation)
+        elif fn is not None:
+            _forget(self._evaluations[fn])
+
+    def keep_predictions(self) -> None:
+        """Keep what ``predict_step`` returns, on the CPU; to be called before the batches of a prediction begin."""
+        if self.state.fn is TrainerFn.PREDICTING:
+            self._evaluations[TrainerFn.PREDICTING].keep_predictions = True
+
+    @property
+    def predictions(self) -> list[Any]:
+        """One entry per batch of the newest prediction, as far as they are kept; lists of them for several loaders."""
+        carried = self._evaluations.get(TrainerFn.PREDICTING)
+        found: list[Any] = [] if carried is None else carried.predictions
+        return found[0] if len(found) == 1 else found
+
+    def batch_indices(self, batch_idx: int, dataloader_idx: int = 0) -> list[Any] | None:
+        """Which samples of the dataset are in a batch of the newest prediction, on this rank.
+
+        Returns:
+            Their indices, as the loader's sampler gave them; None where a loader has no sampler.
+        """
+        carried = self._evaluations.get(TrainerFn.PREDICTING)
+        return None if carried is None or carried.data is None else carried.data.indices(dataloader_idx, batch_idx)
 
     def ended_together(self, exception: BaseException) -> bool:
         """Whether every rank raises this after the same step, as after SIGTERM; of any other exception nobody knows."""
@@ -101,3 +200,9 @@ class Doors(TrainerProperties):
         """
         assert self._run is not None, "a run has ended"
         write_ended(self._run, self._training, path, together=together, weights_only=weights_only)
+
+
+def _forget(holder: Training | Evaluation) -> None:
+    if holder.data is not None:
+        holder.data.let_go()
+    holder.data = None

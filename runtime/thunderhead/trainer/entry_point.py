@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from thunderhead.checkpoint import content
 from thunderhead.checkpoint.layout import lay_out_module
 from thunderhead.checkpoint.of_job import content_of
-from thunderhead.core.ending import Stop
+from thunderhead.core.ending import EndsWell, Stop
 from thunderhead.core.hooks import CallbackLike
 from thunderhead.core.hparams import drop_unpicklable
 from thunderhead.core.position import Position
@@ -123,6 +123,10 @@ def enter(
     LAST_RUN.error = None
     try:
         return _from_end_to_end(trainer, run, ckpt_path, weights_only, evaluation)
+    except EndsWell:
+        put_layers_back(run, trainer._layer_sync)
+        tear_down(run, "success", TrainerStatus.FINISHED)
+        return None
     except (Stopped, Superseded):
         # Nothing went wrong: the job goes on elsewhere or later. Callbacks that act on failures are not told.
         put_layers_back(run, trainer._layer_sync)

@@ -133,12 +133,12 @@ class TrainerProperties(Records):
 
     @property
     def lr_scheduler_configs(self) -> list[LRSchedulerConfig]:
-        """Their schedulers, and when they step."""
+        """Their schedulers, and when they step. Others that are set here step from the next batch on."""
         return self._training.optimizers.configs
 
     @lr_scheduler_configs.setter
     def lr_scheduler_configs(self, configs: list[LRSchedulerConfig]) -> None:
-        self._training.optimizers.configs = configs
+        self._training.optimizers.schedule(configs)
 
     @property
     def callbacks(self) -> list[Callback]:

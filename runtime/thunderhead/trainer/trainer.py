@@ -276,11 +276,11 @@ class Trainer(Doors):
                 "return_predictions=False and write them in a callback, or use strategy='ddp'"
             )
         carried = self._new_evaluation(TrainerFn.PREDICTING)
-        carried.keep_predictions = return_predictions is not False and not in_children
+        carried.keep_predictions = returns = return_predictions is not False and not in_children
         loaders = {"predict": dataloaders}
         enter(self, TrainerFn.PREDICTING, model, loaders, datamodule, ckpt_path, weights_only, carried)
         found = carried.predictions
-        if not carried.keep_predictions or not found:
+        if not returns or not found:
             return None
         return found[0] if len(found) == 1 else found
 
