@@ -1,6 +1,9 @@
-"""Callbacks: code that runs at moments of a run."""
+"""Callbacks: code that runs at moments of a run.
 
-from typing import TYPE_CHECKING
+Those of ``_ON_DEMAND`` are imported when they are first used: most runs need none of them.
+"""
+
+from typing import TYPE_CHECKING, Final
 
 from thunderhead.callbacks.bars import TQDMProgressBar
 from thunderhead.callbacks.early_stopping import EarlyStopping
@@ -17,9 +20,15 @@ from thunderhead.callbacks.timer import Timer
 from thunderhead.compat.unknown import refusing
 from thunderhead.user.callback import Callback, Checkpoint
 
+if TYPE_CHECKING:
+    from thunderhead.callbacks.prediction_writer import BasePredictionWriter
+    from thunderhead.callbacks.weight_averaging import EMAWeightAveraging, WeightAveraging
+
 __all__ = [
+    "BasePredictionWriter",
     "Callback",
     "Checkpoint",
+    "EMAWeightAveraging",
     "EarlyStopping",
     "GradientAccumulationScheduler",
     "LambdaCallback",
@@ -36,7 +45,14 @@ __all__ = [
     "TQDMProgressBar",
     "TerminalProgress",
     "Timer",
+    "WeightAveraging",
 ]
 
+_ON_DEMAND: Final = {
+    "BasePredictionWriter": "prediction_writer",
+    "EMAWeightAveraging": "weight_averaging",
+    "WeightAveraging": "weight_averaging",
+}
+
 if not TYPE_CHECKING:  # a type checker knows by itself
-    __getattr__ = refusing(__name__, __all__)
+    __getattr__ = refusing(__name__, __all__, _ON_DEMAND)

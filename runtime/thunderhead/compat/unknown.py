@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from opcode import opmap
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from thunderhead.compat import names
 from thunderhead.exceptions import did_you_mean
@@ -14,11 +15,22 @@ from thunderhead.exceptions import did_you_mean
 _IMPORT_FROM: Final = opmap["IMPORT_FROM"]
 
 
-def refusing(package: str, known: Iterable[str]) -> Callable[[str], NoReturn]:
-    """A ``__getattr__`` for ``package``, which has the names ``known`` and no others."""
+def refusing(package: str, known: Iterable[str], on_demand: Mapping[str, str] | None = None) -> Callable[[str], Any]:
+    """A ``__getattr__`` for ``package``, which has the names ``known`` and no others.
 
-    def __getattr__(name: str) -> NoReturn:
-        raise unknown_name(package, name, known)
+    Args:
+        package: the package's name.
+        known: its names.
+        on_demand: in which of its modules those are that are imported when they are first used.
+    """
+    homes = on_demand or {}
+
+    def __getattr__(name: str) -> Any:
+        if name not in homes:
+            raise unknown_name(package, name, known)
+        found = getattr(import_module(f"{package}.{homes[name]}"), name)
+        setattr(sys.modules[package], name, found)
+        return found
 
     return __getattr__
 
