@@ -12,6 +12,7 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "runtime": ("torch", "numpy", "safetensors", "awscrt", "prometheus_client"),
     "loggers": ("tensorboard",),
     "examples": ("sklearn",),
+    "sweep": ("optuna", "matplotlib"),
 }
 """Modules by the extra of ``pyproject.toml`` that installs them, the smaller extra first."""
 

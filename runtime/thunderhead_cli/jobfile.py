@@ -64,7 +64,7 @@ def read_job_file(path: Path) -> JobFile:
         UnreadableJobFile: no such file, or none that can be read.
         JobFileError: no YAML, no TrainingJob in it, or more than one.
     """
-    documents = _documents(path)
+    documents = documents_of(path)
     jobs = [document for document in documents if document.get("kind") == KIND]
     if len(jobs) != 1:
         kinds = ", ".join(str(document.get("kind")) for document in documents) or "nothing"
@@ -82,7 +82,13 @@ def problems_of(file: JobFile) -> list[Problem]:
     return validate(file.job)
 
 
-def _documents(path: Path) -> list[Mapping[str, Any]]:
+def documents_of(path: Path) -> list[Mapping[str, Any]]:
+    """Every document of a YAML or JSON file, read as Kubernetes would.
+
+    Raises:
+        UnreadableJobFile: no such file, or none that can be read.
+        JobFileError: no YAML, or something else than objects in it.
+    """
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:

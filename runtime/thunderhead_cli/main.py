@@ -134,6 +134,56 @@ def run(
     raise typer.Exit(code)
 
 
+@app.command(short_help="Try parameters of a job file, here or on a cluster.")
+def sweep(
+    file: Annotated[Path, typer.Option("-f", "--file", metavar="FILE", help="The sweep: YAML or JSON.")],
+    on: Annotated[
+        str,
+        typer.Option(metavar="[local|cluster]", autocompletion=lambda: ["local", "cluster"], help="Where trials run."),
+    ] = "local",
+    sweeps: Annotated[Path, typer.Option(metavar="DIR", help="Directory of all sweeps.")] = Path("sweeps"),
+    namespace: Annotated[
+        str | None, typer.Option("-n", "--namespace", help="Of the jobs on a cluster; kubectl's by default.")
+    ] = None,
+    progress_seconds: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Between two progress lines where there is no terminal.")
+    ] = 5.0,
+) -> None:
+    """Run trials of a job file with parameters that Optuna chooses.
+
+    Ctrl-C stops every trial with a checkpoint, a second one kills them; the same command again goes on, each trial from
+    its newest checkpoint. A failed trial counts and does not end the sweep.
+    Exit code: 0 every trial has ended and one is complete, 1 none is, 2 wrong command line, 75 stopped, 78 invalid
+    sweep or job, 130 killed.
+    """
+    from thunderhead_api.extras import require
+
+    try:
+        require("thunderhead sweep", "sweep")
+    except MissingExtra as error:
+        raise refuse(str(error)) from error
+    raise typer.Exit(_sweep(file, on, sweeps, namespace, progress_seconds))
+
+
+def _sweep(file: Path, on: str, sweeps: Path, namespace: str | None, progress_seconds: float) -> int:
+    from thunderhead_cli.local.rundir import RunDirError
+    from thunderhead_cli.sweep.file import read_sweep_file
+    from thunderhead_cli.sweep.sweeping import Place, SweepOptions
+    from thunderhead_cli.sweep.sweeping import sweep as run_sweep
+
+    if on not in list(Place):
+        raise refuse(f"--on {on}: is neither local nor cluster", WRONG_COMMAND_LINE)
+    options = SweepOptions(place=Place(on), sweeps=sweeps, namespace=namespace, progress_seconds=progress_seconds)
+    try:
+        return run_sweep(read_sweep_file(file), options)
+    except (WrongOption, UnreadableJobFile) as error:
+        raise refuse(str(error), WRONG_COMMAND_LINE) from error
+    except (ValueError, MissingExtra) as error:
+        raise refuse(str(error)) from error
+    except RunDirError as error:
+        raise refuse(str(error), ExitCode.FAILED) from error
+
+
 @app.command(short_help="Say what is wrong with a job file.")
 def validate(file: FileOption) -> None:
     """Say what the API server would refuse in a job file.

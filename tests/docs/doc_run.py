@@ -22,6 +22,7 @@ from doc_blocks import Block, blocks, name
 
 from thunderhead import warning
 from thunderhead_cli.jobfile import problems_of, read_job_file
+from thunderhead_cli.sweep.file import read_sweep_file
 
 RUN = {"python", "torchrun", "thunderhead"}
 TIMEOUT_S = 400  # for a busy machine; a quiet one takes seconds
@@ -118,12 +119,20 @@ class Page:
 
 
 def check_job(block: Block, directory: Path, where: str) -> None:
-    """A job, or a part of one that begins with ``spec`` or with fields of it, is what an API server would take."""
+    """A job, or a part of one that begins with ``spec`` or with fields of it, is what an API server would take.
+
+    A sweep is one that can be read.
+    """
     import yaml
 
     text = block.text
     documents = list(yaml.safe_load_all(text))
     part = documents[0]
+    if "parameters" in part:
+        file = directory / f"{block.line}.sweep.yaml"
+        file.write_text(text)
+        read_sweep_file(file)
+        return
     if "kind" not in part:
         spec = part.get("spec", part)
         job = {"apiVersion": "thunderhead.dev/v1alpha1", "kind": "TrainingJob", "metadata": {"name": "part"}}

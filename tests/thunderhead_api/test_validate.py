@@ -127,7 +127,7 @@ def test_defaults_are_those_of_the_models() -> None:
     assert parse_spec(job(written)) == TrainingJobSpec.model_validate(written)
 
 
-EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
+EXAMPLES = sorted((ROOT / "examples").rglob("job*.yaml"))
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: str(file.relative_to(ROOT)))

@@ -133,7 +133,7 @@ def test_a_run_that_another_command_holds_is_not_begun(tmp_path: Path) -> None:
     with exclusive(tmp_path, "digits"):
         result = RUNNER.invoke(app, ["run", "-f", str(EXAMPLE), "--runs", str(tmp_path)])
     assert result.exit_code == 1
-    assert "another 'thunderhead run' of the job 'digits' is at work there" in result.stderr
+    assert "another 'thunderhead run' of 'digits' is at work there" in result.stderr
 
 
 @pytest.mark.parametrize(

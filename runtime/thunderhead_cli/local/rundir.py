@@ -119,8 +119,13 @@ def is_finished(job: Mapping[str, Any] | None) -> bool:
 
 
 @contextmanager
-def exclusive(runs: Path, job_name: str) -> Iterator[None]:
+def exclusive(runs: Path, job_name: str, *, who: str = "thunderhead run") -> Iterator[None]:
     """Hold the job's directory against a second command on this machine; the kernel lets go when we die.
+
+    Args:
+        runs: directory of all runs.
+        job_name: whose directory.
+        who: the command.
 
     Raises:
         WrongOption: ``runs`` is no directory that takes files.
@@ -138,8 +143,8 @@ def exclusive(runs: Path, job_name: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunDirError(
-                f"{directory}: another 'thunderhead run' of the job {job_name!r} is at work there; "
-                "wait for it, or choose another directory with --runs"
+                f"{directory}: another '{who}' of {job_name!r} is at work there; "
+                f"wait for it, or choose another directory with --{who.rpartition(' ')[2]}s"
             ) from None
         yield
 

@@ -1,0 +1,1 @@
+"""``thunderhead sweep``: trials of one job file, with parameters that Optuna chooses."""
