@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
+from thunderhead.dead_overrides import TellsDeadOverrides
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.tensors import map_tensors
 from thunderhead.warning import say_once
@@ -30,7 +31,7 @@ _REFUSED: Final = {
 PRECISIONS: Final = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 
 
-class Precision:
+class Precision(TellsDeadOverrides):
     """Full precision: nothing is converted, scaled or cast.
 
     Attributes:

@@ -77,7 +77,8 @@ class CheckpointNames:
             version += 1
         return path
 
-    def _candidates(self, trainer: Trainer) -> dict[str, Tensor]:
+    def _monitor_candidates(self, trainer: Trainer) -> dict[str, Tensor]:
+        """What may be ranked by and named after, when a checkpoint is due."""
         # Detached, for a value may have been logged with its graph.
         found = {name: value.detach().clone() for name, value in trainer.callback_metrics.items()}
         for name, value in (("epoch", trainer.current_epoch), ("step", trainer.global_step)):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -59,6 +60,8 @@ class EarlyStopping(Callback):
     """
 
     acts_last = True
+    mode_dict: ClassVar[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {"min": torch.lt, "max": torch.gt}
+    order_dict: ClassVar[dict[str, str]] = {"min": "<", "max": ">"}
 
     def __init__(
         self,
@@ -111,13 +114,13 @@ class EarlyStopping(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check, if this is when."""
-        if self._check_on_train_epoch_end and not self._is_off(trainer):
-            self._check(trainer)
+        if self._check_on_train_epoch_end and not self._should_skip_check(trainer):
+            self._run_early_stopping_check(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check, if this is when."""
-        if not self._check_on_train_epoch_end and not self._is_off(trainer):
-            self._check(trainer)
+        if not self._check_on_train_epoch_end and not self._should_skip_check(trainer):
+            self._run_early_stopping_check(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """Patience left and best value."""
@@ -145,34 +148,47 @@ class EarlyStopping(Callback):
         self.stopping_reason = EarlyStoppingReason(state_dict.get("stopping_reason", 0))
         self.stopping_reason_message = state_dict.get("stopping_reason_message")
 
-    def _is_off(self, trainer: Trainer) -> bool:
+    def _should_skip_check(self, trainer: Trainer) -> bool:
         return trainer.state.fn != "fit" or trainer.sanity_checking or bool(trainer.fast_dev_run)
 
-    def _check(self, trainer: Trainer) -> None:
+    # --- what subclasses override, by Lightning's names ----------------------------------------------------------
+
+    @property
+    def monitor_op(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Whether one value is better than another."""
+        return self.mode_dict[self.mode]
+
+    def _run_early_stopping_check(self, trainer: Trainer) -> None:
+        """Look at the metric, and stop all ranks if any of them wants to."""
         metrics = trainer.callback_metrics
-        current = metrics.get(self.monitor)
-        if current is None:
-            hint = did_you_mean(self.monitor, metrics)
-            if "val" in self.monitor.lower() and not trainer.enable_validation:
-                hint = (
-                    " No validation runs in this fit: it needs a validation_step, validation data and "
-                    "limit_val_batches other than 0; or watch a metric of training."
-                )
-            message = (
-                f"EarlyStopping watches {self.monitor!r}, which was not logged.{hint} There are {sorted(metrics)}; "
-                "log it with self.log, or set monitor to one of these"
-            )
-            if self.strict:
-                raise MetricNotLogged(message)
-            warn(message, RuntimeWarning)
+        if not self._validate_condition_metric(metrics, trainer):
             return
-        stop, reason = self._evaluate(current.squeeze())
+        stop, reason = self._evaluate_stopping_criteria(metrics[self.monitor].squeeze())
         stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
         if stop:
             trainer.stop_together()
             self.stopped_epoch = trainer.current_epoch
         if reason and (stop or self.verbose):
             self._tell(trainer, reason)
+
+    def _validate_condition_metric(self, logs: dict[str, Tensor], trainer: Trainer | None = None) -> bool:
+        """Whether there is a value to look at."""
+        current = logs.get(self.monitor)
+        if current is None:
+            hint = did_you_mean(self.monitor, logs)
+            if "val" in self.monitor.lower() and trainer is not None and not trainer.enable_validation:
+                hint = (
+                    " No validation runs in this fit: it needs a validation_step, validation data and "
+                    "limit_val_batches other than 0; or watch a metric of training."
+                )
+            message = (
+                f"EarlyStopping watches {self.monitor!r}, which was not logged.{hint} There are {sorted(logs)}; "
+                "log it with self.log, or set monitor to one of these"
+            )
+            if self.strict:
+                raise MetricNotLogged(message)
+            warn(message, RuntimeWarning)
+        return current is not None
 
     def _tell(self, trainer: Trainer, reason: str) -> None:
         """Each rank has its own reason, unless values are synchronised; several of them say whose it is."""
@@ -181,7 +197,7 @@ class EarlyStopping(Callback):
         elif not self.log_rank_zero_only or trainer.is_global_zero:
             notes().info("[rank %d] %s", trainer.global_rank, reason)
 
-    def _evaluate(self, current: Tensor) -> tuple[bool, str | None]:
+    def _evaluate_stopping_criteria(self, current: Tensor) -> tuple[bool, str | None]:
         """``(stop, what to say)`` for a new value; updates patience and the best value."""
         value, best = current.item(), self.best_score.item()
         if self.check_finite and not math.isfinite(value):
@@ -194,7 +210,7 @@ class EarlyStopping(Callback):
             return self._stop(EarlyStoppingReason.DIVERGENCE_THRESHOLD, text)
         delta = self.min_delta if self.mode == "max" else -self.min_delta
         if self._better(value - delta, best):
-            said = f"{self.monitor} improved from {best:.3f} to {value:.3f}" if math.isfinite(best) else None
+            said = self._improvement_message(current)
             self.best_score = current.detach().clone()
             self.wait_count = 0
             return False, said
@@ -203,6 +219,11 @@ class EarlyStopping(Callback):
             return False, None
         text = f"{self.monitor} did not improve in the last {self.wait_count} checks; best {best:.3f}"
         return self._stop(EarlyStoppingReason.PATIENCE_EXHAUSTED, text)
+
+    def _improvement_message(self, current: Tensor) -> str | None:
+        """What to say of a new best value; None for nothing, as of the first."""
+        value, best = current.item(), self.best_score.item()
+        return f"{self.monitor} improved from {best:.3f} to {value:.3f}" if math.isfinite(best) else None
 
     def _better(self, one: float, other: float) -> bool:
         return one < other if self.mode == "min" else one > other

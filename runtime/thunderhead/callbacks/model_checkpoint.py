@@ -4,38 +4,35 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import proxy
 
 import torch
 from torch import Tensor
 
 from thunderhead.arguments import directory, one_of, switch
 from thunderhead.callbacks.checkpoint_arguments import how_many, last_kind, metric_name, name_template, triggers_of
-from thunderhead.callbacks.checkpoint_names import CheckpointNames
-from thunderhead.callbacks.checkpoint_plan import Best, Plan, planned
+from thunderhead.callbacks.checkpoint_plan import Plan, planned
 from thunderhead.callbacks.checkpoint_policy import Decision, Moment, Situation, decide
+from thunderhead.callbacks.checkpoint_saving import CheckpointSaving
 from thunderhead.checkpoint.alone import tell_saved
 from thunderhead.core.hooks import StepOutput
-from thunderhead.exceptions import MisconfigurationException, did_you_mean
-from thunderhead.files.places import is_url, lies_in, normal, same
+from thunderhead.files.places import normal
 from thunderhead.files.schemes import place_of
 from thunderhead.files.writable import Destination
 from thunderhead.job import attached
 from thunderhead.job.link import Ask
 from thunderhead.user.callback import Checkpoint
-from thunderhead.warning import say, warn
+from thunderhead.warning import warn
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
     from thunderhead.user.module import LightningModule
 
 
-class ModelCheckpoint(CheckpointNames, Checkpoint):
+class ModelCheckpoint(CheckpointSaving, Checkpoint):
     """Saves checkpoints for people: the ``save_top_k`` best by a metric, the last, or all.
 
     Rank 0 decides, once, and tells the others; what is due by step and by validation at once is saved after validation.
@@ -182,30 +179,27 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A run in which nothing was due still leaves its last state, if that was asked for."""
         if self.save_last and not self._last_checkpoint_saved and not self._is_off(trainer):
-            plan = planned(trainer, lambda: Plan(Decision.SAVE, last=self._last_path(self._candidates(trainer))))
-            self._carry_out(trainer, plan)
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save what there is, if that was asked for."""
-        if not self.save_on_exception or self._is_off(trainer) or self._last_global_step_saved == trainer.global_step:
+        if not self._should_save_on_exception(trainer):
             return
         # No collective, hence rank 0 alone: the ranks that are well may never come, and wait elsewhere.
         self._last_global_step_saved = trainer.global_step
         together = trainer.ended_together(exception)
         if together or trainer.is_global_zero:
-            write = partial(trainer.save_ended, together=together, weights_only=self.save_weights_only)
-            candidates = self._candidates(trainer)
+            candidates = self._monitor_candidates(trainer)
             path = self.format_checkpoint_name(candidates)
-            self._save(trainer, path, write)
-            if self.save_last:
-                self._save_last(trainer, self._last_path(candidates), write)
+            with self._written_by(partial(trainer.save_ended, together=together, weights_only=self.save_weights_only)):
+                self._save_checkpoint(trainer, path)
+                if self.save_last:
+                    self._save_last_at(trainer, self._last_path(candidates))
             tell_saved(exception, path)
 
-    def _is_off(self, trainer: Trainer) -> bool:
-        return bool(trainer.fast_dev_run) or trainer.state.fn != "fit" or trainer.sanity_checking
-
     def _act(self, moment: Moment, trainer: Trainer, *, time_is_up: bool = False) -> None:
-        if self._is_off(trainer):
+        if self._should_skip_saving_checkpoint(trainer):
+            self._deferred = self._deferred and moment is not Moment.VALIDATION
             return
         now = Situation(
             step=trainer.global_step,
@@ -214,31 +208,19 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
             deferred=self._deferred,
             time_is_up=time_is_up,
             validation_follows=moment is Moment.BATCH and trainer.validation_follows,
-            at_epoch_end=self._saves_at_epoch_end(trainer),
+            at_epoch_end=self._should_save_on_train_epoch_end(trainer),
         )
         # The same on every rank so far. What a rank alone can know, metrics and files, only rank 0 is asked.
-        plan = Plan(decide(moment, self._triggers, now))
+        plan, candidates = Plan(decide(moment, self._triggers, now)), {}
         if plan.decision is Decision.SAVE and (self.save_top_k != 0 or self.save_last):
-            plan = planned(trainer, lambda: self._plan(trainer, moment, now))
+            candidates = self._monitor_candidates(trainer)
+            plan = planned(trainer, lambda: self._plan(trainer, candidates, moment, now))
         self._deferred = plan.decision is Decision.LATER or (self._deferred and moment is not Moment.VALIDATION)
-        self._carry_out(trainer, plan)
+        if plan.decision is Decision.SAVE:
+            self._carry_out(trainer, plan, candidates)
 
-    def _saves_at_epoch_end(self, trainer: Trainer) -> bool:
-        if self._save_on_train_epoch_end is not None:
-            return self._save_on_train_epoch_end
-        if trainer.validates_by_clock or trainer.check_val_every_n_epoch != 1:
-            return False
-        return not sum(trainer.num_val_batches) or trainer.validates_once_per_epoch
-
-    def _destination(self, trainer: Trainer) -> Destination | None:
-        writes = self.save_top_k != 0 or self.save_last or self.save_on_exception
-        return self._directory(trainer) if writes else None
-
-    # --- saving --------------------------------------------------------------------------------------------------
-
-    def _plan(self, trainer: Trainer, moment: Moment, now: Situation) -> Plan:
+    def _plan(self, trainer: Trainer, candidates: dict[str, Tensor], moment: Moment, now: Situation) -> Plan:
         """Rank 0's decision: whether, and which files are written and removed."""
-        candidates = self._candidates(trainer)
         missing = self.monitor is not None and self.monitor not in candidates
         decision = decide(moment, self._triggers, replace(now, metric_missing=missing))
         if decision is not Decision.SAVE:
@@ -251,109 +233,28 @@ class ModelCheckpoint(CheckpointNames, Checkpoint):
             last = self._last_path(candidates, taken=best.path if best else "")
         return Plan(decision, best, last, self._missing(candidates) if wanted and missing else "")
 
-    def _plan_best(self, trainer: Trainer, candidates: dict[str, Tensor]) -> Best | None:
-        """None when it is not among the best."""
-        if self.monitor is None:
-            # The newest alone is kept under its own name; all of them need names of their own.
-            previous = self.best_model_path if self.save_top_k == 1 else ""
-            return Best(self._free_path(candidates, allowed=previous), None, previous)
-        score = candidates[self.monitor]
-        if torch.isnan(score):
-            score = torch.tensor(torch.inf if self.mode == "min" else -torch.inf)
-        full = self.save_top_k != -1 and len(self.best_k_models) >= self.save_top_k
-        if full and not self._better(candidates[self.monitor], self.best_k_models[self.kth_best_model_path]):
-            if self.verbose:
-                say(f"step {trainer.global_step}: {self.monitor}={score:.5f} is not in the top {self.save_top_k}")
-            return None
-        remove = self.kth_best_model_path if full else ""
-        return Best(self._free_path(candidates, allowed=remove), score, remove)
+    def _should_skip_saving_checkpoint(self, trainer: Trainer) -> bool:
+        """Nothing is saved now, whatever is due."""
+        return self._is_off(trainer) or self._last_global_step_saved == trainer.global_step
 
-    def _carry_out(self, trainer: Trainer, plan: Plan) -> None:
-        """On every rank."""
-        if plan.missing:
-            if trainer.has_validated:
-                raise MisconfigurationException(plan.missing)
-            warn(plan.missing)
-        if plan.best is not None:
-            self._save_best(trainer, plan.best)
-        if plan.last is not None:
-            self._save_last(trainer, plan.last)
+    def _should_save_on_exception(self, trainer: Trainer) -> bool:
+        saved = self._last_global_step_saved == trainer.global_step
+        return self.save_on_exception and not saved and not self._is_off(trainer)
 
-    def _save_best(self, trainer: Trainer, best: Best) -> None:
-        if best.score is None:
-            self.best_model_path = best.path
-        else:
-            self._rank(best.path, best.score, best.remove)
-        self._save(trainer, best.path)
-        if best.remove and self._may_remove(trainer, best.remove, best.path) and trainer.is_global_zero:
-            trainer.strategy.remove_checkpoint(best.remove)
+    def _is_off(self, trainer: Trainer) -> bool:
+        return bool(trainer.fast_dev_run) or trainer.state.fn != "fit" or trainer.sanity_checking
 
-    def _rank(self, path: str, score: Tensor, remove: str) -> None:
-        self.best_k_models.pop(remove, None)
-        self.current_score = score
-        self.best_k_models[path] = score
-        best, worst = (min, max) if self.mode == "min" else (max, min)
-        if self.save_top_k == -1 or len(self.best_k_models) == self.save_top_k:
-            self.kth_best_model_path = worst(self.best_k_models, key=self._score)
-            self.kth_value = self.best_k_models[self.kth_best_model_path]
-        self.best_model_path = best(self.best_k_models, key=self._score)
-        self.best_model_score = self.best_k_models[self.best_model_path]
-        if self.verbose:
-            say(f"{self.monitor}={score:.5f} (best {self.best_model_score:.5f}), saving {path}")
-
-    def _score(self, path: str) -> float:
-        return self.best_k_models[path].item()
-
-    def _better(self, one: Tensor, other: Tensor) -> bool:
-        return bool(one < other) if self.mode == "min" else bool(one > other)
-
-    def _save(self, trainer: Trainer, path: str, write: Callable[[str], None] | None = None) -> None:
-        with self._directory(trainer).naming():
-            if write is not None:
-                write(path)
-            else:
-                trainer.save_checkpoint(path, self.save_weights_only)
-        self._last_global_step_saved = trainer.global_step
-        self._last_checkpoint_saved, self._kept_step = path, trainer.global_step
-        if trainer.is_global_zero:
-            for logger in trainer.loggers:
-                logger.after_save_checkpoint(proxy(self))
-
-    def _save_last(self, trainer: Trainer, path: str, write: Callable[[str], None] | None = None) -> None:
-        previous, self.last_model_path = self.last_model_path, path
-        # A link names the newest state, so only what was kept of this very step.
-        if self._links(path) and self._kept_step == trainer.global_step:
-            with self._directory(trainer).naming():
-                trainer.strategy.link_checkpoint(self._last_checkpoint_saved, path)
-        else:
-            newest, kept = self._last_checkpoint_saved, self._kept_step
-            self._save(trainer, path, write)
-            self._last_checkpoint_saved, self._kept_step = newest or path, kept
-        if previous and self._may_remove(trainer, previous, path) and trainer.is_global_zero:
-            trainer.strategy.remove_checkpoint(previous)
-
-    def _last_path(self, candidates: dict[str, Tensor], *, taken: str = "") -> str:
-        name = self.CHECKPOINT_NAME_LAST
-        return self._free_path(candidates, allowed=self.last_model_path, name=name, taken=taken)
-
-    def _links(self, path: str) -> bool:
-        return self.save_last == "link" and self.save_top_k != 0 and not is_url(path)
-
-    def _may_remove(self, trainer: Trainer, previous: str, current: str) -> bool:
-        """Never the file just written, the one this run resumed from, nor one outside our directory."""
-        if previous == current:
+    def _should_save_on_train_epoch_end(self, trainer: Trainer) -> bool:
+        """Saves of epochs happen at the end of the training epoch, rather than of a validation."""
+        if self._save_on_train_epoch_end is not None:
+            return self._save_on_train_epoch_end
+        if trainer.validates_by_clock or trainer.check_val_every_n_epoch != 1:
             return False
-        if trainer.ckpt_path is not None and same(previous, trainer.ckpt_path):
-            return False
-        assert self.dirpath is not None
-        return lies_in(previous, self.dirpath)
+        return not sum(trainer.num_val_batches) or trainer.validates_once_per_epoch
 
-    def _missing(self, candidates: Mapping[str, Tensor]) -> str:
-        return (
-            f"ModelCheckpoint(monitor={self.monitor!r}) finds no such "
-            f"metric.{did_you_mean(str(self.monitor), candidates)} "
-            f"There are {sorted(candidates)}; log it with self.log"
-        )
+    def _destination(self, trainer: Trainer) -> Destination | None:
+        writes = self.save_top_k != 0 or self.save_last or self.save_on_exception
+        return self._directory(trainer) if writes else None
 
     # --- state ---------------------------------------------------------------------------------------------------
 

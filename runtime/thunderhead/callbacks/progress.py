@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import shutil
 import sys
@@ -36,6 +37,11 @@ class ProgressBar(Callback):
         self._enabled = True
         self._pace = Pace()
         self._shown_at = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy is another run's: it has no trainer yet, and writes to the standard output of where it is."""
+        kept = self._stream if not isinstance(self._stream, io.TextIOWrapper) else None
+        return {**self.__dict__, "_trainer": None, "_stream": kept}
 
     @property
     def stream(self) -> TextIO:

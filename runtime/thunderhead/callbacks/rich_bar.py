@@ -94,6 +94,10 @@ class RichProgressBar(StageBars):
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is drawn now stays here."""
+        return {**super().__getstate__(), "_progress": None, "_tasks": {}}
+
     def configure_columns(self, trainer: Trainer) -> list[Any]:
         """The columns of a bar; override to show others."""
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn

@@ -108,16 +108,13 @@ class Timer(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: StepOutput, batch: object, batch_idx: int
     ) -> None:
         """Look at the clock."""
-        if self._duration is not None and self._interval == "step" and self.time_elapsed() >= self._duration:
-            self._finish(trainer)
+        if self._duration is not None and self._interval == "step":
+            self._check_time_remaining(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the clock; here all ranks can be asked at once."""
         if self._duration is not None and self._interval == "epoch":
-            is_over = trainer.strategy.tell(self.time_elapsed() >= self._duration)
-            if is_over:
-                trainer.stop_together()
-                self._say()
+            self._check_time_remaining(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """Time spent so far."""
@@ -130,6 +127,17 @@ class Timer(Callback):
     def _begin(self, stage: str) -> None:
         self._start[stage] = self._clock()
         self._end.pop(stage, None)
+
+    def _check_time_remaining(self, trainer: Trainer) -> None:
+        """Stop where the time is up; by Lightning's name, since subclasses count otherwise."""
+        assert self._duration is not None
+        is_over = self.time_elapsed() >= self._duration
+        if self._interval == "step":
+            if is_over:
+                self._finish(trainer)
+        elif trainer.strategy.tell(is_over):
+            trainer.stop_together()
+            self._say()
 
     def _finish(self, trainer: Trainer) -> None:
         if not self._asked:

@@ -7,7 +7,8 @@ Any one of these, before the first ``import lightning``, makes ``lightning``, ``
 - the environment variable ``THUNDERHEAD_COMPAT=1``, read when Python starts
 - the switch ``python -m thunderhead.compat script.py``
 
-Nothing is patched: a finder stands before Python's own, so an installed Lightning is left alone and merely not found.
+An installed Lightning is left alone: a finder stands before Python's own, and it is merely not found. In
+``lightning_utilities``, which Lightning tells the rank of the process, ``rank_zero_only`` is ours meanwhile.
 A name that Lightning has and we have not can be imported; using it raises an error that says what to use instead.
 """
 
@@ -17,6 +18,7 @@ import os
 import sys
 from collections.abc import Mapping
 
+from thunderhead.compat import shared_rank
 from thunderhead.compat.finder import AliasFinder
 from thunderhead.compat.names import ROOTS
 from thunderhead.exceptions import MisconfigurationException
@@ -42,11 +44,13 @@ def install() -> None:
             f"set {VARIABLE}=1, or start with python -m thunderhead.compat"
         )
     sys.meta_path.insert(0, AliasFinder())
+    shared_rank.share()
 
 
 def uninstall() -> None:
     """Undo ``install``: the names mean again what is installed under them."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, AliasFinder)]
+    shared_rank.leave()
     for name in [name for name in sys.modules if name.partition(".")[0] in ROOTS]:
         del sys.modules[name]
 

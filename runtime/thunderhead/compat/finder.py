@@ -14,7 +14,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from thunderhead.compat import names
+from thunderhead.compat import internal_names, names, shared_rank
+from thunderhead.compat.internal_names import INTERNALS
 from thunderhead.compat.lacking import lacking
 from thunderhead.compat.unknown import audible
 from thunderhead.exceptions import did_you_mean
@@ -31,10 +32,12 @@ class AliasFinder(MetaPathFinder):
         Raises:
             ModuleNotFoundError: there is no such module, or none that we offer.
         """
+        if fullname == shared_rank.MODULE:
+            return shared_rank.spec_of(path)
         if fullname.partition(".")[0] not in names.ROOTS:
             return None
         module = names.canonical(fullname)
-        if module not in names.MODULES:
+        if not _is_module(module):
             raise ModuleNotFoundError(_no_module(fullname, module), name=fullname)
         # All are packages, so that submodules come here as well.
         return ModuleSpec(fullname, AliasLoader(), origin=names.__file__, is_package=True)
@@ -57,27 +60,34 @@ class AliasModule(ModuleType):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, f"{name}, as Thunderhead offers it.")
-        self.__dict__["__all__"] = sorted(names.MODULES[names.canonical(name)])
+        self.__dict__["__all__"] = sorted(names.MODULES.get(names.canonical(name), ()))
         self.__dict__["__version__"] = names.VERSION
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         module = names.canonical(self.__name__)
-        if name not in names.MODULES[module]:
-            if f"{module}.{name}" in names.MODULES:
+        if name in INTERNALS.get(module, ()):
+            home = internal_names.home(module, name)
+        elif name in names.MODULES.get(module, ()):
+            home = names.home(module, name)
+        else:
+            if _is_module(f"{module}.{name}"):
                 return importlib.import_module(f"{self.__name__}.{name}")
-            known = [*names.MODULES[module], *names.submodules(module)]
+            known = [*names.MODULES.get(module, ()), *names.submodules(module)]
             message = f"{self.__name__}.{name} does not exist in thunderhead.compat.{did_you_mean(name, known)}"
             raise audible(message, self.__name__, name, sys._getframe(1))
-        home = names.home(module, name)
         found = lacking(f"{self.__name__}.{name}", names.reason(name)) if home is None else _import(home)
         self.__dict__[name] = found
         return found
 
     def __dir__(self) -> list[str]:
         module = names.canonical(self.__name__)
-        return sorted({*self.__dict__, *names.MODULES[module], *names.submodules(module)})
+        return sorted({*self.__dict__, *names.MODULES.get(module, ()), *names.submodules(module)})
+
+
+def _is_module(module: str) -> bool:
+    return module in names.MODULES or module in INTERNALS
 
 
 def _import(home: str) -> object:
@@ -90,5 +100,6 @@ def _no_module(fullname: str, module: str) -> str:
     hint = did_you_mean(last, names.submodules(parent)) if parent in names.MODULES else ""
     return (
         f"thunderhead.compat stands in for Lightning here and has no module {fullname!r}.{hint} "
-        "Lightning's internals have no counterpart; see docs/lightning-compatibility.md"
+        "Of Lightning's internals only those have a counterpart that libraries use most; see "
+        "docs/lightning-compatibility.md"
     )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from thunderhead.compat.internal_names import INTERNALS
+
 VERSION: Final = "2.6.6"
 ROOTS: Final = ("lightning", "pytorch_lightning", "lightning_fabric")
 _SAME: Final = {"pytorch_lightning": "lightning.pytorch", "lightning_fabric": "lightning.fabric"}
@@ -71,6 +73,13 @@ _SHARED: Final = {
     "strategies.xla": "XLAStrategy",
 }
 _BORING: Final = "BoringDataModule BoringModel DemoModel"
+_DEMOS: Final = f"{_BORING} ManualOptimBoringModel RandomDataset RandomIterableDataset"
+_LEARNERS: Final = f"{_DEMOS} LightningLSTM LightningTransformer SequenceSampler SimpleLSTM Transformer"
+_HELPERS: Final = (
+    "Interval LightningEnum find_shared_parameters garbage_collection_cuda get_filesystem instantiate_class "
+    "is_oom_error is_picklable lightning_getattr lightning_hasattr lightning_setattr recursive_detach reset_seed "
+    "set_shared_parameters suggested_max_num_workers"
+)
 _STRATEGIES: Final = "DDPStrategy DeepSpeedStrategy FSDPStrategy ModelParallelStrategy ParallelStrategy Strategy"
 
 _PYTORCH: Final = {
@@ -123,7 +132,7 @@ _PYTORCH: Final = {
         "load_hparams_from_tags_csv load_hparams_from_yaml save_hparams_to_tags_csv save_hparams_to_yaml update_hparams"
     ),
     "demos": _BORING,
-    "demos.boring_classes": f"{_BORING} ManualOptimBoringModel RandomDataset RandomIterableDataset",
+    "demos.boring_classes": _DEMOS,
     "demos.lstm": "LightningLSTM SequenceSampler SimpleLSTM",
     "demos.mnist_datamodule": "MNIST MNISTDataModule",
     "demos.transformer": "LightningTransformer Transformer WikiText2",
@@ -302,6 +311,9 @@ _HOMES: Final[dict[str, str | None]] = {
     **dict.fromkeys((*_RANK_ZERO_MODULE.split(), "disable_possible_user_warnings"), "compat.rank_zero"),
     **dict.fromkeys((*_TYPES.split(), "GradClipAlgorithmType", "LRScheduler"), "compat.types"),
     "ReduceLROnPlateau": "compat.types",
+    **dict.fromkeys(_HELPERS.split(), "compat.internals"),
+    **dict.fromkeys(("AcceleratorRegistry", "StrategyRegistry"), "compat.registries"),
+    **dict.fromkeys(_LEARNERS.split(), "user.demos"),
 }
 
 _LATER: Final = "it is not there yet"
@@ -326,24 +338,15 @@ _REASONS: Final[dict[str, str]] = {
     "MLFlowLogger": f"{_LATER}; derive one from Logger",
     "WandbLogger": f"{_LATER}; derive one from Logger",
     "DummyLogger": "pass logger=False",
-    "AcceleratorRegistry": "pass the Accelerator object itself",
-    "StrategyRegistry": "pass the Strategy object itself",
     "CSVLogger": "use lightning.pytorch.loggers.CSVLogger",
     "TensorBoardLogger": "use lightning.pytorch.loggers.TensorBoardLogger",
     "LightningCLI": f"{_LATER}; write module, datamodule and trainer into a job file for thunderhead run",
     "Tuner": f"{_LATER}; search the learning rate with short runs",
     "BitsandbytesPrecision": "quantise in configure_model",
     "TransformerEnginePrecision": "pass precision='bf16-mixed', with its layers and autocast inside the module",
-    "LightningEnum": "use enum.StrEnum",
-    "Interval": "write 'step' or 'epoch'",
     "Tqdm": "bars are drawn without tqdm; override get_metrics to show other values",
-    "reset_seed": "call seed_everything again",
     "pl_worker_init_function": "loader processes are seeded per sample; leave it out",
-    "suggested_max_num_workers": "divide len(os.sched_getaffinity(0)) by the processes per node",
-    "is_picklable": "try pickle.dumps",
     "measure_flops": "use torch.utils.flop_counter.FlopCounterMode",
-    "recursive_detach": "use torch.utils._pytree.tree_map, or detach what you keep",
-    "get_filesystem": "use fsspec.core.url_to_fs",
     **dict.fromkeys(_ENVIRONMENTS.split(), _FROM_ENVIRONMENT),
     **dict.fromkeys(_PYTORCH["profilers"].split(), _PROFILE),
     **dict.fromkeys(
@@ -359,10 +362,8 @@ _REASONS: Final[dict[str, str]] = {
         ),
         _NO_XLA,
     ),
-    **dict.fromkeys(
-        " ".join(found for name, found in _PYTORCH.items() if name.startswith("demos.")).split(),
-        "write the few lines of a test module yourself",
-    ),
+    **dict.fromkeys(("MNIST", "MNISTDataModule"), "load it with torchvision.datasets.MNIST"),
+    "WikiText2": "it is a download; give LightningTransformer a loader of your own text",
 }
 
 
@@ -386,4 +387,5 @@ def reason(name: str) -> str:
 def submodules(module: str) -> list[str]:
     """Names of the modules right below the canonical ``module``."""
     start = f"{module}."
-    return sorted({found[len(start) :].partition(".")[0] for found in MODULES if found.startswith(start)})
+    known = {*MODULES, *INTERNALS}
+    return sorted({found[len(start) :].partition(".")[0] for found in known if found.startswith(start)})

@@ -5,13 +5,20 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, ParamSpec, TypeVar
 
 from thunderhead.warning import PossibleUserWarning, notes
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
+# The first that is set counts. SLURM's is set too where others start the processes.
+_RANKS: Final = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+
+
+def rank_of(environ: Mapping[str, str]) -> int | None:
+    """The rank that a launcher set; None where none did."""
+    return next((int(environ[name]) for name in _RANKS if name in environ), None)
 
 
 class LightningDeprecationWarning(DeprecationWarning):
@@ -22,7 +29,7 @@ class RankZeroOnly:
     """Decorates functions that do nothing on other ranks than 0.
 
     Attributes:
-        rank: rank of this process, from ``RANK``; can be set.
+        rank: rank of this process, from what its launcher set; can be set.
     """
 
     def __init__(self) -> None:
@@ -31,7 +38,9 @@ class RankZeroOnly:
     @property
     def rank(self) -> int:
         """Rank of this process."""
-        return int(os.environ.get("RANK", "0")) if self._rank is None else self._rank
+        if self._rank is not None:
+            return self._rank
+        return rank_of(os.environ) or 0
 
     @rank.setter
     def rank(self, rank: int) -> None:

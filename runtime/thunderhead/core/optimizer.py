@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import Any, Protocol, SupportsIndex
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -54,16 +54,58 @@ class Stepping(Protocol):
         """The step is done."""
 
 
+class Alone:
+    """Around a step of an optimizer that belongs to no run nothing is done; it is the precision and so on of itself."""
+
+    @property
+    def precision(self) -> Alone:
+        return self
+
+    @property
+    def strategy(self) -> Alone:
+        return self
+
+    @property
+    def module(self) -> Alone:
+        return self
+
+    def optimizer_step(
+        self,
+        optimizer: Optimizer,
+        before: Callable[[Optimizer], None],
+        closure: Callable[[], Any] | None,
+        **kwargs: Any,
+    ) -> Tensor | float | None:
+        """The step itself."""
+        return optimizer.step(**kwargs) if closure is None else optimizer.step(closure, **kwargs)
+
+    def no_sync(self) -> AbstractContextManager[Any]:
+        """Nobody reduces gradients."""
+        return nullcontext()
+
+    def toggled_optimizer(self, optimizer: object) -> AbstractContextManager[Any]:
+        """Nobody knows of other optimizers."""
+        return nullcontext()
+
+    def before(self, optimizer: Optimizer) -> None: ...
+
+    def after(self) -> None: ...
+
+
 class LightningOptimizer:
     """Wraps a torch optimizer; everything but ``step`` is the wrapped one's.
 
     Attributes:
         optimizer: the torch optimizer itself, for what must bypass the trainer.
+
+    Args:
+        optimizer: what is wrapped.
+        steps: what is done around a step; by default nothing, as for one that belongs to no run.
     """
 
-    def __init__(self, optimizer: Optimizer, steps: Stepping) -> None:
+    def __init__(self, optimizer: Optimizer, steps: Stepping | None = None) -> None:
         self._optimizer = optimizer
-        self._steps = steps
+        self._steps = Alone() if steps is None else steps
         # isinstance(self, Adam) holds, as user code tests for it.
         self.__class__ = type("Lightning" + type(optimizer).__name__, (type(self), type(optimizer)), {})
 
@@ -120,6 +162,10 @@ class LightningOptimizer:
         blocked = nullcontext() if sync_grad else self._steps.strategy.no_sync()
         with blocked, self._steps.module.toggled_optimizer(self):
             yield
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        """A copy wraps a copy, and belongs to no run."""
+        return LightningOptimizer, (self._optimizer,)
 
     def __repr__(self) -> str:
         return f"Lightning{self._optimizer!r}"

@@ -20,6 +20,16 @@ from thunderhead.exceptions import MisconfigurationException
 from thunderhead.warning import warn_once
 
 
+class _Also:
+    """Another name of an attribute, which an instance may have for itself."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object | None, owner: type) -> Any:
+        return self if instance is None else getattr(instance, self._name)
+
+
 class Steps(ModuleHooks, DataHooks, CheckpointHooks, HyperparametersMixin, nn.Module):
     """A network with its training, validation, test and prediction step, and its optimizers.
 
@@ -28,6 +38,9 @@ class Steps(ModuleHooks, DataHooks, CheckpointHooks, HyperparametersMixin, nn.Mo
             ``manual_backward`` and ``optimizer.step()`` yourself.
         strict_loading: whether a checkpoint must hold exactly this module's keys.
     """
+
+    _device = _Also("device")
+    _dtype = _Also("dtype")
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
@@ -68,6 +81,14 @@ class Steps(ModuleHooks, DataHooks, CheckpointHooks, HyperparametersMixin, nn.Mo
             if tensor.is_floating_point():
                 return tensor.dtype
         return torch.get_default_dtype()
+
+    def _apply_batch_transfer_handler(
+        self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0
+    ) -> Any:
+        """The batch on the device, by the module's transfer hooks: for libraries that have one in hand."""
+        batch = self.on_before_batch_transfer(batch, dataloader_idx)
+        batch = self.transfer_batch_to_device(batch, self.device if device is None else device, dataloader_idx)
+        return self.on_after_batch_transfer(batch, dataloader_idx)
 
     # --- steps ---------------------------------------------------------------------------------------------------
 

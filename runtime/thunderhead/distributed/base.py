@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from thunderhead.accelerators import Accelerator, accelerator_of
 from thunderhead.core.steps import Steps
+from thunderhead.dead_overrides import TellsDeadOverrides
 from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.environment import ProcessRank
 from thunderhead.distributed.leave import leave_group
@@ -20,6 +21,7 @@ from thunderhead.exceptions import MisconfigurationException
 from thunderhead.files.checkpoint_io import CheckpointIO, Path
 from thunderhead.precision import Precision
 from thunderhead.ranks import Reduced, Replica
+from thunderhead.tensors import move_to_device
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 Sent = TypeVar("Sent")
 
 
-class Strategy:
+class Strategy(TellsDeadOverrides):
     """One process, one device; also the interface of all strategies.
 
     Args:
@@ -47,6 +49,7 @@ class Strategy:
         parallel_devices: the device of each process of this node.
         model: what runs the training step: the module, or its wrapper.
         launcher: starts the other processes of this node, where nobody else did.
+        owner: the Trainer that it was passed to last, for libraries that ask the strategy what the Trainer knows.
     """
 
     name = "single_device"
@@ -67,6 +70,7 @@ class Strategy:
         self.parallel_devices: list[torch.device] | None = None
         self.model: nn.Module | None = None
         self.launcher: ScriptLauncher | ProcessLauncher | None = None
+        self.owner: Any = None
 
     def bind(self, device: torch.device, place: ProcessRank) -> Self:
         """Take the trainer's device and place, unless they were given."""
@@ -116,6 +120,33 @@ class Strategy:
     def is_global_zero(self) -> bool:
         """Whether this is rank 0."""
         return self.global_rank == 0
+
+    @property
+    def lightning_module(self) -> Steps | None:
+        """The module of the newest run; None before there is one."""
+        run = None if self.owner is None else self.owner._run
+        return None if run is None else cast(Steps, run.module)
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """Those of the newest fit."""
+        return [] if self.owner is None else cast("list[Optimizer]", self.owner.optimizers)
+
+    @optimizers.setter
+    def optimizers(self, optimizers: list[Optimizer]) -> None:
+        self.owner.optimizers = optimizers
+
+    @property
+    def lr_scheduler_configs(self) -> list[Any]:
+        """Their schedulers, and when they step."""
+        return [] if self.owner is None else cast("list[Any]", self.owner.lr_scheduler_configs)
+
+    def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
+        """The batch where the module is, through its transfer hooks where there is one; for whoever has a batch."""
+        module, device = self.lightning_module, device or self.root_device
+        if module is None:
+            return move_to_device(batch, device)
+        return module._apply_batch_transfer_handler(batch, device, dataloader_idx)
 
     def setup_environment(self) -> None:
         """Meet the other processes."""

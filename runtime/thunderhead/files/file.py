@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from collections.abc import Callable
@@ -18,16 +19,18 @@ from thunderhead.files.schemes import place_of
 
 # Where torch puts tensors that it reads.
 MapLocation = Callable[[Storage, str], Storage] | torch.device | str | dict[str, str] | None
+# Where a checkpoint is read from: a path, a URL, or a binary stream that somebody opened.
+Source = str | os.PathLike[str] | IO[bytes]
 # How files begin that torch.save writes: a zip archive; before torch 1.6 a magic number, pickled by some protocol.
 _ARCHIVE_HEAD: Final = b"PK\x03\x04"
 _LEGACY_MAGIC: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
-def read(path: str, *, weights_only: bool | None = None, map_location: MapLocation = "cpu") -> dict[str, Any]:
+def read(source: Source, *, weights_only: bool | None = None, map_location: MapLocation = "cpu") -> dict[str, Any]:
     """Read a checkpoint, its tensors on the CPU; one of Lightning before 2.0 comes in today's form.
 
     Args:
-        path: file or URL.
+        source: file or URL; or a binary stream, which is read from where it stands and stays open.
         weights_only: refuse everything but tensors and plain data (the default).
         map_location: where tensors go.
 
@@ -37,6 +40,10 @@ def read(path: str, *, weights_only: bool | None = None, map_location: MapLocati
             ``weights_only=False`` loads.
         OSError: it cannot be read.
     """
+    args.switch("weights_only", weights_only, optional=True)
+    if not isinstance(source, str | os.PathLike):
+        return _load(_seekable(source), name_of(source), weights_only, map_location)
+    path = os.fspath(source)
     place = place_of(path)
     if place.is_directory(path):
         raise MisconfigurationException(
@@ -45,21 +52,50 @@ def read(path: str, *, weights_only: bool | None = None, map_location: MapLocati
         )
     if not place.exists(path):
         raise FileNotFoundError(f"checkpoint {path!r} does not exist.{_close_to(path)}")
-    args.switch("weights_only", weights_only, optional=True)
-    safe = weights_only is None or weights_only
     with place.read(path) as stream:
-        _refuse_other_formats(stream, path)
-        try:
-            with torch.serialization.safe_globals(old_classes()):
-                loaded = torch.load(stream, map_location=map_location, weights_only=safe)
-        except Exception as error:
-            refusal = _refusal(error, path, safe=safe)
-            if refusal is not None:
-                raise refusal from error
-            # What torch and pickle say of a damaged file ranges from KeyError to an error of the archive.
-            error.add_note(f"while reading checkpoint {path!r}; if the file is cut short or damaged, pass another")
-            raise
+        return _load(stream, path, weights_only, map_location)
+
+
+def _load(stream: IO[bytes], path: str, weights_only: bool | None, map_location: MapLocation) -> dict[str, Any]:
+    safe = weights_only is None or weights_only
+    _refuse_other_formats(stream, path)
+    try:
+        with torch.serialization.safe_globals(old_classes()):
+            loaded = torch.load(stream, map_location=map_location, weights_only=safe)
+    except Exception as error:
+        refusal = _refusal(error, path, safe=safe)
+        if refusal is not None:
+            raise refusal from error
+        # What torch and pickle say of a damaged file ranges from KeyError to an error of the archive.
+        error.add_note(f"while reading checkpoint {path!r}; if the file is cut short or damaged, pass another")
+        raise
     return migrate(loaded, path)
+
+
+def name_of(source: Source) -> str:
+    """What to call it in a message."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else f"<{type(source).__name__}>"
+
+
+def _seekable(stream: IO[bytes]) -> IO[bytes]:
+    """A stream of its rest from the beginning; torch looks for an archive's end where a stream ends, and jumps.
+
+    Raises:
+        MisconfigurationException: it is no binary stream, or is read to its end.
+    """
+    if not hasattr(stream, "read") or isinstance(stream, io.TextIOBase):
+        raise MisconfigurationException(
+            f"checkpoint {stream!r} is neither a path, a URL nor a binary stream; open a file with mode 'rb'"
+        )
+    if stream.seekable() and stream.tell() == 0:
+        return stream
+    rest = stream.read()
+    if not rest:
+        raise MisconfigurationException(f"checkpoint {name_of(stream)!r} stands at its end; call seek(0) on it first")
+    return io.BytesIO(rest)
 
 
 def _close_to(path: str) -> str:

@@ -19,7 +19,7 @@ from thunderhead.core.data_hooks import DataModule
 from thunderhead.core.hparams import AttributeDict
 from thunderhead.core.steps import Steps
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
-from thunderhead.files.file import MapLocation
+from thunderhead.files.file import MapLocation, Source, name_of
 from thunderhead.files.schemes import place_of
 from thunderhead.warning import warn
 
@@ -51,7 +51,7 @@ class ClassOnly:
 
 def load_module(
     cls: type[Module],
-    path: str | os.PathLike[str],
+    path: Source,
     map_location: MapLocation = None,
     hparams_file: str | os.PathLike[str] | None = None,
     strict: bool | None = None,
@@ -71,14 +71,14 @@ def load_module(
     if not module.strict_loading:
         for kind, keys in (("lacks", found.missing_keys), ("holds also", found.unexpected_keys)):
             if keys:
-                warn(f"checkpoint {os.fspath(path)!r} {kind} {', '.join(keys)}, which strict=False ignores")
+                warn(f"checkpoint {name_of(path)!r} {kind} {', '.join(keys)}, which strict=False ignores")
     device = next((value.device for value in weights.values() if isinstance(value, torch.Tensor)), None)
     return module if device is None else module.to(device)
 
 
 def load_datamodule(
     cls: type[Data],
-    path: str | os.PathLike[str],
+    path: Source,
     map_location: MapLocation = None,
     hparams_file: str | os.PathLike[str] | None = None,
     weights_only: bool | None = None,
@@ -169,10 +169,10 @@ def read_hyperparameters(path: str | os.PathLike[str]) -> dict[str, Any]:
     raise MisconfigurationException(f"hparams_file={os.fspath(path)!r} must end in .yaml or .csv")
 
 
-def _read(path: str | os.PathLike[str], map_location: MapLocation, weights_only: bool | None) -> dict[str, Any]:
+def _read(path: Source, map_location: MapLocation, weights_only: bool | None) -> dict[str, Any]:
     from thunderhead.files import file
 
-    return file.read(os.fspath(path), weights_only=weights_only, map_location=map_location)
+    return file.read(path, weights_only=weights_only, map_location=map_location)
 
 
 def _literal(text: str) -> object:

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Final
+import sys
+from functools import partial
+from typing import Any, Final
 
 # A class whose hooks do nothing until they are overridden says so by an attribute of this name, set in its own body.
 MARK: Final = "_declares_hooks"
 
 
 def is_overridden(name: str, instance: object, base: type | None = None) -> bool:
-    """Whether ``instance`` (or its class) has a hook ``name`` of its own, rather than that of ``base``."""
+    """Whether ``instance`` (or its class) has a hook ``name`` of its own, rather than that of ``base``.
+
+    What counts is the code behind it: None is no hook, and the base's own method is none wherever it was put;
+    ``functools.partial``, ``functools.wraps`` and mocks that wrap something are looked through, as in Lightning.
+    """
     if instance is None:
         return False
-    if name in getattr(instance, "__dict__", {}):
-        return True
-    base = base or base_of(type(instance))
-    own = getattr(type(instance), name, None)
-    return own is not None and own is not getattr(base, name, None)
+    own = _behind(getattr(instance, name, None))
+    return own is not None and own is not _behind(getattr(base or base_of(type(instance)), name, None))
 
 
 def base_of(kind: type) -> type:
     """The class of ours that ``kind`` derives from; ``object`` where it derives from none."""
     return next((cls for cls in kind.__mro__ if MARK in vars(cls)), object)
+
+
+def _behind(function: Any) -> object:
+    """The code that runs when it is called; the object itself where that cannot be told, None where nothing runs."""
+    mocks = sys.modules.get("unittest.mock")
+    while True:
+        if isinstance(function, partial):
+            function = function.func
+        elif mocks is not None and isinstance(function, mocks.NonCallableMock):
+            function = function._mock_wraps
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        else:
+            return getattr(function, "__code__", function)

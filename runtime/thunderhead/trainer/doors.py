@@ -38,6 +38,7 @@ from thunderhead.job.link import Ask
 from thunderhead.run import stopping as ending
 from thunderhead.run.evaluation import Evaluation
 from thunderhead.run.training import Training
+from thunderhead.trainer.inner_parts import InnerPart
 from thunderhead.trainer.properties import TrainerProperties
 
 _STAGES: Final = {
@@ -50,6 +51,10 @@ _STAGES: Final = {
 
 class Doors(TrainerProperties):
     """Doors for callbacks, the user's as well as ours."""
+
+    _accelerator_connector = InnerPart()
+    _callback_connector = InnerPart()
+    _data_connector = InnerPart()
 
     def stop_together(self) -> None:
         """End training early; to be called on every rank at the same moment, as at an epoch's end."""

@@ -16,6 +16,7 @@ from thunderhead.distributed.launch import ScriptLauncher
 from thunderhead.distributed.process_launch import ProcessLauncher
 from thunderhead.distributed.strategy import DDPStrategy, Strategy
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.trainer.inner_parts import with_registered
 from thunderhead.trainer.plugins import Plugins
 
 
@@ -25,6 +26,7 @@ def choose_strategy(given: dict[str, Any], plugins: Plugins) -> Strategy:
     Raises:
         MisconfigurationException: an argument means nothing, contradicts another, or is given twice.
     """
+    given = with_registered(given)
     asked = given["strategy"]
     strategy = asked if isinstance(asked, Strategy) else None
     named = None if strategy is not None else read_name(asked)

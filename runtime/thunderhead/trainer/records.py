@@ -8,6 +8,7 @@ from typing import Any
 
 from thunderhead.core.ending import Stop
 from thunderhead.core.state import TrainerFn, TrainerState
+from thunderhead.dead_overrides import TellsDeadOverrides
 from thunderhead.distributed.base import Strategy
 from thunderhead.layer_sync import LayerSync
 from thunderhead.loggers.logger import Logger
@@ -25,7 +26,7 @@ from thunderhead.user.callback import Callback
 from thunderhead.user.datamodule import LightningDataModule
 
 
-class Records:
+class Records(TellsDeadOverrides):
     """The base of the Trainer: every attribute of it is one of these, or a property over them."""
 
     max_epochs = Option[int]()

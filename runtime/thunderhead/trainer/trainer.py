@@ -29,6 +29,7 @@ from thunderhead.trainer.entry_point import enter
 from thunderhead.trainer.keywords import keyword_arguments
 from thunderhead.trainer.placement import choose_strategy
 from thunderhead.trainer.plugins import Plugin, choose_checkpoint_io, choose_layer_sync, choose_precision, read_plugins
+from thunderhead.trainer.records import Idle
 from thunderhead.user.callback import Callback
 from thunderhead.user.datamodule import LightningDataModule
 from thunderhead.user.module import LightningModule
@@ -146,7 +147,7 @@ class Trainer(Doors):
         read = read_plugins(given["plugins"])
         chosen = choose_strategy(given, read)
         number_format = choose_precision(given["precision"], read, chosen)
-        chosen.precision_plugin = number_format
+        chosen.precision_plugin, chosen.owner = number_format, self
         chosen.checkpoint_io = choose_checkpoint_io(read, chosen)
         super().__init__(options, chosen, number_format, choose_layer_sync(given["sync_batchnorm"], read))
         self.loggers = collect_loggers(given, options)
@@ -331,10 +332,19 @@ class Trainer(Doors):
         return made
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process needs to run an entry point as this one would: where training stands, and no run."""
+        """What another process or a copy needs to go on as this one would: where training stands, and no run."""
         host, every = self.strategy.root_device.type == "cpu", self._options.reload_dataloaders_every_n_epochs
         stands = following(self._training, host=host, reload_every=every)
-        return {**self.__dict__, "_run": None, "_fit_loop": None, "_training": stands, "_evaluations": {}}
+        idle = Idle(self.strategy, self._loggers)
+        idle.metrics.load_state_dict(self._metrics.state_dict())
+        return {
+            **self.__dict__,
+            "_idle": idle,
+            "_run": None,
+            "_fit_loop": None,
+            "_training": stands,
+            "_evaluations": {},
+        }
 
 
 _KINDS: Mapping[TrainerFn, str] = {

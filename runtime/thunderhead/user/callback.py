@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from thunderhead.dead_overrides import TellsDeadOverrides
+
 if TYPE_CHECKING:
     from thunderhead.core.hooks import StepOutput
     from thunderhead.files.writable import Destination
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from thunderhead.user.module import LightningModule
 
 
-class Callback:
+class Callback(TellsDeadOverrides):
     """Code that runs at moments of a run, kept apart from the module.
 
     Override what you need; hooks left alone are never called. ``state_dict`` and ``load_state_dict`` keep its state in

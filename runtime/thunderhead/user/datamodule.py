@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from thunderhead.core.data_hooks import DataModule
-from thunderhead.files.file import MapLocation
+from thunderhead.files.file import MapLocation, Source
 from thunderhead.files.loading import ClassOnly, load_datamodule
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class LightningDataModule(DataModule):
     @ClassOnly
     def load_from_checkpoint(
         cls,
-        checkpoint_path: str | os.PathLike[str],
+        checkpoint_path: Source,
         map_location: MapLocation = None,
         hparams_file: str | os.PathLike[str] | None = None,
         weights_only: bool | None = None,
@@ -42,7 +42,7 @@ class LightningDataModule(DataModule):
         """A new datamodule with the hyperparameters and state of a ``.ckpt`` file.
 
         Args:
-            checkpoint_path: the file.
+            checkpoint_path: the file, a URL, or a binary stream such as ``io.BytesIO``.
             map_location: where tensors go; by default where they were.
             hparams_file: ``.yaml`` or ``.csv`` file to take hyperparameters from instead.
             weights_only: refuse a file that holds more than tensors and plain data (the default).

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, SupportsFloat, TextIO, cast
 from torch import Tensor, nn
 
 from thunderhead.core.steps import Steps
-from thunderhead.files.file import MapLocation
+from thunderhead.dead_overrides import TellsDeadOverrides
+from thunderhead.files.file import MapLocation, Source
 from thunderhead.files.loading import ClassOnly, load_module
 from thunderhead.standing import step_off
 from thunderhead.user.export import Export
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 ExampleInput = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any] | None
 
 
-class LightningModule(Optimizing, Export, Steps):
+class LightningModule(Optimizing, Export, Steps, TellsDeadOverrides):
     """A network with its training, validation, test and prediction step, and its optimizers.
 
     Attributes:
@@ -256,7 +257,7 @@ class LightningModule(Optimizing, Export, Steps):
     @ClassOnly
     def load_from_checkpoint(
         cls,
-        checkpoint_path: str | os.PathLike[str],
+        checkpoint_path: Source,
         map_location: MapLocation = None,
         hparams_file: str | os.PathLike[str] | None = None,
         strict: bool | None = None,
@@ -266,7 +267,7 @@ class LightningModule(Optimizing, Export, Steps):
         """A new module with the hyperparameters and weights of a ``.ckpt`` file.
 
         Args:
-            checkpoint_path: the file.
+            checkpoint_path: the file, a URL, or a binary stream such as ``io.BytesIO``.
             map_location: where tensors go; by default where they were.
             hparams_file: ``.yaml`` or ``.csv`` file to take hyperparameters from instead.
             strict: whether the file must hold exactly this module's keys; by default ``strict_loading``.

@@ -77,9 +77,9 @@ def test_a_saved_step_is_not_saved_again(tmp_path: Path) -> None:
     class Counting(ModelCheckpoint):
         saves: list[int] = []  # noqa: RUF012 - looked at by the test
 
-        def _save(self, trainer: Any, path: str) -> None:
+        def _save_checkpoint(self, trainer: Any, filepath: str) -> None:
             self.saves.append(trainer.global_step)
-            super()._save(trainer, path)
+            super()._save_checkpoint(trainer, filepath)
 
     callback = Counting(tmp_path, save_top_k=-1)
     made = th.Trainer(**{**QUIET, "enable_checkpointing": None, "max_epochs": 3}, callbacks=[callback])
