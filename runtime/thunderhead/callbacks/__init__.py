@@ -22,6 +22,7 @@ from thunderhead.user.callback import Callback, Checkpoint
 
 if TYPE_CHECKING:
     from thunderhead.callbacks.prediction_writer import BasePredictionWriter
+    from thunderhead.callbacks.trial_pruning import TrialPruning
     from thunderhead.callbacks.weight_averaging import EMAWeightAveraging, WeightAveraging
 
 __all__ = [
@@ -45,12 +46,14 @@ __all__ = [
     "TQDMProgressBar",
     "TerminalProgress",
     "Timer",
+    "TrialPruning",
     "WeightAveraging",
 ]
 
 _ON_DEMAND: Final = {
     "BasePredictionWriter": "prediction_writer",
     "EMAWeightAveraging": "weight_averaging",
+    "TrialPruning": "trial_pruning",
     "WeightAveraging": "weight_averaging",
 }
 
