@@ -49,6 +49,14 @@ class Ranks(Protocol):
     def root_device(self) -> torch.device:
         """Where the module and its batches go."""
 
+    @property
+    def data(self) -> Replica:
+        """Which part of the data is this process's."""
+
+    @property
+    def data_group(self) -> ProcessGroup | None:
+        """Ranks with different data, over which values are reduced; None for all."""
+
     def reduce(self, tensor: Reduced, group: ProcessGroup | None = None, reduce_op: str = "mean") -> Reduced:
         """``tensor``, or every tensor in it, over all ranks or those of ``group``."""
 

@@ -31,6 +31,11 @@ def write_ended(run: Run, training: Training, path: str, *, together: bool, weig
     Raises:
         OSError: it could not be written.
     """
+    if run.strategy.spreads and run.strategy.world_size > 1 and not together:
+        raise OSError(
+            f"{path!r} is not written: this rank holds a part of {type(run.module).__name__}, and of the other ranks "
+            "nobody knows after an exception whether they still answer; resume from the newest checkpoint before it"
+        )
     made = content.dump(run, training, position_at_end(run, training), weights_only=weights_only)
     if together:
         try:

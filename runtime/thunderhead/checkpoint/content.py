@@ -54,6 +54,7 @@ def dump(run: Run, training: Training, position: Position, *, weights_only: bool
         weights_only: leave out optimizers, schedulers, callbacks and precision.
     """
     content = state_of(run, training, position, weights_only=weights_only)
+    run.strategy.gather_state(content)
     if not weights_only:
         content[OWN_KEY] = _own(run, training, position)
     _add_hyperparameters(content, run.module, "")

@@ -48,7 +48,7 @@ def hand_of(run: Run, training: Training, position: Position) -> dict[str, Any] 
     return None
 
 
-def gradients_of(run: Run, training: Training, position: Position) -> dict[str, Tensor] | None:
+def gradients_of(run: Run, training: Training, position: Position) -> dict[str, Any] | None:
     """Gradients of an accumulation window that is open at ``position``, by parameter."""
     if training.left.gradients is not None:
         return training.left.gradients
@@ -57,7 +57,7 @@ def gradients_of(run: Run, training: Training, position: Position) -> dict[str, 
     opened = inside if module.automatic_optimization else steps is not None and steps.unstepped
     if not run.fitting or not opened:
         return None
-    return {name: each.grad.detach() for name, each in module.named_parameters() if each.grad is not None}
+    return run.strategy.gradients(module)
 
 
 def mean_gradients(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:

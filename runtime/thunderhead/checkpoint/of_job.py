@@ -3,7 +3,8 @@
 ==============  =======================================================================================================
 ``replicated``  parameters, buffers that ranks share, optimizers, schedulers, position, settings, whether to stop
 ``local``       random state, where loaders stand, values and counters, threads, buffers that ranks do not share, and
-                what callbacks, datamodule, precision and user hooks keep
+                what callbacks, datamodule, precision and user hooks keep; under ``own`` this rank's parameters and
+                optimizers, where a strategy spreads them over ranks
 ==============  =======================================================================================================
 
 Taken by ``checkpoint.capture``, as a ``.ckpt`` file is; only how it is arranged differs.
@@ -18,6 +19,7 @@ import torch
 from thunderhead.checkpoint.capture import ask_hooks, own_buffers, rank_state, state_of
 from thunderhead.checkpoint.content import OWN_KEY, restore_counters
 from thunderhead.core.position import Position
+from thunderhead.distributed.base import Strategy
 from thunderhead.job.link import Restored
 from thunderhead.job.parts import LOCAL, REPLICATED, Parts, parts_of
 from thunderhead.results.metric_objects import MetricsOf
@@ -27,6 +29,8 @@ from thunderhead.warning import warn
 
 # Written by every rank alike; all other keys of the content may differ between ranks.
 _ALIKE = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "optimizer_states", "lr_schedulers")
+# Of these, what strategies spread over ranks.
+_OWN = ("state_dict", "optimizer_states")
 
 
 def job_parts(run: Run, training: Training, position: Position, *, should_stop: bool) -> Parts:
@@ -42,7 +46,13 @@ def job_parts(run: Run, training: Training, position: Position, *, should_stop: 
     replicated["position"] = position.state_dict()
     replicated["settings"] = training.optimizers.made
     replicated["should_stop"] = should_stop
+    # In the place of what lies on other ranks, each saves what it holds itself: all of it, for one rule is enough.
+    own = {}
+    if run.strategy.spreads:
+        own = {key: run.strategy.own_part(replicated[key]) for key in _OWN}
+        replicated |= {key: type(value)() for key, value in own.items()}
     local = {
+        **({"own": own} if own else {}),
         "rng": rank.random,
         "data": rank.data,
         "validation_data": rank.validation_data,
@@ -56,10 +66,11 @@ def job_parts(run: Run, training: Training, position: Position, *, should_stop: 
     return parts_of(replicated, local)
 
 
-def content_of(restored: Restored) -> dict[str, Any]:
+def content_of(strategy: Strategy, restored: Restored) -> dict[str, Any]:
     """The restored state under the keys of a ``.ckpt`` file, so that both are put back by the same functions."""
     replicated, local = restored.parts[REPLICATED].tree, restored.parts[LOCAL].tree
     content = {**local["content"], **{key: replicated[key] for key in _ALIKE}}
+    content |= strategy.from_own_part(local.get("own", {}))
     content["state_dict"] = {**content["state_dict"], **local["buffers"]}
     # Checkpoints of before there were settings have none.
     settings = replicated.get("settings")

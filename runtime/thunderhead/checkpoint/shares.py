@@ -3,6 +3,7 @@
 ``content["thunderhead"]`` holds rank 0's share beside the position, and under ``others`` those of ranks 1, 2, ...:
 
 =====================  ================================================================================================
+``replicas``           copies of the model: how many ranks read different data; rank 0's alone
 ``data``               where this rank's training loaders stand
 ``results``            what the epoch's reduced values are made of
 ``metrics``            the newest value of every name
@@ -49,6 +50,7 @@ def share_of(
     """What of this rank's state goes into its file at ``position``; see the module's table."""
     share: dict[str, Any] = {
         "world_size": run.strategy.world_size,
+        "replicas": run.strategy.data.size,
         "data": rank.data,
         "results": rank.results if position.next is not Next.EPOCH else [],
         "metrics": rank.metrics,
@@ -82,7 +84,9 @@ def gather(run: Run, content: Mapping[str, Any], own: Mapping[str, Any], *, endi
     Raises:
         RuntimeError: a rank did not come, on rank 0.
     """
-    given: dict[str, Any] = {name: value for name, value in own.items() if name not in ("position", "world_size")}
+    given: dict[str, Any] = {
+        name: value for name, value in own.items() if name not in ("position", "world_size", "replicas")
+    }
     states = content["callbacks"]
     given["callbacks"] = {key: state for key, state in states.items() if _is_small(state)}
     # Outside of a fit nothing says which buffers ranks share, and all of them are alike or will be.
@@ -125,12 +129,15 @@ def of_this_rank(
         callbacks = {**content.get("callbacks", {}), **callbacks}
         return {**content, "callbacks": callbacks, "state_dict": state_dict}, {**own, **share}
     common = {name: value for name, value in own.items() if name not in _APART}
-    parts = [own.get("results", []), *(share["results"] for share in others or ())]
-    # Given to one rank, so that they count once in what is reduced over ranks.
+    # Ranks that held the model together have counted the same samples: the first of each such group speaks.
+    together = saved // own.get("replicas", saved)
+    parts = [share["results"] for share in (own, *(others or ())) if "results" in share][::together]
+    # Given to one rank, or to those that hold the model with it, so that they count once in what is reduced over ranks.
     whole = merged(parts, metrics)
-    common["results"] = whole if rank == 0 else apart(whole, metrics)
+    common["results"] = whole if ranks.data.rank == 0 else apart(whole, metrics)
     gradients = [share["gradients"] for share in (own, *(others or ())) if share.get("gradients")]
-    if gradients:
+    # A rank's piece of a gradient means nothing to another number of ranks.
+    if gradients and all(isinstance(value, Tensor) for part in gradients for value in part.values()):
         common["gradients"] = mean_gradients(gradients)
     say(_told(own, ranks.world_size))
     return content, common

@@ -298,6 +298,9 @@ _HOMES: Final[dict[str, str | None]] = {
         "accelerators",
     ),
     "DDPStrategy": "distributed.strategy",
+    "FSDPStrategy": "distributed.fsdp",
+    "ModelParallelStrategy": "distributed.model_parallel",
+    "ParallelStrategy": "distributed.parallel",
     "Strategy": "distributed.strategy",
     "SingleDeviceStrategy": "distributed.strategy:Strategy",
     **dict.fromkeys(("RunningStage", "TrainerFn", "TrainerState", "TrainerStatus"), "core.state"),
@@ -319,7 +322,7 @@ _HOMES: Final[dict[str, str | None]] = {
 _LATER: Final = "it is not there yet"
 _FROM_ENVIRONMENT: Final = "ranks follow the environment that the launcher sets; leave it out"
 _PROFILE: Final = "profile with torch.profiler"
-_FSDP2: Final = "shard with torch.distributed.fsdp.fully_shard in configure_model"
+_FSDP2: Final = "use FSDPStrategy, or shard in configure_model under ModelParallelStrategy"
 _NO_XLA: Final = "XLA is not supported; train on cpu or cuda"
 _REASONS: Final[dict[str, str]] = {
     "Fabric": "write a LightningModule and let the Trainer run it, with manual optimisation for a loop of your own",
@@ -327,10 +330,7 @@ _REASONS: Final[dict[str, str]] = {
     "DeepSpeedStrategy": _FSDP2,
     "DeepSpeedPrecision": "DeepSpeed is not supported; pass precision='bf16-mixed'",
     "DeepSpeedSummary": "DeepSpeed is not supported; use ModelSummary",
-    "FSDPStrategy": f"it wraps FSDP1; {_FSDP2}",
     "FSDPPrecision": "pass precision='bf16-true' or 'bf16-mixed'",
-    "ModelParallelStrategy": f"{_LATER}; {_FSDP2} under DDP ranks",
-    "ParallelStrategy": "derive from Strategy",
     "DataParallelStrategy": "use strategy='ddp'",
     "CometLogger": "use TensorBoardLogger or CSVLogger, or derive one from Logger",
     "LitLogger": "use TensorBoardLogger or CSVLogger, or derive one from Logger",

@@ -26,10 +26,19 @@ def grad_norm(module: nn.Module, norm_type: float | int | str, group_separator: 
     if order <= 0:
         raise MisconfigurationException(f"grad_norm(norm_type={norm_type!r}) must be a positive number or 'inf'")
     norms = {
-        f"grad_{order}_norm{group_separator}{name}": torch.linalg.vector_norm(parameter.grad.detach(), order)
+        f"grad_{order}_norm{group_separator}{name}": _norm(parameter.grad.detach(), order)
         for name, parameter in module.named_parameters()
         if parameter.grad is not None
     }
     if norms:
         norms[f"grad_{order}_norm_total"] = torch.linalg.vector_norm(torch.stack(list(norms.values())), order)
     return norms
+
+
+def _norm(gradient: Tensor, order: float) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(gradient, order)
+    # Of one that is spread over ranks, over all of them.
+    full = getattr(norm, "full_tensor", None)
+    if full is not None:
+        norm = full()
+    return norm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from thunderhead.distributed.process_launch import ProcessLauncher
 
 Sent = TypeVar("Sent")
+State = TypeVar("State")
+# Under which keys of a content a strategy's own state is.
+STATES: Final = ("state_dict", "optimizer_states")
 
 
 class Strategy(TellsDeadOverrides):
@@ -49,10 +52,12 @@ class Strategy(TellsDeadOverrides):
         parallel_devices: the device of each process of this node.
         model: what runs the training step: the module, or its wrapper.
         launcher: starts the other processes of this node, where nobody else did.
+        spreads: parts of the module's and of optimizers' state are on other ranks only.
         owner: the Trainer that it was passed to last, for libraries that ask the strategy what the Trainer knows.
     """
 
     name = "single_device"
+    spreads = False
 
     def __init__(
         self,
@@ -157,6 +162,25 @@ class Strategy(TellsDeadOverrides):
         """Which part of the data is this process's: of as many as there are copies of the model."""
         return Replica(self.global_rank, self.world_size)
 
+    @property
+    def data_group(self) -> ProcessGroup | None:
+        """Ranks with different data, over which values are reduced; None for all."""
+        return None
+
+    def check_precision(self, name: str) -> None:
+        """Refuse a number format that this strategy does not train in.
+
+        Raises:
+            MisconfigurationException: it is one.
+        """
+
+    def configured(self, module: nn.Module, *, training: bool) -> None:
+        """The module has done its ``configure_model``, and is given its state next; it is made ready for that.
+
+        Raises:
+            MisconfigurationException: it cannot be trained so.
+        """
+
     def module_context(self) -> AbstractContextManager[Any]:
         """Modules made inside have their parameters where this strategy wants them."""
         return self.root_device
@@ -178,6 +202,10 @@ class Strategy(TellsDeadOverrides):
         """Make the module ready for training steps; it is on its device already."""
         self.model = module
 
+    def wrap_forward(self, module: nn.Module) -> nn.Module:
+        """What a loop of the user's own is to call in the place of a module, which is on its device."""
+        return module
+
     def module_state(self, module: nn.Module) -> dict[str, Any]:
         """The module's state, under the names that it has without any wrapper."""
         return module.state_dict()
@@ -193,6 +221,27 @@ class Strategy(TellsDeadOverrides):
     def load_optimizer_state(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
         """Take ``optimizer_state`` back."""
         optimizer.load_state_dict(state)
+
+    def gather_state(self, content: dict[str, Any], keys: Sequence[str] = STATES) -> None:
+        """Make the state under these keys of a ``.ckpt``'s content what this strategy's files hold; a collective."""
+
+    def own_part(self, state: State) -> State:
+        """What this rank holds of state that is spread, as plain data and tensors."""
+        return state
+
+    def from_own_part(self, part: State) -> State:
+        """Take ``own_part`` back, for ``load_module_state`` and ``load_optimizer_state``."""
+        return part
+
+    def gradients(self, module: nn.Module) -> dict[str, Any]:
+        """What this rank has added up since the last step, by parameter."""
+        return {name: each.grad.detach() for name, each in module.named_parameters() if each.grad is not None}
+
+    def load_gradients(self, module: nn.Module, gradients: dict[str, Any]) -> None:
+        """Take ``gradients`` back."""
+        for name, parameter in module.named_parameters():
+            if name in gradients:
+                parameter.grad = gradients[name].to(parameter.device, copy=True)
 
     def clip_gradients(self, optimizer: Optimizer, value: float, algorithm: str) -> None:
         """Clip by total norm (``norm``) or each element (``value``); 0 or less switches it off.
@@ -266,6 +315,25 @@ class Strategy(TellsDeadOverrides):
         """True if all ranks say so, told over the host: nothing waits for a device."""
         return decision
 
+    def on_first(self, work: Callable[[], None], what: str) -> None:
+        """Let rank 0 do it, and all ranks fail where it does.
+
+        Args:
+            work: raises what is wrong.
+            what: is written, for the message of the other ranks.
+        """
+        failure: Exception | None = None
+        if self.is_global_zero:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - raised below, once the other ranks know that they need not wait
+                failure = error
+        said = self.tell(None if failure is None else f"{type(failure).__name__}: {failure}")
+        if failure is not None:
+            raise failure
+        if said is not None:
+            raise OSError(f"rank 0 could not write {what!r}: {said}")
+
     def wait_for_one(self, name: str, chosen: bool) -> None:
         """Wait, however long, until the chosen rank of this node (or of all) has come here."""
 
@@ -295,6 +363,11 @@ class Strategy(TellsDeadOverrides):
     def local_buffers(self, module: nn.Module) -> dict[str, Tensor]:
         """Buffers that differ between ranks and must be saved by each."""
         return {}
+
+    @property
+    def saves_together(self) -> bool:
+        """Whether all ranks write a ``.ckpt``, so that all must call ``save_checkpoint``; else it is rank 0's."""
+        return False
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Path, storage_options: Any = None) -> None:
         """Write a ``.ckpt`` file, on rank 0."""

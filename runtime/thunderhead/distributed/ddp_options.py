@@ -15,15 +15,15 @@ from thunderhead.exceptions import MisconfigurationException, UnknownArgument, d
 START_METHODS = ("popen", "spawn", "fork", "forkserver")
 _NAME = re.compile(r"ddp(?P<start>_spawn|_fork|_notebook)?(?:_find_unused_parameters_(?P<unused>true|false))?")
 _SUFFIXES = ("", "_find_unused_parameters_true", "_find_unused_parameters_false")
+_SHARDED = ("fsdp", "fsdp_cpu_offload")
 NAMES = (
     "auto",
     "single_device",
     *(f"{name}{suffix}" for name in ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook") for suffix in _SUFFIXES),
+    *_SHARDED,
 )
-_FSDP2 = "torch.distributed.fsdp.fully_shard (FSDP2) in configure_model"
 REFUSED = {
-    "deepspeed": f"DeepSpeed is not supported; shard with {_FSDP2}",
-    "fsdp": f"it wraps FSDP1, which torch has superseded; shard with {_FSDP2}",
+    "deepspeed": "DeepSpeed is not supported; use 'fsdp', or shard in configure_model under ModelParallelStrategy",
     "xla": "XLA is not supported; use 'ddp' on cuda or cpu",
     "single_xla": "XLA is not supported; use 'single_device' on cuda or cpu",
     "single_tpu": "XLA is not supported; use 'single_device' on cuda or cpu",
@@ -46,12 +46,14 @@ class Named:
     """What a strategy's name says.
 
     Attributes:
-        ddp: a copy of the module per process; else one process.
+        ddp: a copy of the module per process.
+        fsdp: a piece of the module per process.
         start_method: how processes come to be where no launcher has started them.
-        options: for DDP.
+        options: for DDP or FSDP.
     """
 
-    ddp: bool
+    ddp: bool = False
+    fsdp: bool = False
     start_method: str = "popen"
     options: Mapping[str, Any] | None = None
 
@@ -70,7 +72,9 @@ def read_name(name: object) -> Named | None:
     if name == "auto":
         return None
     if name == "single_device":
-        return Named(ddp=False)
+        return Named()
+    if name in _SHARDED:
+        return Named(fsdp=True, options={"cpu_offload": name == "fsdp_cpu_offload"})
     found = _NAME.fullmatch(name)
     if found is None:
         raise MisconfigurationException(

@@ -13,6 +13,7 @@ from torch.types import Storage
 
 from thunderhead import arguments as args
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
+from thunderhead.files import sharded
 from thunderhead.files.migration import migrate, old_classes
 from thunderhead.files.places import LOCAL, is_url
 from thunderhead.files.schemes import place_of
@@ -26,42 +27,66 @@ _ARCHIVE_HEAD: Final = b"PK\x03\x04"
 _LEGACY_MAGIC: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
-def read(source: Source, *, weights_only: bool | None = None, map_location: MapLocation = "cpu") -> dict[str, Any]:
+def read(
+    source: Source,
+    *,
+    weights_only: bool | None = None,
+    map_location: MapLocation = "cpu",
+    make: sharded.Make | None = None,
+) -> dict[str, Any]:
     """Read a checkpoint, its tensors on the CPU; one of Lightning before 2.0 comes in today's form.
 
     Args:
-        source: file or URL; or a binary stream, which is read from where it stands and stays open.
+        source: file or URL, or a directory that ranks wrote together; or a binary stream, which is read from where it
+            stands and stays open.
         weights_only: refuse everything but tensors and plain data (the default).
         map_location: where tensors go.
+        make: where tensors of a directory are read into, each; whole ones by default.
 
     Raises:
         FileNotFoundError: there is no such file.
-        MisconfigurationException: it is no checkpoint or a directory, or holds objects, which only
-            ``weights_only=False`` loads.
+        MisconfigurationException: it is no checkpoint, or holds objects, which only ``weights_only=False`` loads.
         OSError: it cannot be read.
     """
     args.switch("weights_only", weights_only, optional=True)
+    safe = weights_only is None or weights_only
     if not isinstance(source, str | os.PathLike):
-        return _load(_seekable(source), name_of(source), weights_only, map_location)
+        name = name_of(source)
+        return migrate(_load(_seekable(source), name, safe, map_location), name)
     path = os.fspath(source)
     place = place_of(path)
     if place.is_directory(path):
-        raise MisconfigurationException(
-            f"checkpoint {path!r} is a directory, as sharded strategies write them; make it one file with Lightning's "
-            f"python -m lightning.pytorch.utilities.consolidate_checkpoint {path}, and load what that writes"
-        )
+        return _read_directory(path, safe=safe, make=make)
     if not place.exists(path):
         raise FileNotFoundError(f"checkpoint {path!r} does not exist.{_close_to(path)}")
     with place.read(path) as stream:
-        return _load(stream, path, weights_only, map_location)
+        return migrate(_load(stream, path, safe, map_location), path)
 
 
-def _load(stream: IO[bytes], path: str, weights_only: bool | None, map_location: MapLocation) -> dict[str, Any]:
-    safe = weights_only is None or weights_only
+def _read_directory(path: str, *, safe: bool, make: sharded.Make | None) -> dict[str, Any]:
+    if is_url(path) or not sharded.is_sharded(path):
+        raise MisconfigurationException(
+            f"checkpoint {path!r} is a directory that holds no .metadata, as ranks that save together write it; pass "
+            "the checkpoint inside of it, or copy one that lies at a URL to a file system first"
+        )
+    tensors = sharded.arranged(sharded.read_tensors(path, safe=safe, make=make))
+    return migrate({**read_meta(path, safe=safe), **tensors}, path)
+
+
+def read_meta(path: str, *, safe: bool) -> dict[str, Any]:
+    """What a directory that ranks wrote together holds beside their tensors."""
+    meta = os.path.join(path, sharded.META)
+    if not LOCAL.exists(meta):
+        return {}
+    with LOCAL.read(meta) as stream:
+        return _load(stream, meta, safe, "cpu")
+
+
+def _load(stream: IO[bytes], path: str, safe: bool, map_location: MapLocation) -> dict[str, Any]:
     _refuse_other_formats(stream, path)
     try:
         with torch.serialization.safe_globals(old_classes()):
-            loaded = torch.load(stream, map_location=map_location, weights_only=safe)
+            loaded: dict[str, Any] = torch.load(stream, map_location=map_location, weights_only=safe)
     except Exception as error:
         refusal = _refusal(error, path, safe=safe)
         if refusal is not None:
@@ -69,7 +94,7 @@ def _load(stream: IO[bytes], path: str, weights_only: bool | None, map_location:
         # What torch and pickle say of a damaged file ranges from KeyError to an error of the archive.
         error.add_note(f"while reading checkpoint {path!r}; if the file is cut short or damaged, pass another")
         raise
-    return migrate(loaded, path)
+    return loaded
 
 
 def name_of(source: Source) -> str:

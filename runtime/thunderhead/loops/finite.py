@@ -136,7 +136,7 @@ class FiniteWatch:
 
 def has_finite_parameters(module: torch.nn.Module) -> bool:
     """Whether every parameter is a number, as far as can be told; waits for the device."""
-    found = [p.detach() for p in module.parameters() if _has_magnitude(p)]
+    found = [p for p in map(_of_this_rank, module.parameters()) if _has_magnitude(p)]
     try:
         # The largest magnitude: it overflows for no finite number, and is no number where one of them is none.
         return not found or bool(torch.nn.utils.get_total_norm(found, norm_type=math.inf).isfinite())
@@ -146,7 +146,16 @@ def has_finite_parameters(module: torch.nn.Module) -> bool:
         return True
 
 
-def _has_magnitude(p: torch.nn.Parameter) -> bool:
+def _of_this_rank(p: torch.nn.Parameter) -> Tensor:
+    """Of one that is spread over ranks, what lies here."""
+    to_local = getattr(p.data, "to_local", None)
+    if to_local is not None:
+        found: Tensor = to_local()
+        return found
+    return p.data if type(p) is torch.nn.Parameter else p
+
+
+def _has_magnitude(p: Tensor) -> bool:
     """Not so: uninitialized, of integers, sparse, without storage, empty."""
-    known = type(p) is torch.nn.Parameter and p.dtype in _DTYPES and p.layout is torch.strided
+    known = type(p) is Tensor and p.dtype in _DTYPES and p.layout is torch.strided
     return known and not p.is_meta and p.numel() > 0

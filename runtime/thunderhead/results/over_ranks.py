@@ -52,7 +52,8 @@ def reduce_over_ranks(results: Results, ranks: Ranks, module: nn.Module) -> None
         found = [entry for entry in entries if type(entry).__name__ == kind]
         # Nearly always one, of all ranks: that of values for which no sync_dist_group was named.
         for group in dict.fromkeys(entry.spec.group for entry in found):
-            _reduce_kind([entry for entry in found if entry.spec.group is group], operation, ranks, group)
+            of_group = [entry for entry in found if entry.spec.group is group]
+            _reduce_kind(of_group, operation, ranks, ranks.data_group if group is None else group)
 
 
 def _wanted(results: Results) -> dict[tuple[str, str], Entry]:

@@ -109,9 +109,8 @@ class Sink:
             )
             return value
         tensor = value.clone() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
-        reduced: Tensor = ranks.reduce(
-            tensor.to(ranks.root_device), group=entry.spec.group, reduce_op=entry.spec.reduction
-        )
+        group = ranks.data_group if entry.spec.group is None else entry.spec.group
+        reduced: Tensor = ranks.reduce(tensor.to(ranks.root_device), group=group, reduce_op=entry.spec.reduction)
         return reduced.item() if reduced.is_cpu else reduced
 
     def _convert(self, entry: Entry, value: object) -> Tensor | float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import NoReturn
 
 from thunderhead import arguments as args
 from thunderhead.checkpoint import content
@@ -21,26 +22,23 @@ def save_checkpoint(
     path = args.path("Trainer.save_checkpoint: filepath", filepath, "a path or URL")
     made = content.dump(run, training, position_for_file(run, training), weights_only=weights_only)
     gathered = content.gather_shares(run, made)
-    failure: Exception | None = None
-    if run.strategy.is_global_zero:
+    strategy = run.strategy
+
+    def write() -> None:
         try:
             content.add_shares(made, gathered)
-            run.strategy.save_checkpoint(made, path, storage_options=options)
-        except Exception as error:  # noqa: BLE001 - raised below, once the other ranks know that they need not wait
-            failure = _in_words(error, path)
-    said = run.strategy.tell(None if failure is None else f"{type(failure).__name__}: {failure}")
-    if failure is not None:
-        raise failure
-    if said is not None:
-        raise OSError(f"rank 0 could not write {path!r}: {said}")
+            if not strategy.saves_together:
+                strategy.save_checkpoint(made, path, storage_options=options)
+        except OSError as error:
+            _raise_in_words(error, path)
+
+    strategy.on_first(write, path)
+    if strategy.saves_together:
+        strategy.save_checkpoint(made, path, storage_options=options)
 
 
-def _in_words(error: Exception, path: str) -> Exception:
-    if not isinstance(error, OSError):
-        return error
-    subject = f"Trainer.save_checkpoint(filepath={path!r}) cannot write it"
-    said = in_words(error, subject, str(error.filename or path))
+def _raise_in_words(error: OSError, path: str) -> NoReturn:
+    said = in_words(error, f"Trainer.save_checkpoint(filepath={path!r}) cannot write it", str(error.filename or path))
     if said is None:
-        return error
-    said.__cause__ = error
-    return said
+        raise error
+    raise said from error

@@ -213,7 +213,7 @@ def _from_end_to_end(
     configure_model(run)
     restored = _open_job(run, training)
     path = trainer._resumed_from = None if restored is not None else _path_of(trainer, run, ckpt_path)
-    loaded = content_of(restored) if restored is not None else load_file(run, path, weights_only)
+    loaded = content_of(run.strategy, restored) if restored is not None else load_file(run, path, weights_only)
     if loaded is not None:
         content.restore_modules(run, loaded)
         if restored is not None:

@@ -12,7 +12,9 @@ from thunderhead.accelerators import Accelerator, accelerator_of, choose_acceler
 from thunderhead.distributed.cluster import ClusterEnvironment, find_cluster, process_rank_in
 from thunderhead.distributed.ddp_options import Named, read_name
 from thunderhead.distributed.environment import ProcessRank, find_process_rank
+from thunderhead.distributed.fsdp import FSDPStrategy
 from thunderhead.distributed.launch import ScriptLauncher
+from thunderhead.distributed.parallel import ParallelStrategy
 from thunderhead.distributed.process_launch import ProcessLauncher
 from thunderhead.distributed.strategy import DDPStrategy, Strategy
 from thunderhead.exceptions import MisconfigurationException
@@ -54,8 +56,8 @@ def choose_strategy(given: dict[str, Any], plugins: Plugins) -> Strategy:
 def _single(strategy: Strategy | None, named: Named | None) -> bool:
     """Whether the strategy is one process by its nature."""
     if strategy is not None:
-        return not isinstance(strategy, DDPStrategy) and type(strategy).world_size is Strategy.world_size
-    return named is not None and not named.ddp
+        return not isinstance(strategy, ParallelStrategy) and type(strategy).world_size is Strategy.world_size
+    return named is not None and not named.ddp and not named.fsdp
 
 
 def _made(named: Named | None, place: ProcessRank, *, interactive: bool) -> Strategy:
@@ -63,6 +65,8 @@ def _made(named: Named | None, place: ProcessRank, *, interactive: bool) -> Stra
         if place.world_size == 1:
             return Strategy()
         named = Named(ddp=True, start_method="fork" if interactive else "popen")
+    if named.fsdp:
+        return FSDPStrategy(**(named.options or {}))
     if not named.ddp:
         return Strategy()
     return DDPStrategy(start_method=named.start_method, **(named.options or {}))

@@ -73,7 +73,10 @@ def choose_precision(asked: object, plugins: Plugins, strategy: Strategy) -> Pre
     chosen = plugins.precision or strategy.precision_plugin
     if chosen is None:
         name = "32-true" if asked is None else canonical_precision(asked)
+        strategy.check_precision(name)
         chosen = make_precision(name, strategy.root_device.type)
+    else:
+        strategy.check_precision(chosen.precision)
     return chosen
 
 

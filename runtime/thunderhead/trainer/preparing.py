@@ -56,6 +56,7 @@ def configure_model(run: Run) -> None:
         warn_once(f"{name}.configure_sharded_model is deprecated; rename it to configure_model")
         run.hooks.call_module("configure_sharded_model")
     run.hooks.call_module("configure_model")
+    run.strategy.configured(run.module, training=run.fitting)
 
 
 def place_module(run: Run, layer_sync: LayerSync | None) -> None:

@@ -52,6 +52,4 @@ def put_gradients_back(run: Run, training: Training) -> None:
         return
     assert training.optimizers.steps is not None, "made before anything is restored"
     training.optimizers.steps.unstepped = not run.module.automatic_optimization
-    for name, parameter in run.module.named_parameters():
-        if name in gradients:
-            parameter.grad = gradients[name].to(parameter.device, copy=True)
+    run.strategy.load_gradients(run.module, gradients)

@@ -116,9 +116,9 @@ def test_a_registry_is_refused_by_name() -> None:
         resumed_from("registry:mine")
 
 
-def test_a_sharded_directory_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_a_directory_that_is_no_checkpoint_is_refused_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "sharded").mkdir()
-    with pytest.raises(MisconfigurationException, match=r"consolidate_checkpoint .*sharded, and load what that writes"):
+    with pytest.raises(MisconfigurationException, match=r"holds no \.metadata, as ranks that save together write it"):
         resumed_from(tmp_path / "sharded")
     with pytest.raises(MisconfigurationException, match="is a directory"):
         Line.load_from_checkpoint(tmp_path / "sharded")

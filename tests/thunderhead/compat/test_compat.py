@@ -32,7 +32,7 @@ import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.callbacks.progress import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRScheduler, STEP_OUTPUT
 from lightning.fabric.utilities.seed import seed_everything
@@ -70,7 +70,8 @@ def main():
         log_every_n_steps=1,
         callbacks=[EarlyStopping("loss"), LearningRateMonitor("step"), ModelCheckpoint(monitor="loss")],
     )
-    assert isinstance(trainer, pl.Trainer) and not isinstance(trainer.strategy, FSDPStrategy)
+    assert isinstance(trainer, pl.Trainer) and not isinstance(trainer.strategy, DeepSpeedStrategy)
+    assert isinstance(FSDPStrategy(), ModelParallelStrategy)
     trainer.fit(Regression(), torch.utils.data.DataLoader(torch.randn(16, 4), batch_size=4))
     tell("trained by", type(trainer).__module__, trainer.global_step, trainer.checkpoint_callback.best_model_path)
 
@@ -130,7 +131,7 @@ def test_a_class_we_lack() -> None:
     assert not issubclass(int, DeepSpeedStrategy)
     annotation: Any = DeepSpeedStrategy | None
     assert annotation is not None
-    assert "fully_shard" in repr(DeepSpeedStrategy)
+    assert "use FSDPStrategy" in repr(DeepSpeedStrategy)
     with pytest.raises(MisconfigurationException, match="DeepSpeedStrategy is not available"):
         DeepSpeedStrategy.strategy_name  # noqa: B018 - looking is what is refused
 
@@ -138,14 +139,12 @@ def test_a_class_we_lack() -> None:
 @pytest.mark.parametrize(
     ("name", "instead"),
     [
-        ("lightning.pytorch.strategies.DeepSpeedStrategy", "fully_shard"),
-        ("lightning.pytorch.strategies.FSDPStrategy", "fully_shard"),
+        ("lightning.pytorch.strategies.DeepSpeedStrategy", "use FSDPStrategy"),
         ("lightning.pytorch.accelerators.XLAAccelerator", "cpu or cuda"),
         ("lightning.pytorch.loggers.CometLogger", "TensorBoardLogger"),
         ("lightning.pytorch.loggers.LitLogger", "TensorBoardLogger"),
         ("lightning.fabric.strategies.XLAStrategy", "cpu or cuda"),
         ("lightning.fabric.strategies.XLAFSDPStrategy", "cpu or cuda"),
-        ("lightning.fabric.strategies.FSDPStrategy", "fully_shard"),
         ("lightning.pytorch.plugins.DeepSpeedPrecision", "bf16-mixed"),
         ("lightning.pytorch.plugins.FSDPPrecision", "bf16-mixed"),
         ("lightning.Fabric", "LightningModule"),
@@ -165,8 +164,7 @@ def test_the_alternative_is_named(name: str, instead: str) -> None:
     [
         ("lightning.pytorch.loggers.CometLogger", "use TensorBoardLogger or CSVLogger"),
         ("pytorch_lightning.loggers.LitLogger", "use TensorBoardLogger or CSVLogger"),
-        ("lightning.pytorch.strategies.FSDPStrategy", "it wraps FSDP1; shard with torch.distributed.fsdp.fully_shard"),
-        ("lightning.pytorch.strategies.DeepSpeedStrategy", "shard with torch.distributed.fsdp.fully_shard"),
+        ("lightning.pytorch.strategies.DeepSpeedStrategy", "use FSDPStrategy, or shard in configure_model"),
         ("lightning.fabric.strategies.XLAStrategy", "XLA is not supported; train on cpu or cuda"),
     ],
 )

@@ -25,8 +25,8 @@ NAMES = [
     ("thunderhead.loggers", "CSVLoger", ". Did you mean 'CSVLogger'?"),
     ("thunderhead.loggers", "CometLogger", ": use TensorBoardLogger or CSVLogger, or derive one from Logger"),
     ("thunderhead.strategies", "DDPStrat", ". Did you mean 'DDPStrategy'?"),
-    ("thunderhead.strategies", "DeepSpeedStrategy", ": shard with torch.distributed.fsdp.fully_shard in "
-     "configure_model"),
+    ("thunderhead.strategies", "DeepSpeedStrategy", ": use FSDPStrategy, or shard in configure_model under "
+     "ModelParallelStrategy"),
 ]  # fmt: skip
 
 

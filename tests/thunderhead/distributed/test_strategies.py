@@ -37,16 +37,14 @@ def test_names(name: str) -> None:
     assert strategy._ddp_options == ({} if unused is None else {"find_unused_parameters": unused})
 
 
-def test_there_are_fourteen_names() -> None:
-    assert len(NAMES) == 14
+def test_there_are_sixteen_names() -> None:
+    assert len(NAMES) == 16
 
 
 @pytest.mark.parametrize(
     ("name", "alternative"),
     [
-        ("fsdp", "FSDP1.*fully_shard"),
-        ("fsdp_cpu_offload", "FSDP1.*fully_shard"),
-        ("deepspeed", "DeepSpeed is not supported; shard with .*fully_shard"),
+        ("deepspeed", "DeepSpeed is not supported; use 'fsdp'"),
         ("deepspeed_stage_3_offload", "DeepSpeed is not supported"),
         ("xla", "XLA is not supported; use 'ddp'"),
         ("xla_debug", "XLA is not supported; use 'ddp'"),
