@@ -21,11 +21,15 @@ from thunderhead.compat.unknown import refusing
 from thunderhead.user.callback import Callback, Checkpoint
 
 if TYPE_CHECKING:
+    from thunderhead.callbacks.finetuning import BackboneFinetuning, BaseFinetuning
     from thunderhead.callbacks.prediction_writer import BasePredictionWriter
+    from thunderhead.callbacks.stochastic_weight_avg import StochasticWeightAveraging
     from thunderhead.callbacks.trial_pruning import TrialPruning
     from thunderhead.callbacks.weight_averaging import EMAWeightAveraging, WeightAveraging
 
 __all__ = [
+    "BackboneFinetuning",
+    "BaseFinetuning",
     "BasePredictionWriter",
     "Callback",
     "Checkpoint",
@@ -43,6 +47,7 @@ __all__ = [
     "RichProgressBar",
     "RichProgressBarTheme",
     "StepTrace",
+    "StochasticWeightAveraging",
     "TQDMProgressBar",
     "TerminalProgress",
     "Timer",
@@ -51,8 +56,11 @@ __all__ = [
 ]
 
 _ON_DEMAND: Final = {
+    "BackboneFinetuning": "finetuning",
+    "BaseFinetuning": "finetuning",
     "BasePredictionWriter": "prediction_writer",
     "EMAWeightAveraging": "weight_averaging",
+    "StochasticWeightAveraging": "stochastic_weight_avg",
     "TrialPruning": "trial_pruning",
     "WeightAveraging": "weight_averaging",
 }

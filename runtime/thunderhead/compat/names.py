@@ -259,6 +259,8 @@ _HOMES: Final[dict[str, str | None]] = {
     "lightning.pytorch.utilities.model_summary.model_summary.ModelSummary": "user.summary",
     **dict.fromkeys(
         (
+            "BackboneFinetuning",
+            "BaseFinetuning",
             "BasePredictionWriter",
             "Callback",
             "Checkpoint",
@@ -274,6 +276,7 @@ _HOMES: Final[dict[str, str | None]] = {
             "RichModelSummary",
             "RichProgressBar",
             "RichProgressBarTheme",
+            "StochasticWeightAveraging",
             "TQDMProgressBar",
             "Timer",
             "WeightAveraging",
