@@ -80,10 +80,10 @@ class TrainerSpec(SnakeModel):
     """Number format of training: 32-true (default), bf16-mixed, 16-mixed, bf16-true, 16-true or 64-true."""
     accelerator: Literal["auto", "cpu", "gpu", "cuda"] | None = None
     """Kind of device to train on; auto (default): a GPU where the pod has one, else the CPU."""
-    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"] | None = (
-        None
-    )
-    """How processes train together; auto (default): DDP where there is more than one."""
+    strategy: (
+        Literal["auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false", "fsdp"] | None
+    ) = None
+    """How processes train together; auto (default): DDP where there is more than one. fsdp: each holds a piece."""
     limit_train_batches: BatchLimit | None = None
     """Train on so many batches of an epoch (25), or on a share of them ("50%")."""
     limit_val_batches: BatchLimit | None = None
