@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from thunderhead_api.extras import needed
 
 if TYPE_CHECKING:
-    from thunderhead import callbacks, loggers, strategies
+    from thunderhead import callbacks, loggers, strategies, tuner
     from thunderhead.callbacks import Callback
     from thunderhead.data.combined import CombinedLoader
     from thunderhead.exceptions import MisconfigurationException
@@ -36,6 +36,7 @@ __all__ = [
     "loggers",
     "seed_everything",
     "strategies",
+    "tuner",
 ]
 
 _HOMES = {
@@ -48,7 +49,7 @@ _HOMES = {
     "isolate_rng": "rng",
     "seed_everything": "rng",
 }
-_PACKAGES = ("callbacks", "loggers", "strategies")
+_PACKAGES = ("callbacks", "loggers", "strategies", "tuner")
 
 
 def __getattr__(name: str) -> Any:

@@ -21,9 +21,15 @@ from thunderhead.compat.unknown import refusing
 from thunderhead.user.callback import Callback, Checkpoint
 
 if TYPE_CHECKING:
+    from thunderhead.callbacks.batch_size_finder import BatchSizeFinder
+    from thunderhead.callbacks.device_stats_monitor import DeviceStatsMonitor
     from thunderhead.callbacks.finetuning import BackboneFinetuning, BaseFinetuning
+    from thunderhead.callbacks.lr_finder import LearningRateFinder
     from thunderhead.callbacks.prediction_writer import BasePredictionWriter
+    from thunderhead.callbacks.pruning import ModelPruning
+    from thunderhead.callbacks.spike import SpikeDetection
     from thunderhead.callbacks.stochastic_weight_avg import StochasticWeightAveraging
+    from thunderhead.callbacks.throughput_monitor import ThroughputMonitor
     from thunderhead.callbacks.trial_pruning import TrialPruning
     from thunderhead.callbacks.weight_averaging import EMAWeightAveraging, WeightAveraging
 
@@ -31,25 +37,31 @@ __all__ = [
     "BackboneFinetuning",
     "BaseFinetuning",
     "BasePredictionWriter",
+    "BatchSizeFinder",
     "Callback",
     "Checkpoint",
+    "DeviceStatsMonitor",
     "EMAWeightAveraging",
     "EarlyStopping",
     "GradientAccumulationScheduler",
     "LambdaCallback",
+    "LearningRateFinder",
     "LearningRateMonitor",
     "LineProgress",
     "ModelCheckpoint",
+    "ModelPruning",
     "ModelSummary",
     "OnExceptionCheckpoint",
     "ProgressBar",
     "RichModelSummary",
     "RichProgressBar",
     "RichProgressBarTheme",
+    "SpikeDetection",
     "StepTrace",
     "StochasticWeightAveraging",
     "TQDMProgressBar",
     "TerminalProgress",
+    "ThroughputMonitor",
     "Timer",
     "TrialPruning",
     "WeightAveraging",
@@ -59,8 +71,14 @@ _ON_DEMAND: Final = {
     "BackboneFinetuning": "finetuning",
     "BaseFinetuning": "finetuning",
     "BasePredictionWriter": "prediction_writer",
+    "BatchSizeFinder": "batch_size_finder",
+    "DeviceStatsMonitor": "device_stats_monitor",
     "EMAWeightAveraging": "weight_averaging",
+    "LearningRateFinder": "lr_finder",
+    "ModelPruning": "pruning",
+    "SpikeDetection": "spike",
     "StochasticWeightAveraging": "stochastic_weight_avg",
+    "ThroughputMonitor": "throughput_monitor",
     "TrialPruning": "trial_pruning",
     "WeightAveraging": "weight_averaging",
 }

@@ -24,6 +24,7 @@ from torch.distributed.constants import default_pg_timeout
 from torch.optim import Optimizer
 
 from thunderhead.compat.rank_zero import rank_of
+from thunderhead.core.ending import EndsWell
 from thunderhead.rng import seed_everything
 from thunderhead.tensors import map_tensors, move_to_device
 
@@ -100,8 +101,7 @@ class Interval(LightningEnum):
     epoch = "epoch"
 
 
-class _TunerExitException(Exception):
-    """Nobody raises it here."""
+_TunerExitException = EndsWell
 
 
 class Known(Protocol):

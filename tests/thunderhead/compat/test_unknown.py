@@ -20,7 +20,7 @@ NAMES = [
     ("thunderhead", "zzz", "; dir(thunderhead) lists what it has"),
     ("thunderhead", "_private", "; dir(thunderhead) lists what it has"),
     ("thunderhead.callbacks", "EarlyStoping", ". Did you mean 'EarlyStopping'?"),
-    ("thunderhead.callbacks", "ModelPruning", ": it is not there yet"),
+    ("thunderhead.callbacks", "Tuner", "; it is thunderhead.tuner.Tuner"),
     ("thunderhead.callbacks", "LightningModule", "; it is thunderhead.LightningModule"),
     ("thunderhead.loggers", "CSVLoger", ". Did you mean 'CSVLogger'?"),
     ("thunderhead.loggers", "CometLogger", ": use TensorBoardLogger or CSVLogger, or derive one from Logger"),
