@@ -11,6 +11,9 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "s3": ("boto3", "botocore", "awscrt"),
     "runtime": ("torch", "numpy", "safetensors", "awscrt", "prometheus_client"),
     "loggers": ("tensorboard",),
+    "cli": ("jsonargparse", "docstring_parser"),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
     "examples": ("sklearn",),
     "sweep": ("optuna", "matplotlib"),
 }

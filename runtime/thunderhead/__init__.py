@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from thunderhead_api.extras import needed
 
 if TYPE_CHECKING:
-    from thunderhead import callbacks, loggers, strategies, tuner
+    from thunderhead import callbacks, cli, loggers, profilers, strategies, tuner
     from thunderhead.callbacks import Callback
     from thunderhead.data.combined import CombinedLoader
     from thunderhead.exceptions import MisconfigurationException
@@ -32,8 +32,10 @@ __all__ = [
     "MisconfigurationException",
     "Trainer",
     "callbacks",
+    "cli",
     "isolate_rng",
     "loggers",
+    "profilers",
     "seed_everything",
     "strategies",
     "tuner",
@@ -49,7 +51,7 @@ _HOMES = {
     "isolate_rng": "rng",
     "seed_everything": "rng",
 }
-_PACKAGES = ("callbacks", "loggers", "strategies", "tuner")
+_PACKAGES = ("callbacks", "cli", "loggers", "profilers", "strategies", "tuner")
 
 
 def __getattr__(name: str) -> Any:

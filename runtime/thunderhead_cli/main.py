@@ -14,6 +14,7 @@ import typer
 from thunderhead_api.extras import MissingExtra
 from thunderhead_api.treaty import ExitCode
 from thunderhead_api.walk import did_you_mean
+from thunderhead_cli.configs.job_command import app as configs
 from thunderhead_cli.jobfile import JobFile, JobFileError, UnreadableJobFile, problems_of, read_job_file
 from thunderhead_cli.local.logs import Logs
 from thunderhead_cli.options import WRONG_COMMAND_LINE, WrongOption
@@ -25,6 +26,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(configs, name="job")
 
 FileOption = Annotated[
     Path, typer.Option("-f", "--file", metavar="FILE", help="The job: YAML or JSON with one TrainingJob.")

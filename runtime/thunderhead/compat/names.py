@@ -298,6 +298,7 @@ _HOMES: Final[dict[str, str | None]] = {
     "lightning.fabric.utilities.throughput.ThroughputMonitor": None,
     "lightning.fabric.utilities.spike.SpikeDetection": None,
     **dict.fromkeys(("CSVLogger", "Logger", "TensorBoardLogger"), "loggers"),
+    **dict.fromkeys(("MLFlowLogger", "WandbLogger"), "loggers"),
     "ExperimentWriter": "loggers.csv_logger:CSVWriter",
     "rank_zero_experiment": "loggers.logger:rank_zero_only",
     "lightning.fabric.loggers.CSVLogger": None,
@@ -308,6 +309,9 @@ _HOMES: Final[dict[str, str | None]] = {
     **dict.fromkeys(("AsyncCheckpointIO", "CheckpointIO", "TorchCheckpointIO"), "files.checkpoint_io"),
     **dict.fromkeys(("LayerSync", "TorchSyncBatchNorm"), "layer_sync"),
     **dict.fromkeys(("ClusterEnvironment", "LightningEnvironment", "TorchElasticEnvironment"), "distributed.cluster"),
+    **dict.fromkeys(
+        ("KubeflowEnvironment", "LSFEnvironment", "MPIEnvironment", "SLURMEnvironment"), "distributed.batch_systems"
+    ),
     **dict.fromkeys(
         ("Accelerator", "CPUAccelerator", "CUDAAccelerator", "MPSAccelerator", "find_usable_cuda_devices"),
         "accelerators",
@@ -332,11 +336,14 @@ _HOMES: Final[dict[str, str | None]] = {
     **dict.fromkeys(_HELPERS.split(), "compat.internals"),
     **dict.fromkeys(("AcceleratorRegistry", "StrategyRegistry"), "compat.registries"),
     **dict.fromkeys(_LEARNERS.split(), "user.demos"),
+    **{f"lightning.pytorch.cli.{name}": "cli" for name in _PYTORCH["cli"].split()},
+    **dict.fromkeys(
+        ("AdvancedProfiler", "PassThroughProfiler", "Profiler", "PyTorchProfiler", "SimpleProfiler"), "profilers"
+    ),
 }
 
 _LATER: Final = "it is not there yet"
 _FROM_ENVIRONMENT: Final = "ranks follow the environment that the launcher sets; leave it out"
-_PROFILE: Final = "profile with torch.profiler"
 _FSDP2: Final = "use FSDPStrategy, or shard in configure_model under ModelParallelStrategy"
 _NO_XLA: Final = "XLA is not supported; train on cpu or cuda"
 _REASONS: Final[dict[str, str]] = {
@@ -350,12 +357,9 @@ _REASONS: Final[dict[str, str]] = {
     "CometLogger": "use TensorBoardLogger or CSVLogger, or derive one from Logger",
     "LitLogger": "use TensorBoardLogger or CSVLogger, or derive one from Logger",
     "NeptuneLogger": "Lightning has removed it as well; use TensorBoardLogger, or derive one from Logger",
-    "MLFlowLogger": f"{_LATER}; derive one from Logger",
-    "WandbLogger": f"{_LATER}; derive one from Logger",
     "DummyLogger": "pass logger=False",
     "CSVLogger": "use lightning.pytorch.loggers.CSVLogger",
     "TensorBoardLogger": "use lightning.pytorch.loggers.TensorBoardLogger",
-    "LightningCLI": f"{_LATER}; write module, datamodule and trainer into a job file for thunderhead run",
     "ThroughputMonitor": "use Throughput, or the callback lightning.pytorch.callbacks.ThroughputMonitor",
     "SpikeDetection": "use the callback lightning.pytorch.callbacks.SpikeDetection",
     "BitsandbytesPrecision": "quantise in configure_model",
@@ -363,7 +367,6 @@ _REASONS: Final[dict[str, str]] = {
     "Tqdm": "bars are drawn without tqdm; override get_metrics to show other values",
     "pl_worker_init_function": "loader processes are seeded per sample; leave it out",
     **dict.fromkeys(_ENVIRONMENTS.split(), _FROM_ENVIRONMENT),
-    **dict.fromkeys(_PYTORCH["profilers"].split(), _PROFILE),
     **dict.fromkeys(
         (
             "XLAAccelerator",

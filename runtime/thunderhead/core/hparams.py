@@ -8,8 +8,10 @@ import inspect
 import pickle
 import types
 from argparse import Namespace
-from collections.abc import MutableMapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
 
 import torch
 
@@ -17,6 +19,25 @@ from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.warning import warn
 
 Value = TypeVar("Value")
+
+INSTANTIATOR: Final = "lightning.pytorch.cli.instantiate_module"
+"""Kept among the hyperparameters of what a command line has built: by this name, since Lightning reads our files too,
+and knows no other."""
+
+OF_COMMAND_LINE: Final = ("_instantiator", "_class_path")
+"""Names beside the arguments that say by what it was built, and of which class it is."""
+
+_given: ContextVar[tuple[type, dict[str, Any]] | None] = ContextVar("given", default=None)
+
+
+@contextmanager
+def given_hyperparameters(kind: type, arguments: Mapping[str, Any]) -> Iterator[None]:
+    """While an object of ``kind`` is made: what its ``save_hyperparameters`` takes for its arguments."""
+    token = _given.set((kind, {**arguments, "_instantiator": INSTANTIATOR}))
+    try:
+        yield
+    finally:
+        _given.reset(token)
 
 
 class AttributeDict(dict[str, Any]):
@@ -102,6 +123,9 @@ class HyperparametersMixin:
         self._hparams_initial = _deep_copy(self._hparams)
 
     def _constructor_arguments(self, frame: types.FrameType) -> dict[str, Any]:
+        given = _given.get()
+        if given is not None and type(self) is given[0]:
+            return dict(given[1])
         if dataclasses.is_dataclass(self):
             names = {field.name for field in dataclasses.fields(self) if field.init}
             return {name: getattr(self, name) for name in names if hasattr(self, name)}
@@ -160,7 +184,7 @@ def merged(parts: Sequence[Any]) -> dict[str, Any]:
         RuntimeError: both have a hyperparameter of one name with different values, of which a record could show one.
     """
     found: dict[str, Any] = {}
-    for part in parts:
+    for part in ({name: value for name, value in part.items() if name not in OF_COMMAND_LINE} for part in parts):
         differing = sorted(name for name in found.keys() & part.keys() if not _is_same(found[name], part[name]))
         if differing:
             raise RuntimeError(

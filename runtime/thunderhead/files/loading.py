@@ -7,7 +7,7 @@ import inspect
 import io
 import os
 from ast import literal_eval
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from types import MethodType
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from thunderhead.core.hparams import AttributeDict
 from thunderhead.core.steps import Steps
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.files.file import MapLocation, Source, name_of
+from thunderhead.files.named_code import code_named_in
 from thunderhead.files.schemes import place_of
 from thunderhead.warning import warn
 
@@ -60,8 +61,7 @@ def load_module(
 ) -> Module:
     """See ``LightningModule.load_from_checkpoint``."""
     content = _read(path, map_location, weights_only)
-    arguments = constructor_arguments(cls, content, "hyper_parameters", "hparams_name", hparams_file, overrides)
-    module = _make(cls, arguments)
+    module = _made(cls, content, "hyper_parameters", "hparams_name", hparams_file, overrides)
     if strict is not None:
         module.strict_loading = strict
     module.configure_model()
@@ -87,35 +87,45 @@ def load_datamodule(
     """See ``LightningDataModule.load_from_checkpoint``."""
     content = _read(path, map_location, weights_only)
     keys = ("datamodule_hyper_parameters", "datamodule_hparams_name")
-    datamodule = _make(cls, constructor_arguments(cls, content, *keys, hparams_file, overrides))
+    datamodule = _made(cls, content, *keys, hparams_file, overrides)
     datamodule.on_load_checkpoint(content)
-    if cls.__qualname__ in content:
-        datamodule.load_state_dict(content[cls.__qualname__])
+    kind = type(datamodule).__qualname__
+    if kind in content:
+        datamodule.load_state_dict(content[kind])
     return datamodule
 
 
-def constructor_arguments(
-    cls: type,
+def _made(
+    cls: type[Result],
     content: dict[str, Any],
     values: str,
     name: str,
     hparams_file: str | os.PathLike[str] | None,
     overrides: dict[str, Any],
-) -> dict[str, Any]:
-    """Arguments for ``cls``: those saved under ``values``, then ``overrides``, as far as its constructor takes them.
-
-    Hyperparameters that were one object go to the argument that the object came from, named under ``name``.
-    """
+) -> Result:
+    """An object of ``cls``, or of the class derived from it that a command line's run has saved."""
     saved = content.get(values) or {}
     if hparams_file is not None:
         saved = read_hyperparameters(hparams_file)
+    named = code_named_in(saved, cls)
+    arguments = constructor_arguments(named.kind, named.left, content.get(name), overrides)
+    return _make(cls, arguments) if named.build is None else named.build(arguments)
+
+
+def constructor_arguments(
+    cls: type, saved: MutableMapping[str, Any], argument: object, overrides: dict[str, Any]
+) -> dict[str, Any]:
+    """Arguments for ``cls``: those ``saved``, then ``overrides``, as far as its constructor takes them.
+
+    Hyperparameters that were one object go to the argument that the object came from, named ``argument``.
+    """
     saved = AttributeDict(saved) if isinstance(saved, dict) else saved
     found = inspect.signature(cls).parameters.values()
     takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in found)
     parameters = {p.name for p in found if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-    argument = content.get(name)
     saved.update(overrides)
-    if argument in parameters:
+    given: dict[str, Any]
+    if isinstance(argument, str) and argument in parameters:
         given = {argument: saved, **overrides}
     else:
         given = dict(saved)

@@ -148,8 +148,8 @@ def test_a_class_we_lack() -> None:
         ("lightning.pytorch.plugins.DeepSpeedPrecision", "bf16-mixed"),
         ("lightning.pytorch.plugins.FSDPPrecision", "bf16-mixed"),
         ("lightning.Fabric", "LightningModule"),
-        ("lightning.pytorch.profilers.SimpleProfiler", "torch.profiler"),
-        ("lightning.pytorch.plugins.environments.SLURMEnvironment", "leave it out"),
+        ("lightning.pytorch.profilers.XLAProfiler", "XLA is not supported"),
+        ("lightning.pytorch.plugins.environments.XLAEnvironment", "XLA is not supported"),
     ],
 )
 def test_the_alternative_is_named(name: str, instead: str) -> None:

@@ -1,0 +1,1 @@
+"""Configuration files of ``LightningCLI`` and job files: each from the other."""
