@@ -17,6 +17,8 @@ from torch import nn
 
 from thunderhead.core.hooks import CallbackLike, ModuleHooks
 from thunderhead.hooks.overriding import is_overridden
+from thunderhead.profilers.profiler import Profiler
+from thunderhead.profilers.timed import timed
 from thunderhead.results.sink import Sink
 
 # Hooks that callbacks and modules share by name and arguments, and those that mean something else in a module.
@@ -81,14 +83,22 @@ class HookTable:
         callbacks: in their order; the list may change until it is resolved again.
         module: whose own hooks these are, too.
         sink: which hook runs now decides on what may be logged.
+        profiler: measures each function; None for nothing.
 
     Attributes:
         callbacks: whose hooks are looked up the next time.
         running: the hook that runs now, innermost: its name, its functions, how far it has come, its arguments.
     """
 
-    def __init__(self, caller: object, callbacks: Sequence[CallbackLike], module: nn.Module, sink: Sink) -> None:
-        self._caller, self._module, self._sink = caller, module, sink
+    def __init__(
+        self,
+        caller: object,
+        callbacks: Sequence[CallbackLike],
+        module: nn.Module,
+        sink: Sink,
+        profiler: Profiler | None = None,
+    ) -> None:
+        self._caller, self._module, self._sink, self._profiler = caller, module, sink, profiler
         self.callbacks = callbacks
         self._slots = {name: Slot() for name in (*CALLBACK_HOOKS, MONITORS, UNRECORDED)}
         self._resolved: tuple[object, ...] = ()
@@ -125,15 +135,21 @@ class HookTable:
         last = [c for c in callbacks if c.acts_last_in_batches and name == "on_train_batch_end"]
         functions = self._of_callbacks(name, [c for c in callbacks if not any(c is saving for saving in last)])
         if name in SHARED_HOOKS and is_overridden(name, module):
-            functions.append((None, getattr(module, name)))
+            functions.append((None, self._of_module(name)))
         return functions + self._of_callbacks(name, last)
 
     def _of_callbacks(self, name: str, callbacks: Sequence[CallbackLike]) -> list[tuple[CallbackLike | None, Function]]:
         return [
-            (c, partial(getattr(c, name), self._caller, self._module))
+            (c, self._timed(f"[Callback]{c.state_key}.{name}", partial(getattr(c, name), self._caller, self._module)))
             for c in callbacks
             if name not in c.inactive_hooks and is_overridden(name, c)
         ]
+
+    def _of_module(self, name: str) -> Function:
+        return self._timed(f"[LightningModule]{type(self._module).__name__}.{name}", getattr(self._module, name))
+
+    def _timed(self, action: str, function: Function) -> Function:
+        return timed(self._profiler, action, function)
 
     def call(self, name: str, *args: object) -> object:
         """Call every function of a slot; the last one's result."""
@@ -169,7 +185,7 @@ class HookTable:
     def call_module(self, name: str, *args: object) -> Any:
         """Call the module's own hook, whatever callbacks do."""
         with self.inside(name):
-            return getattr(self._module, name)(*args)
+            return self._of_module(name)(*args)
 
 
 def only_when_recorded(hook: _Hook) -> _Hook:

@@ -27,6 +27,7 @@ from thunderhead.exceptions import MisconfigurationException
 from thunderhead.hooks.overriding import is_overridden
 from thunderhead.loops.own_iteration import DataloaderIter
 from thunderhead.loops.signature import check_dataloader_idx, refuse_removed, takes, wants_iterator
+from thunderhead.profilers.timed import timed_iterator
 from thunderhead.results.results import Results
 from thunderhead.rng import capture_rng
 from thunderhead.run.evaluation import Evaluation
@@ -193,8 +194,9 @@ class EvaluationLoop:
     def _batches(self, iterator: Iterator[Any], index: int, limit: float, several: bool) -> None:
         run, ours, kind, position = self._run, self._evaluation, self._kind, self._training.position
         hooks, control, results, transfer = run.hooks, run.control, ours.results, transfer_of(run)
+        iterator = timed_iterator(run.profiler, _NEXT[kind], iterator)
         starts, ends = hooks[f"on_{kind}_batch_start"], hooks[f"on_{kind}_batch_end"]
-        step = self._step_function()
+        step = run.timed(run.action_of(run.strategy, f"{kind}_step"), self._step_function())
         extra = (index,) if several else ()
         own = None
         if wants_iterator(getattr(run.module, f"{kind}_step")):
@@ -297,6 +299,11 @@ def _put_back(modes: dict[Any, bool]) -> None:
 
 
 _END = object()
+_NEXT = {
+    "validation": "[_EvaluationLoop].val_next",
+    "test": "[_EvaluationLoop].test_next",
+    "predict": "[_PredictionLoop].predict_next",
+}
 _STAGES = {
     "validation": RunningStage.VALIDATING,
     "test": RunningStage.TESTING,

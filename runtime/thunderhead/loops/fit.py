@@ -24,9 +24,6 @@ A run that goes on from a file first carries out what its ``Position`` says was 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from thunderhead.core.position import Next
 from thunderhead.hooks.overriding import is_overridden
 from thunderhead.hooks.table import MONITORS, UNRECORDED
@@ -34,6 +31,7 @@ from thunderhead.loops.after import After
 from thunderhead.loops.forward import ForwardStep
 from thunderhead.loops.manual import ManualStep
 from thunderhead.loops.step import AutomaticStep
+from thunderhead.profilers.timed import timed_iterator
 from thunderhead.run.control import Control
 from thunderhead.run.loaders import load_validation_data_if_due, reload_training_data_if_due
 from thunderhead.run.stopping import end_by_sigterm
@@ -63,8 +61,9 @@ class FitLoop(After):
         self._step = step_type(run, training)
         run.sink.results = training.results
         run.hooks.call("on_train_start")
+        train_epoch = run.timed("run_training_epoch", self._train_epoch)
         while not self._done() or self._unfinished():
-            self._train_epoch()
+            train_epoch()
             self._between_epochs()
         if run.control is not None:
             run.control.after_training()
@@ -100,7 +99,8 @@ class FitLoop(After):
         if p.next is Next.EPOCH:
             self._put_random_state_back()
         cut, epoch.cut = epoch.cut, ""
-        self._iterator = iter(()) if cut else data.begin(p.epoch)
+        batches = iter(()) if cut else data.begin(p.epoch)
+        self._iterator = timed_iterator(run.profiler, "[_TrainingEpochLoop].train_dataloader_next", batches)
         epoch.skip = bool(cut)
         epoch.is_last_batch = bool(cut) or p.last or (self._takes_up(p) and data.is_last(p.batch))
         epoch.begun = True
@@ -127,7 +127,7 @@ class FitLoop(After):
         all_starts, starts_unrecorded, ends = hooks[_START], hooks[UNRECORDED], hooks["on_train_batch_end"]
         transfer, schedulers, validation = transfer_of(run), self._schedulers, training.validation
         trains = not epoch.forward_only
-        step: Callable[..., Any] = self._step if trains else ForwardStep(run, training)
+        step = run.timed("run_training_batch", self._step if trains else ForwardStep(run, training))
         may_skip = is_overridden(_START, run.module)  # what callbacks return says nothing
         assert data is not None
         own = self._own_iteration()

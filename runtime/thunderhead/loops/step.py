@@ -35,7 +35,7 @@ class Step:
         self._module, self._training = module, training
         self._strategy, self._precision, self._sink = run.strategy, run.precision, run.sink
         self._position = training.position
-        self._function = run.strategy.training_step(module)
+        self._function = run.timed(run.action_of(run.strategy, "training_step"), run.strategy.training_step(module))
         self._context = run.precision.forward_context if run.precision.has_context else None
         self._with_index = takes(module.training_step, "batch_idx", position=1)
         self._entries = training.results.tables["training_step"]
@@ -57,10 +57,16 @@ class AutomaticStep(Step):
         self._batch_end = hooks["on_train_batch_end"]
         self._optimizer: Optimizer = optimizers.plain[0]
         self._wrapped = optimizers.wrapped[0]
-        self._own_step = is_overridden("optimizer_step", module)
-        self._own_zero_grad = is_overridden("optimizer_zero_grad", module)
-        self._own_backward = is_overridden("backward", module) or optimizing.scales_gradients(run.precision)
+        # Profiled, all of it goes the long way, which has a function to measure for each part.
+        measured = run.profiler is not None
+        self._own_step = is_overridden("optimizer_step", module) or measured
+        self._own_zero_grad = is_overridden("optimizer_zero_grad", module) or measured
+        scales = optimizing.scales_gradients(run.precision)
+        self._own_backward = is_overridden("backward", module) or scales or measured
         self._plain = not self._own_step and optimizing.evaluates_closure_first(self._optimizer, run.precision)
+        self._step_by_module = run.timed(run.action_of(module, "optimizer_step"), module.optimizer_step)
+        self._zero_by_module = run.timed(run.action_of(module, "optimizer_zero_grad"), module.optimizer_zero_grad)
+        self._backward = run.timed(run.action_of(run.strategy, "backward"), run.precision.backward)
         self._closure = self._run_noted
         self._ran = False
         self._batch: tuple[Any, ...] = ()
@@ -98,7 +104,7 @@ class AutomaticStep(Step):
         else:
             self._sink.enter("optimizer_step")
             self._ran = False
-            self._module.optimizer_step(self._position.epoch, batch_idx, self._wrapped, self._closure)
+            self._step_by_module(self._position.epoch, batch_idx, self._wrapped, self._closure)
             if not self._ran:
                 raise MisconfigurationException(optimizing.closure_was_left_out(self._module, self._optimizer))
         if steps:
@@ -138,7 +144,7 @@ class AutomaticStep(Step):
             self._hooks.call("on_before_backward", loss)
         if self._own_backward:
             self._sink.enter("backward")
-            self._precision.backward(loss, self._module)
+            self._backward(loss, self._module)
         else:
             loss.backward()  # type: ignore[no-untyped-call]  # torch's
         if self._after_backward:
@@ -166,4 +172,4 @@ class AutomaticStep(Step):
 
     def _zero_grad_by_module(self) -> None:
         self._sink.enter("optimizer_zero_grad")
-        self._module.optimizer_zero_grad(self._position.epoch, self._batch_idx, self._optimizer)
+        self._zero_by_module(self._position.epoch, self._batch_idx, self._optimizer)

@@ -174,7 +174,10 @@ def _request(run: Run, position: Position, stage: str, epoch: int) -> Iterable[A
     position.epoch = epoch
     try:
         with run.hooks.inside(hook):
-            return request_loaders(run.given.get(stage), owner, hook)
+            given = run.given.get(stage)
+            ask = request_loaders if given is not None else run.timed(run.action_of(owner, hook), request_loaders)
+            loaders: Iterable[Any] = ask(given, owner, hook)
+            return loaders
     finally:
         position.epoch = running
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from thunderhead.core.steps import Steps
 from thunderhead.distributed.base import Strategy
 from thunderhead.hooks.table import HookTable
 from thunderhead.precision import Precision
+from thunderhead.profilers.profiler import Profiler
+from thunderhead.profilers.timed import timed
 from thunderhead.results.metrics import Metrics
 from thunderhead.results.sink import Sink
 from thunderhead.run.control import Control
@@ -40,6 +42,7 @@ class Run:
         metrics: the newest value of every name.
         stop: whether it is to end early.
         in_job: an agent started this process, and keeps its checkpoints.
+        profiler: what measures it; None for nothing.
         control: who may stop it, and when all ranks do so together; None for a single process outside of a job.
     """
 
@@ -58,6 +61,7 @@ class Run:
     metrics: Metrics
     stop: Stop
     in_job: bool = False
+    profiler: Profiler | None = None
     control: Control | None = None
 
     def call_back(self, callbacks: list[CallbackLike]) -> None:
@@ -67,6 +71,18 @@ class Run:
     def record_to(self, loggers: list[Any]) -> None:
         """Take these in the place of those before."""
         self.loggers = self.sink.loggers = self.metrics.loggers = loggers
+
+    def timed(self, action: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function``, each call of which is an action of the profiler; itself where nothing is profiled."""
+        return timed(self.profiler, action, function)
+
+    def action_of(self, owner: object, method: str) -> str:
+        """What Lightning calls it in a profile, so that its reports and ours can be laid side by side."""
+        if owner is self.strategy:
+            name = type(owner).__name__
+            return f"[Strategy]{'SingleDeviceStrategy' if name == 'Strategy' else name}.{method}"
+        kind = "LightningModule" if owner is self.module else "LightningDataModule"
+        return f"[{kind}]{type(owner).__name__}.{method}"
 
     @property
     def fn(self) -> TrainerFn:

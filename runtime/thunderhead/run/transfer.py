@@ -27,7 +27,8 @@ def transfer_of(run: Run) -> Transfer | None:
     device = run.strategy.root_device
     if not any(owner is not None for owner in owners.values()) and not converts and device.type == "cpu":
         return None
-    before, move, after = (getattr(module if owners[name] is None else owners[name], name) for name in _HOOKS)
+    owned = [(name, module if owners[name] is None else owners[name]) for name in _HOOKS]
+    before, move, after = (run.timed(run.action_of(owner, name), getattr(owner, name)) for name, owner in owned)
     enter, convert = run.sink.enter, run.precision.convert_input
 
     def transfer(batch: object, dataloader_idx: int) -> object:

@@ -46,6 +46,7 @@ from thunderhead.job.errors import Stopped, Superseded
 from thunderhead.job.link import Restored
 from thunderhead.loops.evaluate import EvaluationLoop, check_evaluation_loop
 from thunderhead.loops.job_control import JobControl
+from thunderhead.profilers.profiler import PassThroughProfiler
 from thunderhead.results.metrics import Metrics
 from thunderhead.results.sink import Sink
 from thunderhead.run.evaluation import Evaluation
@@ -58,7 +59,14 @@ from thunderhead.trainer.destinations import check_destinations
 from thunderhead.trainer.failure import attempt, explain, tell, tell_sigterm
 from thunderhead.trainer.fitting import check_fit, fit, put_layers_back
 from thunderhead.trainer.launched import run_in_children
-from thunderhead.trainer.preparing import configure_model, place_module, prepare_data, set_up, tear_down
+from thunderhead.trainer.preparing import (
+    configure_model,
+    place_module,
+    prepare_data,
+    set_up,
+    set_up_profiler,
+    tear_down,
+)
 from thunderhead.trainer.properties import TrainerProperties
 from thunderhead.trainer.resuming import load_file
 from thunderhead.user.datamodule import LightningDataModule
@@ -158,6 +166,7 @@ def begin(
     """The records of a new run, which the Trainer shows from now on."""
     options, strategy, loggers = trainer._options, trainer.strategy, trainer._loggers
     sink = Sink(strategy, loggers, module, records=not options.barebones)
+    profiler = None if type(trainer.profiler) is PassThroughProfiler else trainer.profiler
     run = Run(
         caller=trainer,
         state=TrainerState(TrainerStatus.RUNNING, fn, _STAGES[fn]),
@@ -169,11 +178,12 @@ def begin(
         precision=trainer.precision_plugin,
         loggers=loggers,
         callbacks=cast("list[CallbackLike]", trainer._callbacks),
-        hooks=HookTable(trainer, trainer._callbacks, module, sink),
+        hooks=HookTable(trainer, trainer._callbacks, module, sink, profiler),
         sink=sink,
         metrics=Metrics(sink, strategy, loggers, module),
         stop=Stop(),
         in_job=attached() is not None,
+        profiler=profiler,
     )
     trainer._run = run
     module.trainer = cast("Trainer", trainer)
@@ -208,6 +218,7 @@ def _from_end_to_end(
     run.strategy.setup_environment()
     _tell_outside(run, False)
     check_destinations(run)
+    set_up_profiler(run, trainer.log_dir if run.profiler is not None else None)
     prepare_data(run)
     set_up(run)
     configure_model(run)

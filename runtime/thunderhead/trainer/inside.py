@@ -127,6 +127,7 @@ def _copied(trainer: TrainerProperties, outer: Run, callbacks: Sequence[Callback
         callbacks=list(callbacks),
         hooks=HookTable(trainer, callbacks, module, sink),
         sink=sink,
+        profiler=None,
         metrics=Metrics(sink, strategy, [], module),
         stop=Stop(),
         in_job=False,

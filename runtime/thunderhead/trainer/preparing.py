@@ -20,9 +20,16 @@ def prepare_data(run: Run) -> None:
         chosen = strategy.local_rank == 0 if per_node else strategy.global_rank == 0
         if chosen:
             with run.hooks.inside("prepare_data"):
-                owner.prepare_data()
+                run.timed(run.action_of(owner, "prepare_data"), owner.prepare_data)()
         name = f"prepared-{strategy.node_rank}" if per_node else "prepared"
         strategy.wait_for_one(name, chosen)
+
+
+def set_up_profiler(run: Run, log_dir: str | None) -> None:
+    """Tell it what is run, and where its files may go."""
+    if run.profiler is not None:
+        run.profiler._lightning_module = run.module
+        run.profiler.setup(run.fn, run.strategy.local_rank if run.strategy.world_size > 1 else None, log_dir)
 
 
 def set_up(run: Run) -> None:
@@ -34,7 +41,7 @@ def set_up(run: Run) -> None:
         _ = logger.experiment
     run.hooks.resolve()
     if run.datamodule is not None and is_overridden("setup", run.datamodule):
-        run.datamodule.setup(stage)
+        run.timed(run.action_of(run.datamodule, "setup"), run.datamodule.setup)(stage)
     run.hooks.call("setup", stage)
     run.hooks.call_module("setup", stage)
     run.hooks.resolve()
@@ -76,11 +83,13 @@ def tear_down(run: Run, status: str, end: TrainerStatus) -> None:
     """The hook ``teardown`` of everybody; ``status`` is what loggers are told."""
     stage = str(run.state.fn)
     if run.datamodule is not None and is_overridden("teardown", run.datamodule):
-        run.datamodule.teardown(stage)
+        run.timed(run.action_of(run.datamodule, "teardown"), run.datamodule.teardown)(stage)
     run.hooks.call("teardown", stage)
     run.hooks.call_module("teardown", stage)
     for logger in run.loggers:
         logger.finalize(status)
+    if run.profiler is not None:
+        run.profiler.describe()
     run.strategy.teardown()
     run.sink.close()
     run.state.status = end

@@ -14,6 +14,7 @@ from thunderhead.layer_sync import LayerSync
 from thunderhead.loggers.logger import Logger
 from thunderhead.loops.fit import FitLoop
 from thunderhead.precision import Precision
+from thunderhead.profilers.profiler import PassThroughProfiler, Profiler
 from thunderhead.ranks import Ranks
 from thunderhead.results.metrics import Metrics
 from thunderhead.results.sink import Sink
@@ -62,6 +63,7 @@ class Records(TellsDeadOverrides):
         self.strategy = strategy
         self.precision_plugin = precision
         self._layer_sync = layer_sync
+        self.profiler: Profiler = PassThroughProfiler()
         # The newest run holds the same lists.
         self._callbacks: list[Callback] = []
         self._loggers: list[Logger] = []
