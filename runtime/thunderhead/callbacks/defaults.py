@@ -8,7 +8,9 @@ from thunderhead.callbacks.early_stopping import EarlyStopping
 from thunderhead.callbacks.model_checkpoint import ModelCheckpoint
 from thunderhead.callbacks.model_summary import ModelSummary, default_summary
 from thunderhead.callbacks.progress import ProgressBar, default_progress, print_results
+from thunderhead.callbacks.requeue import SLURMRequeue
 from thunderhead.callbacks.timer import Timer
+from thunderhead.distributed.batch_systems import SLURMEnvironment
 from thunderhead.user.callback import Callback
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "checkpoint",
     "print_results",
     "progress",
+    "requeue",
     "summary",
     "timer",
 ]
@@ -42,6 +45,11 @@ def progress() -> Callback:
 def summary() -> Callback:
     """What prints what the module is made of."""
     return default_summary()
+
+
+def requeue(environment: SLURMEnvironment) -> Callback:
+    """What saves and requeues a SLURM job when its time is up."""
+    return SLURMRequeue(environment)
 
 
 def timer(duration: timedelta) -> Callback:

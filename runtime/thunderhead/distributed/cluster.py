@@ -60,6 +60,10 @@ class ClusterEnvironment(ABC):
     def node_rank(self) -> int:
         """Which node."""
 
+    def num_nodes(self) -> int | None:
+        """How many nodes there are, where it knows."""
+        return None
+
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:  # noqa: B027 - optional
         """Refuse what the Trainer wants, if it contradicts what was started."""
 

@@ -48,10 +48,16 @@ def find_process_rank(environ: Mapping[str, str] = os.environ) -> ProcessRank:
     rank = dist.get_rank() if initialized else _integer(environ, "RANK", 0)
     if not 0 <= rank < world_size:
         raise MisconfigurationException(f"RANK={rank} is outside WORLD_SIZE={world_size}; the launcher must set both")
-    local_world_size = _integer(environ, "LOCAL_WORLD_SIZE", world_size)
+    local_world_size = _integer(environ, "LOCAL_WORLD_SIZE", world_size // _nodes_of_pods(environ))
     local_rank = _integer(environ, "LOCAL_RANK", rank % max(1, local_world_size))
     node_rank = _integer(environ, "GROUP_RANK", _integer(environ, "NODE_RANK", rank // max(1, local_world_size)))
     return ProcessRank(rank, world_size, local_rank, local_world_size, node_rank)
+
+
+def _nodes_of_pods(environ: Mapping[str, str]) -> int:
+    """Kubeflow's pods of a PyTorchJob bear the ranks of their only process, and how many pods there are."""
+    nodes = environ.get("PET_NNODES", "")
+    return max(1, int(nodes)) if nodes.isdigit() else 1
 
 
 def _integer(environ: Mapping[str, str], name: str, default: int) -> int:

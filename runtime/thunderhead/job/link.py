@@ -150,8 +150,9 @@ class Ask(IntEnum):
     SAVE = 1  # take a job checkpoint and go on
     WRITE = 2  # write a .ckpt file that is due by the clock
     VALIDATE = 3  # run a validation that is due by the clock
-    FINISH = 4  # end training as if it were complete (a time limit)
-    STOP = 5  # take a job checkpoint and raise Stopped
+    REQUEUE = 4  # write a .ckpt file and have the scheduler start the job again
+    FINISH = 5  # end training as if it were complete (a time limit)
+    STOP = 6  # take a job checkpoint and raise Stopped
 
 
 class StopControl(Protocol):

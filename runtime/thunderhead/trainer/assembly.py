@@ -11,8 +11,11 @@ from typing import Any
 import torch
 
 from thunderhead.arguments import one_of
+from thunderhead.distributed.batch_systems import SLURMEnvironment
+from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.exceptions import MisconfigurationException, refuse_class
 from thunderhead.loggers.dummy import DummyLogger
+from thunderhead.profilers.profiler import PassThroughProfiler, Profiler
 from thunderhead.run.options import Options
 from thunderhead.run.run import Run
 from thunderhead.trainer.builtin import builtin
@@ -68,6 +71,27 @@ def _default_logger(root: str, decided_by: str) -> object:
     return logger
 
 
+def choose_profiler(given: object) -> Profiler:
+    """The profiler of that name, the given one, or one that measures nothing.
+
+    Raises:
+        MisconfigurationException: there is no such name, or it is no profiler.
+    """
+    if given is None:
+        return PassThroughProfiler()
+    refuse_class(given, "Trainer(profiler=...)")
+    if isinstance(given, Profiler):
+        return given
+    name = given.lower() if isinstance(given, str) else given
+    if name == "xla":
+        raise MisconfigurationException("profiler='xla': XLA is not supported; use profiler='pytorch'")
+    one_of("profiler", name, ("simple", "advanced", "pytorch"))
+    from thunderhead import profilers
+
+    named: dict[str, type[Profiler]] = {"simple": profilers.SimpleProfiler, "advanced": profilers.AdvancedProfiler}
+    return named.get(str(name), profilers.PyTorchProfiler)()
+
+
 def has_timer(given: Mapping[str, Any]) -> bool:
     """Whether the given callbacks limit the run's time."""
     return any(isinstance(callback, builtin().TIMER) for callback in _given_callbacks(given))
@@ -98,8 +122,10 @@ def _given_callbacks(given: Mapping[str, Any]) -> list[Any]:
     return [] if asked is None else list(asked) if isinstance(asked, Iterable) else [asked]
 
 
-def collect_callbacks(given: Mapping[str, Any], options: Options) -> list[Callback]:
-    """The given callbacks and those that arguments ask for, in the order in which they are called."""
+def collect_callbacks(
+    given: Mapping[str, Any], options: Options, cluster: ClusterEnvironment | None = None
+) -> list[Callback]:
+    """The given callbacks and those that arguments and the cluster ask for, in the order in which they are called."""
     callbacks = [*_given_callbacks(given), *callbacks_of_packages()]
     for callback in callbacks:
         refuse_class(callback, "Trainer(callbacks=...)")
@@ -115,6 +141,8 @@ def collect_callbacks(given: Mapping[str, Any], options: Options) -> list[Callba
             say("max_time is ignored: a Timer callback was given")
         else:
             callbacks.append(builtin().timer(options.max_time))
+    if isinstance(cluster, SLURMEnvironment) and cluster.auto_requeue and not options.fast_dev_run:
+        callbacks.append(builtin().requeue(cluster))
     return order_callbacks(callbacks)
 
 

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from thunderhead.core.hooks import CallbackLike
+from thunderhead.distributed.batch_systems import SLURMEnvironment
 
 
 class Builtin(Protocol):
@@ -28,6 +29,9 @@ class Builtin(Protocol):
 
     def summary(self) -> CallbackLike:
         """What prints what the module is made of."""
+
+    def requeue(self, environment: SLURMEnvironment) -> CallbackLike:
+        """What saves and requeues a SLURM job when its time is up."""
 
     def timer(self, duration: timedelta) -> CallbackLike:
         """What ends training after ``max_time``."""

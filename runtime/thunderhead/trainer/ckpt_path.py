@@ -11,7 +11,7 @@ from thunderhead.exceptions import MisconfigurationException
 from thunderhead.files.schemes import place_of
 from thunderhead.run.run import Run
 from thunderhead.trainer.root import in_full
-from thunderhead.warning import warn
+from thunderhead.warning import say, warn
 
 _HPC: Final = re.compile(r"hpc_ckpt_(\d+)\.ckpt")
 
@@ -28,6 +28,10 @@ def resolve(run: Run, asked: str | os.PathLike[str] | None) -> str | None:
         ValueError: ``"best"`` without a ModelCheckpoint, or before it saved anything; ``"hpc"`` without such a file.
         MisconfigurationException: ``"registry..."``.
     """
+    requeued = next((path for callback in run.callbacks if (path := _of_requeued(callback, run))), None)
+    if requeued is not None:
+        say(f"this job was requeued, so it goes on from {requeued}")
+        return requeued
     if asked is None:
         wants = any(getattr(callback, "resumes_by_default", False) for callback in run.callbacks)
         return newest_last(run) if wants and run.fitting else None
@@ -48,6 +52,12 @@ def resolve(run: Run, asked: str | os.PathLike[str] | None) -> str | None:
             "file, and pass its path or URL"
         )
     return path
+
+
+def _of_requeued(callback: object, run: Run) -> str | None:
+    find = getattr(callback, "_continues_with", None)
+    found: str | None = None if find is None or not run.fitting else find(run.caller)
+    return found
 
 
 def _best(run: Run) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from thunderhead.accelerators import Accelerator, accelerator_of, choose_accelerator, parse_indices
+from thunderhead.distributed.batch_systems import find_scheduler
 from thunderhead.distributed.cluster import ClusterEnvironment, find_cluster, process_rank_in
 from thunderhead.distributed.ddp_options import Named, read_name
 from thunderhead.distributed.environment import ProcessRank, find_process_rank
 from thunderhead.distributed.fsdp import FSDPStrategy
-from thunderhead.distributed.launch import ScriptLauncher
+from thunderhead.distributed.launch import ScriptLauncher, environment_of
 from thunderhead.distributed.parallel import ParallelStrategy
 from thunderhead.distributed.process_launch import ProcessLauncher
 from thunderhead.distributed.strategy import DDPStrategy, Strategy
@@ -33,13 +34,14 @@ def choose_strategy(given: dict[str, Any], plugins: Plugins) -> Strategy:
     strategy = asked if isinstance(asked, Strategy) else None
     named = None if strategy is not None else read_name(asked)
     _check_numbers(given["devices"], given["num_nodes"])
-    cluster = _cluster(plugins, strategy)
+    cluster = _cluster(plugins, strategy) or find_scheduler()
     accelerator = _accelerator(given["accelerator"], strategy)
     by_hand, place, devices = _site(given, accelerator, cluster, _single(strategy, named))
     if strategy is None:
         strategy = _made(named, place, interactive=hasattr(sys, "ps1"))
     if strategy.parallel_devices is None:
         strategy.parallel_devices = devices
+    _announce(cluster, place)
     strategy.bind(strategy.parallel_devices[place.local_rank % len(strategy.parallel_devices)], place)
     mismatched = accelerator.name() in ("cpu", "cuda", "mps") and accelerator.name() != strategy.root_device.type
     strategy.accelerator = accelerator_of(strategy.root_device) if mismatched else accelerator
@@ -114,8 +116,9 @@ def _site(
     """``(by hand, place, device of each process of this node)``; by hand, nobody has started the others."""
     devices, num_nodes = given["devices"], given["num_nodes"]
     if cluster is not None:
-        wanted = _wanted(devices, accelerator, single, nodes=num_nodes, cluster=cluster)
-        place = process_rank_in(cluster, len(wanted), num_nodes or 1)
+        nodes = num_nodes or cluster.num_nodes() or 1
+        wanted = _wanted(devices, accelerator, single, nodes=nodes, cluster=cluster)
+        place = process_rank_in(cluster, len(wanted), nodes)
         return not cluster.creates_processes_externally, place, wanted
     place = find_process_rank()
     if place.world_size > 1 or "RANK" in os.environ:
@@ -170,6 +173,12 @@ def _first_of(processes: int, num_nodes: int) -> ProcessRank:
         local_world_size=processes,
         node_rank=node,
     )
+
+
+def _announce(cluster: ClusterEnvironment | None, place: ProcessRank) -> None:
+    """Tell in torchrun's variables, which all else reads, what a cluster tells in words of its own."""
+    if cluster is not None and cluster.creates_processes_externally and place.world_size > 1:
+        os.environ.update(environment_of(place, cluster.main_address, cluster.main_port))
 
 
 def _check_numbers(devices: object, num_nodes: object) -> None:

@@ -16,12 +16,13 @@ from thunderhead.distributed.process_launch import ProcessLauncher
 from thunderhead.distributed.strategy import Strategy
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loggers.logger import Logger
+from thunderhead.profilers.profiler import Profiler
 from thunderhead.run.evaluation import Evaluation, evaluation
 from thunderhead.run.ones import understood
 from thunderhead.run.options import effective, read_options
 from thunderhead.run.training import following
 from thunderhead.standing import step_off
-from thunderhead.trainer.assembly import collect_callbacks, collect_loggers, has_timer, set_determinism
+from thunderhead.trainer.assembly import choose_profiler, collect_callbacks, collect_loggers, has_timer, set_determinism
 from thunderhead.trainer.builtin import builtin
 from thunderhead.trainer.checkpointing import save_checkpoint
 from thunderhead.trainer.doors import Doors
@@ -77,7 +78,7 @@ class Trainer(Doors):
         benchmark: cuDNN's autotuner; None leaves it.
         inference_mode: inference mode rather than no_grad in validate, test and predict.
         use_distributed_sampler: cut loaders into one part per rank.
-        profiler: not yet anything but None.
+        profiler: simple, advanced, pytorch, or a Profiler.
         detect_anomaly: autograd's anomaly detection.
         barebones: switch off everything that costs time.
         plugins: a Precision, CheckpointIO, ClusterEnvironment or LayerSync, or one of each.
@@ -126,7 +127,7 @@ class Trainer(Doors):
         benchmark: bool | None = None,
         inference_mode: bool = True,
         use_distributed_sampler: bool = True,
-        profiler: None = None,
+        profiler: Profiler | str | None = None,
         detect_anomaly: bool = False,
         barebones: bool = False,
         plugins: Plugin | list[Plugin] | tuple[Plugin, ...] | None = None,
@@ -139,10 +140,7 @@ class Trainer(Doors):
         options = read_options(given, timed=has_timer(given))
         for line in () if options.fast_dev_run else understood(given):
             say(line)
-        if given["profiler"] is not None:
-            raise MisconfigurationException(
-                f"profiler={given['profiler']!r} is not supported; profile with torch.profiler"
-            )
+        chosen_profiler = choose_profiler(given["profiler"])
         set_determinism(deterministic, given["benchmark"])
         read = read_plugins(given["plugins"])
         chosen = choose_strategy(given, read)
@@ -150,8 +148,9 @@ class Trainer(Doors):
         chosen.precision_plugin, chosen.owner = number_format, self
         chosen.checkpoint_io = choose_checkpoint_io(read, chosen)
         super().__init__(options, chosen, number_format, choose_layer_sync(given["sync_batchnorm"], read))
+        self.profiler = chosen_profiler
         self.loggers = collect_loggers(given, options)
-        self.callbacks = collect_callbacks(given, options)
+        self.callbacks = collect_callbacks(given, options, chosen.cluster_environment)
 
     # --- entry points --------------------------------------------------------------------------------------------
 
@@ -300,7 +299,8 @@ class Trainer(Doors):
             OSError: it could not be written; raised on every rank.
             TypeError: ``filepath`` is no path.
         """
-        save_checkpoint(self._run, self._training, filepath, bool(weights_only), storage_options)
+        with self.profiler.profile("save_checkpoint"):
+            save_checkpoint(self._run, self._training, filepath, bool(weights_only), storage_options)
 
     @contextmanager
     def init_module(self, empty_init: bool | None = None) -> Iterator[None]:
