@@ -105,6 +105,9 @@ class PyTorchProfiler(Profiler):
         """An action begins; the first one starts torch's profiler."""
         if self.profiler is None:
             self._begin()
+        if self._record_module_names and self._names is None and self._lightning_module is not None:
+            self._names = ModuleNames(self._lightning_module)  # known once a run is set up
+            self._names.__enter__()
         if action_name not in self._recording:
             record = record_function(f"[pl][profile]{action_name}")
             record.__enter__()  # type: ignore[no-untyped-call]  # torch's
@@ -141,9 +144,6 @@ class PyTorchProfiler(Profiler):
         return action_name.endswith(_STEPS.get(self._stage, "_step"))
 
     def _begin(self) -> None:
-        if self._record_module_names and self._lightning_module is not None:
-            self._names = ModuleNames(self._lightning_module)
-            self._names.__enter__()
         if self._emit_nvtx:
             self._outer = torch.cuda.profiler.profile()
             self._outer.__enter__()
