@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup setup-runtime demo test test-matrix search-resume lint bench bench-trainer bench-parity
+.PHONY: help setup setup-runtime demo test test-matrix search-resume lint bench bench-trainer bench-parity clients
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,5 +52,9 @@ bench-trainer: ## the trainer's figures beside a raw loop, Lightning and Fabric 
 bench-parity: ## what differs from Lightning, over a matrix of options; fails where nobody meant it
 	@tools/setup.sh bench
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.parity
+
+clients: ## libraries built on Lightning, each with Lightning and with us (minutes each; CLIENTS="darts pina" for some)
+	@tools/setup.sh dev
+	$(BIN)/python -m bench.clients $(CLIENTS)
 
 -include e2e/cluster.mk

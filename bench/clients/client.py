@@ -1,0 +1,32 @@
+"""What is run of one library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """A library built on Lightning, and what of its own is run.
+
+    Attributes:
+        name: of the library.
+        package: whose version the table shows.
+        requirements: what is installed beside torch and Lightning, as for pip.
+        what: what is run, in words.
+        script: a file of ``bench/clients/scripts``, which prints results; written after the library's documentation.
+        tests: arguments of pytest, below the library's own source distribution.
+        source: that distribution, ``name==version``, where ``tests`` are run.
+        variables: set for both sides.
+        note: for the table: what had to be left out, and why; what differs, and why.
+    """
+
+    name: str
+    package: str
+    requirements: tuple[str, ...]
+    what: str
+    script: str = ""
+    tests: tuple[str, ...] = ()
+    source: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
+    note: str = ""

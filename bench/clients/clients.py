@@ -1,0 +1,119 @@
+"""The clients: from those that only train to those that stand on Lightning's inside."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bench.clients.client import Client
+
+_DOCUMENTED: Final = "its documented use, on made-up data"
+
+CLIENTS: Final = (
+    Client(
+        name="darts",
+        package="darts",
+        requirements=("darts",),
+        what=f"{_DOCUMENTED}: TCN and N-BEATS with callbacks, saving, loading",
+        script="darts_forecasting.py",
+    ),
+    Client(
+        name="neuralforecast",
+        package="neuralforecast",
+        requirements=("neuralforecast",),
+        what=f"{_DOCUMENTED}: NHITS, MLP and LSTM, cross-validation, save and load",
+        script="neuralforecast_models.py",
+    ),
+    Client(
+        name="lightly",
+        package="lightly",
+        requirements=("lightly",),
+        what=f"{_DOCUMENTED}: SimCLR and a benchmark callback",
+        script="lightly_simclr.py",
+        note="torchvision's own operators, which its wheel has for CUDA only, are declared and not used",
+    ),
+    Client(
+        name="gluonts",
+        package="gluonts",
+        requirements=("gluonts[torch]",),
+        what=f"{_DOCUMENTED}: DeepAR and a feed-forward estimator, predictor serialised",
+        script="gluonts_estimators.py",
+    ),
+    Client(
+        name="torchmetrics",
+        package="torchmetrics",
+        requirements=("torchmetrics",),
+        what="its documented use in modules: metric objects, collections, trackers, resets",
+        script="torchmetrics_integration.py",
+    ),
+    Client(
+        name="chemprop",
+        package="chemprop",
+        requirements=("chemprop",),
+        what="its command line: train, predict, fingerprint, on made-up molecules",
+        script="chemprop_cli.py",
+    ),
+    Client(
+        name="optuna-integration",
+        package="optuna-integration",
+        requirements=("optuna", "optuna-integration"),
+        what="its documented use: the pruning callback, in memory and in a database",
+        script="optuna_pruning.py",
+    ),
+    Client(
+        name="lightning-hydra-template",
+        package="hydra-core",
+        requirements=("hydra-core", "omegaconf"),
+        what="an imitation of its documented structure (it is no package): hydra, rank-aware logging, callbacks, test",
+        script="hydra_template.py",
+    ),
+    Client(
+        name="pytorch-forecasting",
+        package="pytorch-forecasting",
+        requirements=("pytorch-forecasting",),
+        what=f"{_DOCUMENTED}: temporal fusion transformer, N-BEATS, load and predict",
+        script="pytorch_forecasting_tft.py",
+    ),
+    Client(
+        name="pytorch-tabular",
+        package="pytorch_tabular",
+        requirements=("pytorch_tabular",),
+        what=f"{_DOCUMENTED}: category embedding model, evaluate, predict, save and load",
+        script="pytorch_tabular_model.py",
+    ),
+    Client(
+        name="scvi-tools",
+        package="scvi-tools",
+        requirements=("scvi-tools",),
+        what=f"{_DOCUMENTED}: SCVI with early stopping and its own SaveCheckpoint",
+        script="scvi_model.py",
+    ),
+    Client(
+        name="pina",
+        package="pina-mathlab",
+        requirements=("pina-mathlab",),
+        what=f"{_DOCUMENTED}: a Poisson problem by PINN, its own callbacks",
+        script="pina_poisson.py",
+    ),
+    Client(
+        name="rl4co",
+        package="rl4co",
+        requirements=("rl4co",),
+        what=f"{_DOCUMENTED}: attention model on small tours, REINFORCE with a rollout baseline",
+        script="rl4co_tsp.py",
+    ),
+    Client(
+        name="ray.train.lightning",
+        package="ray",
+        requirements=("ray[train]", "pandas", "pyarrow"),
+        what=f"{_DOCUMENTED}: TorchTrainer of one worker with RayDDPStrategy and its report callback",
+        script="ray_train.py",
+    ),
+    Client(
+        name="lightning-examples",
+        package="lightning",
+        requirements=(),
+        what="after its examples/pytorch that need no download: autoencoder and GAN on made-up images, "
+        "the demos, a transformer",
+        script="lightning_examples.py",
+    ),
+)
