@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from bench.clients.client import Client
 from bench.clients.running import Outcome
+
+_NUMBER: Final = re.compile(r"-?\d+\.?\d*(?:[eE][-+]?\d+)?")
+# Means are summed in 64 bits here and in 32 there.
+_ROUNDING: Final = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +32,11 @@ class Row:
 
     @property
     def passes(self) -> bool:
-        """All that passes there passes here; a script ends well on both sides, with as many results."""
+        """All that passes there passes here; a script ends well on both sides, with results equal within rounding."""
         there, here = self.lightning, self.thunderhead
         if self.client.script:
-            return not there.failed and not here.failed and len(there.passed) == len(here.passed)
+            ended = not there.failed and not here.failed and len(there.passed) == len(here.passed)
+            return ended and self.distance <= _ROUNDING
         return bool(there.passed) and set(there.passed) <= set(here.passed)
 
     @property
@@ -38,14 +44,19 @@ class Row:
         """Every printed digit is the same."""
         return self.passes and self.lightning.passed == self.thunderhead.passed
 
+    @property
+    def distance(self) -> float:
+        """By how much numbers differ at most, relative to the larger; infinite where words do."""
+        pairs = zip(self.lightning.passed, self.thunderhead.passed, strict=False)
+        return max((_distance(there, here) for there, here in pairs), default=0.0)
+
     def cells(self) -> list[str]:
         """For the table."""
         if self.client.script:
-            same = sum(a == b for a, b in zip(self.lightning.passed, self.thunderhead.passed, strict=False))
             of = len(self.lightning.passed)
-            found = "runs, equal to every digit" if self.equal else f"runs, {same} of {of} results equal"
+            found = "equal to every digit" if self.equal else f"equal within {self.distance:.1g}"
             if not self.passes:
-                why = (*self.thunderhead.failed, *self.lightning.failed, "fewer results")[0]
+                why = (*self.thunderhead.failed, *self.lightning.failed, f"results differ by {self.distance:.1g}")[0]
                 found = f"**fails**: {why}"
             there = f"{of} results" if not self.lightning.failed else "**fails**"
         else:
@@ -53,6 +64,13 @@ class Row:
             missing = sorted(set(self.lightning.passed) - set(self.thunderhead.passed))
             found = f"the same {len(self.lightning.passed)}" if not missing else f"**all but {len(missing)}**"
         return [self.client.name, self.version, self.client.what, there, found, self.client.note]
+
+
+def _distance(there: str, here: str) -> float:
+    if _NUMBER.sub("#", there) != _NUMBER.sub("#", here):
+        return float("inf")
+    numbers = zip(_NUMBER.findall(there), _NUMBER.findall(here), strict=True)
+    return max((abs(float(a) - float(b)) / max(1e-3, abs(float(a))) for a, b in numbers), default=0.0)
 
 
 def markdown(rows: list[Row], versions: str) -> str:

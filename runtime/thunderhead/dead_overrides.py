@@ -25,9 +25,7 @@ _NAMES: Final = {
     "ModelCheckpoint": "_format_checkpoint_name _link_checkpoint _should_save_on_exception",
     "EarlyStopping": "_log_info",
     "Timer": "_check_time_remaining",
-    "TQDMProgressBar": (
-        "_should_update init_predict_tqdm init_sanity_tqdm init_test_tqdm init_train_tqdm init_validation_tqdm"
-    ),
+    "TQDMProgressBar": "_should_update",
     "RichProgressBar": (
         "_add_task _get_train_description _init_progress _initialize_train_progress_bar_id _reset_progress_bar_ids "
         "_stop_progress _update _update_metrics configure_columns"

@@ -42,15 +42,6 @@ chemprop(
     "cpu",
 )
 print("RESULT", "preds", Path("preds.csv").read_text().splitlines()[1:11])
-chemprop(
-    "fingerprint",
-    "--test-path",
-    "molecules.csv",
-    "--model-paths",
-    "out/model_0/best.pt",
-    "--output",
-    "fps.csv",
-    "--accelerator",
-    "cpu",
-)
+model = ["--test-path", "molecules.csv", "--model-paths", "out/model_0/best.pt"]
+chemprop("fingerprint", *model, "--output", "fps.csv", "--ffn-block-index", "0", "--accelerator", "cpu")
 print("RESULT", "fingerprint", next(iter(Path(".").glob("fps*.csv"))).read_text().splitlines()[1])

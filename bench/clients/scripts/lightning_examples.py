@@ -20,16 +20,16 @@ class Images(LightningDataModule):
         self.batch_size = batch_size
 
     def train_dataloader(self):
-        return DataLoader(self.train_set, self.batch_size)
+        return DataLoader(self.train_set, batch_size=self.batch_size)
 
     def val_dataloader(self):
-        return DataLoader(self.val_set, self.batch_size)
+        return DataLoader(self.val_set, batch_size=self.batch_size)
 
     def test_dataloader(self):
-        return DataLoader(self.test_set, self.batch_size)
+        return DataLoader(self.test_set, batch_size=self.batch_size)
 
     def predict_dataloader(self):
-        return DataLoader(self.test_set, self.batch_size)
+        return DataLoader(self.test_set, batch_size=self.batch_size)
 
 
 class AutoEncoder(LightningModule):

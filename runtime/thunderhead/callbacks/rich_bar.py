@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from thunderhead.callbacks.bars import MIN_SECONDS, Bar, StageBars
+from thunderhead.callbacks.stage_bars import MIN_SECONDS, Bar, StageBars
 from thunderhead.exceptions import MisconfigurationException
 
 if TYPE_CHECKING:

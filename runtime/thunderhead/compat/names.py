@@ -290,6 +290,7 @@ _HOMES: Final[dict[str, str | None]] = {
         "callbacks",
     ),
     "EarlyStoppingReason": "callbacks.early_stopping",
+    "Tqdm": "callbacks.tqdm_class",
     "WriteInterval": "callbacks.prediction_writer",
     "TrainingSpikeException": "callbacks.spike",
     **dict.fromkeys(("Throughput", "get_available_flops", "measure_flops"), "throughput"),
@@ -364,7 +365,6 @@ _REASONS: Final[dict[str, str]] = {
     "SpikeDetection": "use the callback lightning.pytorch.callbacks.SpikeDetection",
     "BitsandbytesPrecision": "quantise in configure_model",
     "TransformerEnginePrecision": "pass precision='bf16-mixed', with its layers and autocast inside the module",
-    "Tqdm": "bars are drawn without tqdm; override get_metrics to show other values",
     "pl_worker_init_function": "loader processes are seeded per sample; leave it out",
     **dict.fromkeys(_ENVIRONMENTS.split(), _FROM_ENVIRONMENT),
     **dict.fromkeys(

@@ -255,8 +255,8 @@ class Feed:
 
     def _generators(self) -> list[torch.Generator]:
         loader = self.source
-        batch_sampler = getattr(loader, "batch_sampler", None)
-        owners = (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+        outer = [getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)]
+        owners = [loader, *outer, *(getattr(found, "sampler", None) for found in outer)]
         found = {id(g): g for g in (getattr(owner, "generator", None) for owner in owners) if g is not None}
         return [generator for generator in found.values() if isinstance(generator, torch.Generator)]
 

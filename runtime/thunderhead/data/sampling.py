@@ -37,6 +37,11 @@ def draw_order(sampler: Iterable[Any]) -> Order:
         weights = sampler.weights
         drawn = torch.multinomial(weights, sampler.num_samples, sampler.replacement, generator=sampler.generator)
         return _Lazy(drawn)
+    if type(sampler) is BatchSampler:
+        # In the place of a sampler, as loaders have it whose datasets take many indices at once.
+        order, size = draw_order(sampler.sampler), sampler.batch_size
+        count = _batches(len(order), size, sampler.drop_last)
+        return [list(order[at * size : (at + 1) * size]) for at in range(count)]
     return isolated_list(sampler)
 
 

@@ -14,7 +14,7 @@ from trainer_models import QUIET, Net, in_order, shuffled
 
 import thunderhead as th
 from thunderhead.callbacks import ProgressBar, RichProgressBar, RichProgressBarTheme, TQDMProgressBar
-from thunderhead.callbacks.bars import StageBars
+from thunderhead.callbacks.stage_bars import StageBars
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.loggers import CSVLogger
 
@@ -328,12 +328,6 @@ def test_steps_end_the_last_epoch_of_an_endless_run_early() -> None:
     bar = Looking()
     trainer(bar, max_epochs=-1, max_steps=3, limit_train_batches=2).fit(Shown(), shuffled())
     assert [total for kind, total, _ in bar.seen if kind == "train"] == [2, 2, 1]
-
-
-@pytest.mark.parametrize("hook", ["init_train_tqdm", "init_validation_tqdm", "init_sanity_tqdm"])
-def test_what_only_tqdm_would_call_is_refused_where_it_is_written(hook: str) -> None:
-    with pytest.raises(MisconfigurationException, match=rf"Mine\.{hook} would never be called.*train_description"):
-        type("Mine", (TQDMProgressBar,), {hook: lambda self: None})
 
 
 def test_rich_columns_know_the_trainer() -> None:

@@ -40,6 +40,10 @@ def seeded(seed: int = 3) -> torch.Generator:
         lambda: RandomSampler(DATA, replacement=True, num_samples=64, generator=seeded()),
         lambda: WeightedRandomSampler(torch.arange(1.0, 12.0), 30),
         lambda: WeightedRandomSampler(torch.arange(1.0, 12.0), 5, replacement=False, generator=seeded()),
+        lambda: BatchSampler(RandomSampler(DATA), 3, drop_last=False),
+        lambda: BatchSampler(RandomSampler(DATA, generator=seeded()), 3, drop_last=True),
+        lambda: BatchSampler(SequentialSampler(DATA), 4, drop_last=True),
+        lambda: BatchSampler(BatchSampler(RandomSampler(DATA), 2, drop_last=False), 2, drop_last=False),
     ],
 )
 def test_orders_and_random_state_are_those_of_torch(make: Any) -> None:
