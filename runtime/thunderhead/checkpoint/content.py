@@ -20,7 +20,6 @@ Taken by ``capture``, as job checkpoints are.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
 
 from torch.optim import Optimizer
@@ -236,11 +235,6 @@ def training_data_of(content: dict[str, Any], position: Position) -> dict[str, A
         found: dict[str, Any] | None = own["data"]
         return found
     return data_of(content, position)
-
-
-def copy_position(position: Position, **changes: Any) -> Position:
-    """The position with changes, for a moment that the loop has not yet recorded."""
-    return replace(position, **changes)
 
 
 def _restore_callbacks(run: Run, states: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ from thunderhead.results.sink import Sink
 from thunderhead.run.evaluation import Evaluation
 from thunderhead.run.loaders import can_validate
 from thunderhead.run.run import Run
-from thunderhead.run.training import Training, following
+from thunderhead.run.training import Training
 from thunderhead.trainer.assembly import attach_module_callbacks
 from thunderhead.trainer.ckpt_path import resolve
 from thunderhead.trainer.destinations import check_destinations
@@ -192,9 +192,7 @@ def begin(
         datamodule.trainer = cast("Trainer", trainer)
         drop_unpicklable(datamodule)
     if evaluation is None:
-        host = strategy.root_device.type == "cpu"
-        every_n_epochs = options.reload_dataloaders_every_n_epochs
-        trainer._training = following(trainer._training, host=host, reload_every=every_n_epochs)
+        trainer._training = trainer._next_training()
         trainer._training.validation.possible = can_validate(run)
     else:
         trainer._evaluations[fn] = evaluation

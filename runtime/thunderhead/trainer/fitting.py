@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -77,7 +78,7 @@ def fit(
                 _sanity_check(run, training, validation)
             loop.run()
         if run.control is not None:
-            run.control.finish(content.copy_position(training.position, next=Next.NOTHING))
+            run.control.finish(replace(training.position, next=Next.NOTHING))
     finally:
         loop.let_go()
         if run.control is not None:

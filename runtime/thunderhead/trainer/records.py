@@ -21,7 +21,7 @@ from thunderhead.results.sink import Sink
 from thunderhead.run.evaluation import Evaluation
 from thunderhead.run.options import Options
 from thunderhead.run.run import Run
-from thunderhead.run.training import Training, new_training
+from thunderhead.run.training import Training, following, new_training
 from thunderhead.trainer.option import Option
 from thunderhead.user.callback import Callback
 from thunderhead.user.datamodule import LightningDataModule
@@ -99,6 +99,11 @@ class Records(TellsDeadOverrides):
         if self.state.fn is TrainerFn.VALIDATING:
             return self._evaluations.get(TrainerFn.VALIDATING)
         return self._training.validation
+
+    def _next_training(self) -> Training:
+        """What the next fit begins with."""
+        host, every = self.strategy.root_device.type == "cpu", self._options.reload_dataloaders_every_n_epochs
+        return following(self._training, host=host, reload_every=every)
 
     @staticmethod
     def _shown(evaluation: Evaluation | None) -> Iterable[Any] | None:

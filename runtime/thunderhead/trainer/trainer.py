@@ -20,7 +20,6 @@ from thunderhead.profilers.profiler import Profiler
 from thunderhead.run.evaluation import Evaluation, evaluation
 from thunderhead.run.ones import understood
 from thunderhead.run.options import effective, read_options
-from thunderhead.run.training import following
 from thunderhead.standing import step_off
 from thunderhead.trainer.assembly import choose_profiler, collect_callbacks, collect_loggers, has_timer, set_determinism
 from thunderhead.trainer.builtin import builtin
@@ -333,8 +332,6 @@ class Trainer(Doors):
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process or a copy needs to go on as this one would: where training stands, and no run."""
-        host, every = self.strategy.root_device.type == "cpu", self._options.reload_dataloaders_every_n_epochs
-        stands = following(self._training, host=host, reload_every=every)
         idle = Idle(self.strategy, self._loggers)
         idle.metrics.load_state_dict(self._metrics.state_dict())
         return {
@@ -342,7 +339,7 @@ class Trainer(Doors):
             "_idle": idle,
             "_run": None,
             "_fit_loop": None,
-            "_training": stands,
+            "_training": self._next_training(),
             "_evaluations": {},
         }
 
