@@ -57,8 +57,9 @@ class ScriptLauncher:
     """Starts the processes of local ranks 1, 2, ... and watches over them; this process is local rank 0.
 
     Whoever fails takes all others along, since they would wait for it for ever: who it was is said, the others get
-    SIGTERM, and SIGKILL where that does not end them. This process then has time to end by itself, with its hooks,
-    loggers and handlers, before it is made to. Should it die first, the kernel ends the others (Linux).
+    SIGTERM, unless it was that which ended the first, and SIGKILL where that does not end them. This process then has
+    time to end by itself, with its hooks, loggers and handlers, before it is made to. Should it die first, the kernel
+    ends the others (Linux).
 
     Args:
         place: this process among all.
@@ -152,7 +153,7 @@ class ScriptLauncher:
                 self._told = True
                 if culprit := self._culprit():
                     print(f"{culprit}; ending the other ranks of this node", file=sys.stderr, flush=True)
-            for process in self.processes:
+            for process in () if self._ended_together() else self.processes:
                 process.terminate()
             give_up = time.monotonic() + grace_s
             while time.monotonic() < give_up and self._alive():
@@ -161,6 +162,10 @@ class ScriptLauncher:
                 # A rank that stands in a collective has only taken a note of SIGTERM.
                 process.kill()
                 process.wait()
+
+    def _ended_together(self) -> bool:
+        """One ended as SIGTERM ends all after one step: the others are past the loop, and among callbacks that save."""
+        return any(process.poll() == 128 + signal.SIGTERM for process in self.processes)
 
     def _culprit(self) -> str | None:
         """Whose failure it was; None where all were asked to end, or nobody failed."""

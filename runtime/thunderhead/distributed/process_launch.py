@@ -220,8 +220,12 @@ class ProcessLauncher:
             signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
     def _end_all(self) -> None:
-        """Nobody is left behind. Who stands in a collective has only taken a note of SIGTERM."""
-        for process in self.processes:
+        """Nobody is left behind. Who stands in a collective has only taken a note of SIGTERM.
+
+        One that was told before is not told again: by now it may be past the loop, which takes notes, and among its
+        callbacks, which save.
+        """
+        for process in () if self._terminated else self.processes:
             process.terminate()
         self._join(self._grace_s)
         for process in self.processes:

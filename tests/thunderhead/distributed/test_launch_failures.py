@@ -132,6 +132,8 @@ def start(runs: list[Run], directory: Path, *does: str, grace_s: float = 1.0) ->
         ("echo wait late", 1, "local rank 2 ended with exit code 3", True),
         ("done exits wait", 1, "local rank 1 ended with exit code 3", False),
         ("wait asked deaf", 143, None, False),
+        # After SIGTERM all end at one step, and each saves in its time.
+        ("done asked slow", 143, None, False),
         ("done slow done", 0, None, True),
         # An error that scripts caught leaves those alone that go on by themselves, not one that waits for this rank.
         ("caught slow done", 0, None, True),
@@ -142,7 +144,7 @@ def test_all_end_and_the_first_to_fail_is_named(
     runs: list[Run], tmp_path: Path, does: str, code: int, culprit: str | None, cleaned_up: bool
 ) -> None:
     # An echo waits for the failure that it came from, which a busy machine delays; nobody is deaf there.
-    run = start(runs, tmp_path, *does.split(), grace_s=30.0 if "echo" in does else 1.0)
+    run = start(runs, tmp_path, *does.split(), grace_s=30.0 if "echo" in does or "slow" in does else 1.0)
     run.go()
     ended, said = run.end()
     assert ended == code, said

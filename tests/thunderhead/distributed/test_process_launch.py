@@ -10,6 +10,7 @@ import pickle
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,37 @@ def test_signals_to_the_parent_end_all(tmp_path: Path, parent: BaseProcess, numb
     _until(lambda: not any(_alive(pid) for pid in pids))
     if number != signal.SIGKILL:
         assert [(tmp_path / f"end{rank}").read_text() for rank in range(2)] == ["SIGTERMException"] * 2
+
+
+def _end_when_told(place: ProcessRank, directory: Path) -> None:
+    """As ranks do that SIGTERM reached inside of a fit: rank 1 ends at once, rank 0 once its callbacks have saved."""
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
+    (directory / f"pid{place.rank}").write_text(str(os.getpid()))
+    _until(lambda: told)
+    if place.rank == 0:
+        _until(lambda: not _alive(int((directory / "pid1").read_text())))
+        with suppress(AssertionError):  # that nothing comes is no event
+            _until(lambda: len(told) > 1, 0.5)
+        (directory / "end0").write_text("told again" if len(told) > 1 else "in peace")
+    raise SIGTERMException
+
+
+def _launch(directory: Path) -> None:
+    ProcessLauncher(ProcessRank(local_world_size=2), "fork").launch(_end_when_told, directory)
+
+
+def test_who_was_told_to_end_is_not_told_again(tmp_path: Path) -> None:
+    """The loop takes a note of the first SIGTERM; a second one would end a rank in the midst of its callbacks."""
+    process = multiprocessing.get_context("fork").Process(target=_launch, args=(tmp_path,))
+    process.start()
+    assert process.pid is not None
+    for rank in range(2):
+        _appearing(tmp_path / f"pid{rank}")
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(60)
+    assert process.exitcode == 143
+    assert (tmp_path / "end0").read_text() == "in peace"
 
 
 def _appearing(path: Path) -> str:
