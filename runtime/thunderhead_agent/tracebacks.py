@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 TRACEBACK_LIMIT: Final = 2048
 _RUNTIME: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -32,6 +33,43 @@ def traceback_tail(error: BaseException) -> str:
     ):  # what does not fit lies before: it leads from the user's to the user's
         return _end(text, TRACEBACK_LIMIT)
     return _end(last, TRACEBACK_LIMIT // 2) + "\n  …\n" + _end(rest, TRACEBACK_LIMIT - len(last[-1024:]) - 8)
+
+
+def shown(error: BaseException) -> str:
+    """As Python prints it, but for the frames that lead to the user's code, which are the same in every run.
+
+    An error that arose in our code, or of which no frame is the user's, is told whole.
+    """
+    whole = traceback.TracebackException.from_exception(error)
+    for each in _chain(whole):
+        each.stack = _from_the_users(each.stack)
+    return "".join(whole.format())
+
+
+class _Shortened(traceback.StackSummary):
+    """Frames of which the first are left out, and said to be."""
+
+    left_out: int = 0
+
+    def format(self, **options: Any) -> list[str]:
+        return [f"  … {self.left_out} frames before your code left out\n", *super().format(**options)]
+
+
+def _from_the_users(stack: traceback.StackSummary) -> traceback.StackSummary:
+    first = next((index for index, frame in enumerate(stack) if is_the_users(frame.filename)), 0)
+    if not first or stack[-1].filename.startswith(_OURS):
+        return stack
+    found = _Shortened(stack[first:])
+    found.left_out = first
+    return found
+
+
+def _chain(error: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    """The error and all that stand behind it or in it; Python tells each once."""
+    yield error
+    for behind in (error.__cause__, error.__context__, *(error.exceptions or ())):
+        if behind is not None:
+            yield from _chain(behind)
 
 
 def is_the_users(file: str) -> bool:

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import traceback
 import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -26,6 +25,7 @@ from thunderhead_agent.ending import Ending, from_exception, speaks_for_itself
 from thunderhead_agent.linux import die_with_parent, name_process, prefer_as_oom_victim
 from thunderhead_agent.placeless import formatted
 from thunderhead_agent.plan import WorkerPlan
+from thunderhead_agent.tracebacks import shown
 from thunderhead_api.treaty import Outcome
 
 Entry = Callable[[WorkerPlan, Board], Outcome]
@@ -67,7 +67,7 @@ def execute(plan: WorkerPlan, board: Board) -> Ending:
         if ending.symptom:  # where we stood when a peer died tells nothing; the record keeps it all the same
             print(f"ended because a peer did: {(ending.message or '').partition(chr(10))[0]}", file=sys.stderr)
         elif ending.outcome is Outcome.FAILED and not speaks_for_itself(error):
-            traceback.print_exc()
+            print(shown(error), end="", file=sys.stderr)
         elif ending.outcome is not Outcome.STOPPED:
             print(f"{ending.outcome}: {ending.message}", file=sys.stderr)
         return ending

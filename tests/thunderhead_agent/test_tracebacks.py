@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from thunderhead_agent.ending import from_exception
-from thunderhead_agent.tracebacks import TRACEBACK_LIMIT, is_the_users, traceback_tail
+from thunderhead_agent.tracebacks import TRACEBACK_LIMIT, is_the_users, shown, traceback_tail
 from thunderhead_api.treaty import Outcome
 
 USER = """
@@ -84,6 +84,57 @@ def test_what_leads_to_the_users_code_is_left_out(files: Callable[[str, str], di
 def test_without_a_frame_of_the_users_the_end_is_told(files: Callable[[str, str], dict[str, Any]]) -> None:
     error = raised(files("lib/site-packages/library.py", LIBRARY)["deep1"])
     assert traceback_tail(error).endswith("raise ValueError('shapes differ')")
+
+
+@pytest.fixture
+def trainer(files: Callable[[str, str], dict[str, Any]]) -> dict[str, Any]:
+    """Code of ours: it calls what it is given, fails itself, and fails after something of the user's did."""
+    import thunderhead
+
+    text = OURS + (
+        "def fail(*_):\n    raise ValueError('shapes differ')\n"
+        "def rescue(function):\n    try:\n        function()\n    except ValueError as error:\n"
+        "        raise ValueError('shapes differ, as before') from error\n"
+    )
+    return files(f"{Path(str(thunderhead.__file__)).parent}/loops/step.py", text)
+
+
+def test_a_log_begins_with_the_users_frames(
+    files: Callable[[str, str], dict[str, Any]], trainer: dict[str, Any]
+) -> None:
+    library = files("lib/site-packages/library.py", LIBRARY)["deep1"]
+    error = raised(trainer["run"], trainer["run"], files("code/digits.py", USER)["top"], library)
+    error.add_note("a note")
+    lines = shown(error).splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[1] == "  … 2 frames before your code left out"
+    assert "digits.py" in lines[2]
+    assert lines[-2:] == ["ValueError: shapes differ", "a note"]
+    whole = "".join(traceback.format_exception(error)).splitlines()
+    assert lines[2:] == whole[-len(lines) + 2 :], "the rest is as Python prints it"
+
+
+@pytest.mark.parametrize("whose", ["ours", "a library's", "ours, in the midst of the user's"])
+def test_nothing_is_left_out_of_an_error_that_is_not_the_users(
+    files: Callable[[str, str], dict[str, Any]], trainer: dict[str, Any], whose: str
+) -> None:
+    library = files("lib/site-packages/library.py", LIBRARY)["deep1"]
+    top = files("code/digits.py", USER)["top"]
+    given = {"ours": [trainer["fail"]], "a library's": [library]}.get(whose, [top, trainer["fail"]])
+    error = raised(trainer["run"], *given)
+    assert shown(error) == "".join(traceback.format_exception(error))
+
+
+def test_each_error_of_a_chain_is_told_by_itself(
+    files: Callable[[str, str], dict[str, Any]], trainer: dict[str, Any]
+) -> None:
+    user = files("code/digits.py", USER)
+    library = files("lib/site-packages/library.py", LIBRARY)["deep1"]
+    told = shown(raised(trainer["rescue"], lambda: trainer["run"](user["top"], library)))
+    first, _, second = told.partition("The above exception was the direct cause")
+    assert "left out" not in second, "this one is ours"
+    assert "in rescue" in second
+    assert first.count("left out") == 1
 
 
 @pytest.mark.parametrize(
