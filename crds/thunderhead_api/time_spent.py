@@ -14,6 +14,8 @@ from thunderhead_api.messages import TimeSpent
 KINDS: Final = tuple(TimeSpent.model_fields)
 LOST: Final = ("repeated", "checkpoint_stall", "starting", "restoring", "recovering")
 """What goodput lacks."""
+WORK: Final = ("counted", "validation")
+"""Without any of these, nothing was done."""
 NOT_WANTED: Final = ("suspended", "queued")
 """No time in which the job was to run and could."""
 
@@ -52,6 +54,7 @@ def wanted(time: TimeSpent) -> float:
 
 
 def goodput_ratio(time: TimeSpent) -> float:
-    """1 − (done again + stall + starting + restoring + recovering) ÷ time wanted to run; 0 before there is any."""
-    whole = wanted(time)
-    return max(0.0, min(1.0, 1.0 - seconds_of(time, *LOST) / whole)) if whole > 0 else 0.0
+    """1 − (done again + stall + starting + restoring + recovering) ÷ time wanted to run; 0 before anything is done."""
+    if not seconds_of(time, *WORK):
+        return 0.0
+    return max(0.0, min(1.0, 1.0 - seconds_of(time, *LOST) / wanted(time)))

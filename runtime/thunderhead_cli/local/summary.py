@@ -14,7 +14,7 @@ from rich.text import Text
 from thunderhead_api.conditions import find_condition, is_true
 from thunderhead_api.messages import Culprit, TimeSpent
 from thunderhead_api.status import LedgerEntry, TrainingJobStatus
-from thunderhead_api.time_spent import KINDS, seconds_of
+from thunderhead_api.time_spent import KINDS, WORK, seconds_of
 from thunderhead_api.treaty import Cause, ConditionType, ExitCode
 from thunderhead_cli.local.progress_line import duration, metrics_shown
 from thunderhead_cli.local.results import Result
@@ -137,7 +137,8 @@ def _figures(status: TrainingJobStatus, places: Places, *, killed: bool) -> Tabl
         table.add_row("seconds to recover", f"{recovery.seconds:.1f}  (last recovery: first sight → first new step)")
         table.add_row("steps lost", _or_blank(recovery.steps_lost))
     if goodput is not None:
-        table.add_row("goodput", f"{goodput.ratio_percent} %  (of {duration(goodput.wall_seconds)} wanted to run)")
+        share = f"{goodput.ratio_percent} %" if seconds_of(goodput.time, *WORK) else "none: no step was done"
+        table.add_row("goodput", f"{share}  (of {duration(goodput.wall_seconds)} wanted to run)")
         if goodput.time is not None:
             table.add_row("time", _time_shown(goodput.time))
     table.add_row("checkpoints", places.checkpoint_uri)
@@ -163,8 +164,9 @@ def _figures(status: TrainingJobStatus, places: Places, *, killed: bool) -> Tabl
 
 def _time_shown(time: TimeSpent) -> str:
     """Every kind that took a second or more, as a person says it."""
-    spent = ((_KINDS[kind], seconds_of(time, kind)) for kind in KINDS)
-    return ", ".join(f"{duration(seconds)} {words}" for words, seconds in spent if seconds >= 1)
+    words = _KINDS if seconds_of(time, *WORK) else {**_KINDS, "other": "until its end"}
+    spent = ((words[kind], seconds_of(time, kind)) for kind in KINDS)
+    return ", ".join(f"{duration(seconds)} {kind}" for kind, seconds in spent if seconds >= 1)
 
 
 def _culprit(culprit: Culprit | None, cause: Cause) -> str:

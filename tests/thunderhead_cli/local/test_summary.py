@@ -112,6 +112,16 @@ def test_table_says_what_it_cost() -> None:
     assert any(line.startswith("seconds to recover 4.2 ") for line in lines)
 
 
+def test_table_of_a_job_without_a_step_says_so() -> None:
+    spent = Goodput(wall_seconds=12, ratio_percent=0, time=time_spent(starting=5, other=7))
+    out = io.StringIO()
+    status = TrainingJobStatus(conditions=[condition("Failed")], ledger=[entry(1, Cause.PROCESS_FAILED)], goodput=spent)
+    print_summary(Console(file=out), summary("d", status, PLACES))
+    lines = [" ".join(line.split()) for line in out.getvalue().splitlines()]
+    assert "goodput none: no step was done (of 0:12 wanted to run)" in lines
+    assert "time 0:05 starting, 0:07 until its end" in lines
+
+
 def test_table_of_a_job_that_never_ran_has_no_empty_promises() -> None:
     out = io.StringIO()
     print_summary(Console(file=out), summary("d", TrainingJobStatus(), PLACES))

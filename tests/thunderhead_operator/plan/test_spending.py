@@ -53,9 +53,20 @@ def kinds(time: TimeSpent | None) -> dict[str, float]:
         ),
         ({"counted": 90, "starting": 10, "suspended": 1e6, "queued": 1e6}, 90),
         ({"queued": 60}, 0),
+        ({"starting": 5, "other": 7}, 0),
+        ({"validation": 6, "other": 4}, 100),
         ({}, 0),
     ],
-    ids=["nothing lost", "long validation", "each loss", "not wanted or not possible", "never ran", "nothing"],
+    ids=[
+        "nothing lost",
+        "long validation",
+        "each loss",
+        "not wanted or not possible",
+        "never ran",
+        "failed before its first step was done",
+        "an evaluation alone",
+        "nothing",
+    ],
 )
 def test_goodput_is_what_was_not_lost_of_the_time_wanted_to_run(spent: dict[str, float], percent: int) -> None:
     assert round(100 * goodput_ratio(time_spent(**spent))) == percent
