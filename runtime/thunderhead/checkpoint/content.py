@@ -58,8 +58,11 @@ def dump(run: Run, training: Training, position: Position, *, weights_only: bool
         content[OWN_KEY] = _own(run, training, position)
     _add_hyperparameters(content, run.module, "")
     _add_hyperparameters(content, run.datamodule, "datamodule_")
+    own = content.get(OWN_KEY)
     # After ours, so that they may look at it and change it.
     ask_hooks(run, content, weights_only=weights_only)
+    if own is not None and training.left.file is None:
+        shares.take_what_hooks_drew(own, training, position)
     return content
 
 

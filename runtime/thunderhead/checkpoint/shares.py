@@ -35,6 +35,7 @@ from thunderhead.core.position import BETWEEN_EPOCHS, Next, Position
 from thunderhead.files.staging import detached
 from thunderhead.ranks import Ranks
 from thunderhead.results.merging import apart, merged
+from thunderhead.rng import capture_rng
 from thunderhead.run.run import Run
 from thunderhead.run.training import Training
 from thunderhead.warning import say
@@ -62,6 +63,12 @@ def share_of(
     # Those that a module adds up by hand outlast an epoch.
     share["gradients"] = gradients_of(run, training, position)
     return share
+
+
+def take_what_hooks_drew(share: dict[str, Any], training: Training, position: Position) -> None:
+    """The run that writes goes on from the random state that the hooks of writing leave, and so does who resumes."""
+    if "random" in share:
+        share["random"] = _random_state(training, position, capture_rng())
 
 
 def _random_state(training: Training, position: Position, now: dict[str, Any]) -> dict[str, Any]:

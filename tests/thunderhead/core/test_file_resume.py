@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from trainer_models import QUIET, Net, Noisy, in_order, shuffled
 from trainer_ranks import run_ranks
 
@@ -63,6 +65,21 @@ def test_validation_is_neither_repeated_nor_cut_and_rates_go_on(
         resumed = Diary(tmp_path)
         fit(resumed, scheduler, tmp_path / f"{done}.ckpt", val_check_interval=interval)
         assert resumed.events == whole.events[whole.saved_at[done] :], f"resumed after {done} batches"
+
+
+class Drawing(Diary):
+    """Draws random numbers as it writes, as one does that keeps a sample of something in the file."""
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["sample"] = [*torch.randperm(10)[:3].tolist(), random.random()]
+
+
+@pytest.mark.parametrize("done", [2, 3, 5, 7])
+def test_what_is_drawn_in_writing_is_drawn_once(tmp_path: Path, done: int) -> None:
+    whole, resumed = Drawing(tmp_path, (done,)), Drawing(tmp_path)
+    fit(whole, "step", None, val_check_interval=2)
+    fit(resumed, "step", tmp_path / f"{done}.ckpt", val_check_interval=2)
+    assert resumed.events == whole.events[whole.saved_at[done] :]
 
 
 def _ranks(rank: int, folder: str, saves: tuple[int, ...]) -> list[tuple[list[str], list[str]]]:
