@@ -241,17 +241,3 @@ def gradient_clipping(value: object, algorithm: object) -> tuple[float | None, s
     if algorithm is not None:
         one_of("gradient_clip_algorithm", str(algorithm).lower(), ("norm", "value"))
     return value, None if algorithm is None else str(algorithm).lower()
-
-
-def epoch_and_step_limits(
-    max_epochs: int | None, min_epochs: int | None, max_steps: int, min_steps: int | None, *, timed: bool
-) -> tuple[int, int]:
-    """``(max_epochs, min_epochs)`` as they take effect; -1 is unlimited.
-
-    Without any limit an epoch count of 1000 stops the run, which fit says in a warning.
-    """
-    if max_epochs is None:
-        max_epochs = -1 if max_steps != -1 or timed else 1000
-    if min_epochs is None:
-        min_epochs = 1 if min_steps is not None else 0
-    return max_epochs, min_epochs

@@ -90,6 +90,35 @@ class Precision(TellsDeadOverrides):
             RuntimeError: they are still scaled.
         """
 
+    def clip_gradients(
+        self, optimizer: Optimizer, clip_val: float = 0.0, gradient_clip_algorithm: str | None = "norm"
+    ) -> None:
+        """Clip gradients where they are whole on each rank; for formats that clip in a way of their own to override.
+
+        Raises:
+            MisconfigurationException: there is no such algorithm.
+            RuntimeError: the gradients are still scaled.
+        """
+        if clip_val <= 0:
+            return
+        self.check_clipping(optimizer)
+        if gradient_clip_algorithm in (None, "norm"):
+            self.clip_grad_by_norm(optimizer, clip_val)
+        elif gradient_clip_algorithm == "value":
+            self.clip_grad_by_value(optimizer, clip_val)
+        else:
+            raise MisconfigurationException(
+                f"gradient_clip_algorithm={gradient_clip_algorithm!r} is neither 'norm' nor 'value'"
+            )
+
+    def clip_grad_by_norm(self, optimizer: Optimizer, clip_val: float) -> None:
+        """Scale all gradients, so that their total norm is this at most."""
+        torch.nn.utils.clip_grad_norm_(_parameters(optimizer), clip_val)
+
+    def clip_grad_by_value(self, optimizer: Optimizer, clip_val: float) -> None:
+        """Cut each element of the gradients down to this at most."""
+        torch.nn.utils.clip_grad_value_(_parameters(optimizer), clip_val)
+
     def state_dict(self) -> dict[str, Any]:
         """State to checkpoint."""
         return {}
@@ -174,6 +203,10 @@ class MixedPrecision(Precision):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if self.scaler is not None:
             self.scaler.load_state_dict(state)
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _without_casts(closure: Callable[[], Any] | None) -> Callable[[], Any] | None:

@@ -202,6 +202,7 @@ class EvaluationData:
     """Evaluation loaders, read one after the other (or together, where a CombinedLoader says so).
 
     Attributes:
+        combined: the loaders, each after the other, or together.
         shown: what users see: the loader, or the collection they gave.
         limits: batches per feed: per loader, or of the whole where loaders are read together.
         num_batches: batches per loader.
@@ -216,10 +217,10 @@ class EvaluationData:
                 "mode='sequential' can be predicted"
             )
         self._all = [Feed(loader, place.shard(loader, training=False)) for loader in combined.flattened]
-        self._combined = combined.replaced([feed.shown for feed in self._all])
-        self.shown = self._combined.iterables if not isinstance(loaders, CombinedLoader) else self._combined
+        self.combined = combined.replaced([feed.shown for feed in self._all])
+        self.shown = self.combined.iterables if not isinstance(loaders, CombinedLoader) else self.combined
         limits = [limited(length_of(feed.shown), limit, limit_name) for feed in self._all]
-        self._joint = Joint(self._all, limits, self._combined)
+        self._joint = Joint(self._all, limits, self.combined)
         self.feeds: list[Any] = self._all if self._sequential else [self._joint]
         self.limits: list[float] = limits if self._sequential else [self._joint.length]
         self.num_batches = limits

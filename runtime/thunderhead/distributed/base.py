@@ -17,7 +17,6 @@ from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.environment import ProcessRank
 from thunderhead.distributed.leave import leave_group
 from thunderhead.distributed.operations import ReduceOp, operation_of
-from thunderhead.exceptions import MisconfigurationException
 from thunderhead.files.checkpoint_io import CheckpointIO, Path
 from thunderhead.precision import Precision
 from thunderhead.ranks import Reduced, Replica
@@ -250,21 +249,7 @@ class Strategy(TellsDeadOverrides):
             MisconfigurationException: there is no such algorithm.
             RuntimeError: the gradients are still scaled.
         """
-        own = getattr(self.precision_plugin, "clip_gradients", None)
-        if own is not None:  # a user's number format that clips in its own way
-            own(optimizer, value, algorithm)
-            return
-        if value <= 0:
-            return
-        if self.precision_plugin is not None:
-            self.precision_plugin.check_clipping(optimizer)
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        if algorithm == "norm":
-            torch.nn.utils.clip_grad_norm_(parameters, value)
-        elif algorithm == "value":
-            torch.nn.utils.clip_grad_value_(parameters, value)
-        else:
-            raise MisconfigurationException(f"gradient_clip_algorithm={algorithm!r} is neither 'norm' nor 'value'")
+        (self.precision_plugin or Precision()).clip_gradients(optimizer, value, algorithm)
 
     def training_step(self, module: Steps) -> Callable[..., Any]:
         """What to call with the arguments of ``training_step``."""

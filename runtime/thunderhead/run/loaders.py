@@ -113,17 +113,26 @@ def validation_data_state(training: Training) -> list[dict[str, Any]] | None:
     return training.left.validation_data if data is None else data.state_dict()
 
 
+def unlimited_epochs(options: Options) -> float | None:
+    """Optimizer steps of a run that epochs don't limit; None where they do, so that it takes data to tell."""
+    stepped = options.max_epochs is None and options.max_steps != -1
+    if options.max_epochs != -1 and not stepped:
+        return None
+    return math.inf if options.max_steps == -1 else options.max_steps
+
+
 def estimated_stepping_batches(run: Run, training: Training) -> float:
     """Optimizer steps of the whole run; infinite where there is no limit. Loads the training data if need be."""
     options = run.options
-    if options.max_epochs == -1:
-        return math.inf if options.max_steps == -1 else options.max_steps
+    unlimited = unlimited_epochs(options)
+    if unlimited is not None:
+        return unlimited
     if training.data is None:
         training.data = load_training_data(run, training)
     batches = training.data.num_batches
     if math.isinf(batches):
         return options.max_steps if options.max_steps != -1 else math.inf
-    total = math.ceil(batches / options.accumulate_grad_batches) * max(options.max_epochs, 1)
+    total = math.ceil(batches / options.accumulate_grad_batches) * max(options.max_epochs or 1, 1)
     return min(total, options.max_steps) if options.max_steps != -1 else total
 
 

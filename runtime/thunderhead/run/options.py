@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -36,12 +36,11 @@ class Options:
     """One record per Trainer. Its attributes are the Trainer's, and may be changed between runs or while one goes on.
 
     Attributes:
-        max_epochs: epochs to train; -1 for no limit.
-        min_epochs: epochs before ``should_stop`` counts.
+        max_epochs: epochs to train; -1 for no limit; None until a fit decides on it.
+        min_epochs: epochs before ``should_stop`` counts; None until a fit decides on it.
         max_steps: optimizer steps to train; -1 for no limit.
         min_steps: optimizer steps before ``should_stop`` counts.
         max_time: how long to train.
-        limited_by_default: ``max_epochs`` is what it is because nothing limits the run.
         limit_train_batches: an integer counts batches, a float is a share.
         limit_val_batches: the same for validation.
         limit_test_batches: the same for test.
@@ -67,12 +66,11 @@ class Options:
         root_argument: who decided on that, in words.
     """
 
-    max_epochs: int
-    min_epochs: int
+    max_epochs: int | None
+    min_epochs: int | None
     max_steps: int
     min_steps: int | None
     max_time: timedelta | None
-    limited_by_default: bool
     limit_train_batches: int | float
     limit_val_batches: int | float
     limit_test_batches: int | float
@@ -103,6 +101,22 @@ class Options:
         interval = self.val_check_interval
         whole = isinstance(interval, float) and interval == 1.0
         return whole and self.check_val_every_n_epoch == 1 and self.val_check_seconds is None
+
+    def decide_on_epochs(self, is_timed: Callable[[], bool]) -> bool:
+        """A fit begins: what was left open is decided on, from what limits it otherwise.
+
+        Args:
+            is_timed: whether a callback limits its time.
+
+        Returns:
+            Whether nothing else did, so that ``max_epochs`` is 1000 from now on.
+        """
+        unlimited = self.max_epochs is None and self.max_steps == -1 and not is_timed()
+        if self.max_epochs is None:
+            self.max_epochs = 1000 if unlimited else -1
+        if self.min_epochs is None:
+            self.min_epochs = 0 if self.min_steps is None else 1
+        return unlimited
 
 
 def effective(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,12 +153,11 @@ def _bare(found: dict[str, Any]) -> None:
             raise MisconfigurationException(f"barebones=True cannot be combined with {name}={found[name]!r}")
 
 
-def read_options(given: Mapping[str, Any], *, timed: bool = False) -> Options:
+def read_options(given: Mapping[str, Any]) -> Options:
     """The meaning of ``effective`` arguments.
 
     Args:
         given: all arguments of the Trainer by name.
-        timed: a callback limits the run's time, so that its epochs need no limit of their own.
 
     Raises:
         MisconfigurationException: an argument cannot mean anything.
@@ -161,7 +174,7 @@ def read_options(given: Mapping[str, Any], *, timed: bool = False) -> Options:
     directory = os.getcwd() if root is None else args.directory("default_root_dir", root)
     return Options(
         **limits,
-        **_lengths(given, timed=timed),
+        **_lengths(given),
         **{name: given[name] for name in _SWITCHES},
         overfit_batches=overfit,
         val_check_interval=interval,
@@ -183,22 +196,13 @@ def read_options(given: Mapping[str, Any], *, timed: bool = False) -> Options:
     )
 
 
-def _lengths(given: Mapping[str, Any], *, timed: bool) -> dict[str, Any]:
-    max_steps = args.whole_number("max_steps", given["max_steps"], least=-1)
-    min_steps = args.whole_number("min_steps", given["min_steps"], least=0, optional=True)
-    asked = args.whole_number("max_epochs", given["max_epochs"], least=-1, optional=True)
-    least = args.whole_number("min_epochs", given["min_epochs"], least=0, optional=True)
-    max_time = args.duration("max_time", given["max_time"])
-    max_epochs, min_epochs = args.epoch_and_step_limits(
-        asked, least, max_steps, min_steps, timed=max_time is not None or timed
-    )
+def _lengths(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "max_steps": max_steps,
-        "min_steps": min_steps,
-        "max_epochs": max_epochs,
-        "min_epochs": min_epochs,
-        "max_time": max_time,
-        "limited_by_default": asked is None and max_epochs != -1,
+        "max_steps": args.whole_number("max_steps", given["max_steps"], least=-1),
+        "min_steps": args.whole_number("min_steps", given["min_steps"], least=0, optional=True),
+        "max_epochs": args.whole_number("max_epochs", given["max_epochs"], least=-1, optional=True),
+        "min_epochs": args.whole_number("min_epochs", given["min_epochs"], least=0, optional=True),
+        "max_time": args.duration("max_time", given["max_time"]),
     }
 
 

@@ -92,11 +92,6 @@ def choose_profiler(given: object) -> Profiler:
     return named.get(str(name), profilers.PyTorchProfiler)()
 
 
-def has_timer(given: Mapping[str, Any]) -> bool:
-    """Whether the given callbacks limit the run's time."""
-    return any(isinstance(callback, builtin().TIMER) for callback in _given_callbacks(given))
-
-
 def callbacks_of_packages() -> list[Any]:
     """Callbacks that installed packages bring: what their entry points return, one callback or several.
 

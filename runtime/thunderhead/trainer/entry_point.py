@@ -48,12 +48,14 @@ from thunderhead.loops.evaluate import EvaluationLoop, check_evaluation_loop
 from thunderhead.loops.job_control import JobControl
 from thunderhead.profilers.profiler import PassThroughProfiler
 from thunderhead.results.metrics import Metrics
+from thunderhead.results.results import Views
 from thunderhead.results.sink import Sink
 from thunderhead.run.evaluation import Evaluation
 from thunderhead.run.loaders import can_validate
 from thunderhead.run.run import Run
 from thunderhead.run.training import Training
 from thunderhead.trainer.assembly import attach_module_callbacks
+from thunderhead.trainer.builtin import builtin
 from thunderhead.trainer.ckpt_path import resolve
 from thunderhead.trainer.destinations import check_destinations
 from thunderhead.trainer.failure import attempt, explain, tell, tell_sigterm
@@ -185,6 +187,8 @@ def begin(
         in_job=attached() is not None,
         profiler=profiler,
     )
+    # Until hooks have prepared this run, what the one before measured can be asked for.
+    run.metrics.forget_since(trainer._metrics.kept())
     trainer._run = run
     module.trainer = cast("Trainer", trainer)
     drop_unpicklable(module)
@@ -192,11 +196,17 @@ def begin(
         datamodule.trainer = cast("Trainer", trainer)
         drop_unpicklable(datamodule)
     if evaluation is None:
+        if options.decide_on_epochs(partial(_is_timed, trainer)):
+            warn(f"max_epochs was not set, so training ends after {options.max_epochs}; -1 is without a limit")
         trainer._training = trainer._next_training()
         trainer._training.validation.possible = can_validate(run)
     else:
         trainer._evaluations[fn] = evaluation
     return run
+
+
+def _is_timed(trainer: TrainerProperties) -> bool:
+    return any(isinstance(callback, builtin().TIMER) for callback in trainer.callbacks)
 
 
 def _from_end_to_end(
@@ -228,6 +238,7 @@ def _from_end_to_end(
         if restored is not None:
             lay_out_module(module, loaded["state_dict"])
         training.left.file = loaded if run.fitting and restored is None else None
+    run.metrics.forget_since(Views())
     # Hooks until here may change it.
     run.metrics.every_n_steps = 1 if run.options.fast_dev_run else run.options.log_every_n_steps or math.inf
     place_module(run, trainer._layer_sync)

@@ -148,8 +148,6 @@ def check_fit(run: Run) -> None:
     """
     _tell_of_half_a_validation(run)
     options, module = run.options, run.module
-    if options.limited_by_default:
-        warn(f"max_epochs was not set, so training ends after {options.max_epochs}; -1 is without a limit")
     if not is_overridden("training_step", module):
         raise MisconfigurationException(f"{type(module).__name__} has no training_step; Trainer.fit needs one")
     if not is_overridden("configure_optimizers", module):

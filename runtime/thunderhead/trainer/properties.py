@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,7 @@ from thunderhead.core.hooks import CallbackLike
 from thunderhead.core.optimization import LRSchedulerConfig
 from thunderhead.core.state import RunningStage, TrainerFn
 from thunderhead.loggers.logger import Logger
-from thunderhead.loops.fit import FitLoop
-from thunderhead.run.loaders import estimated_stepping_batches
+from thunderhead.run.loaders import estimated_stepping_batches, unlimited_epochs
 from thunderhead.run.optimizers import OptimizerSteps
 from thunderhead.trainer.builtin import builtin
 from thunderhead.trainer.records import Records
@@ -23,6 +22,9 @@ from thunderhead.trainer.root import in_full
 from thunderhead.user.callback import Callback, Checkpoint
 from thunderhead.user.datamodule import LightningDataModule
 from thunderhead.user.module import LightningModule
+
+if TYPE_CHECKING:
+    from thunderhead.trainer.shown_loops import ShownEvaluationLoop, ShownFitLoop
 
 
 class TrainerProperties(Records):
@@ -243,19 +245,39 @@ class TrainerProperties(Records):
 
     @property
     def received_sigterm(self) -> bool:
-        """Whether the newest run ends, or has ended, by SIGTERM."""
+        """Whether the newest run ends, or has ended, by SIGTERM; a run in which it is set ends as by a signal."""
         return self._stop.by_sigterm
 
-    @property
-    def fit_loop(self) -> FitLoop:
-        """The loop of the newest fit.
+    @received_sigterm.setter
+    def received_sigterm(self, received: bool) -> None:
+        self._stop.sigterm = self._stop.by_sigterm = received
 
-        Raises:
-            AttributeError: there was none yet.
-        """
-        if self._fit_loop is None:
-            raise AttributeError("the Trainer has no fit loop yet; it is made by fit")
-        return self._fit_loop
+    @property
+    def fit_loop(self) -> ShownFitLoop:
+        """How far the newest fit is, and the limits of fits, under the names that loops have in Lightning."""
+        from thunderhead.trainer.shown_loops import ShownFitLoop  # on demand: hardly any run asks
+
+        return ShownFitLoop(self)
+
+    @property
+    def validate_loop(self) -> ShownEvaluationLoop:
+        """The same of the newest ``validate``."""
+        return self._shown_loop(TrainerFn.VALIDATING, "val")
+
+    @property
+    def test_loop(self) -> ShownEvaluationLoop:
+        """The same of the newest ``test``."""
+        return self._shown_loop(TrainerFn.TESTING, "test")
+
+    @property
+    def predict_loop(self) -> ShownEvaluationLoop:
+        """The same of the newest ``predict``."""
+        return self._shown_loop(TrainerFn.PREDICTING, "predict")
+
+    def _shown_loop(self, fn: TrainerFn, stage: str) -> ShownEvaluationLoop:
+        from thunderhead.trainer.shown_loops import ShownEvaluationLoop
+
+        return ShownEvaluationLoop(self, self._evaluations.get(fn), stage)
 
     # --- where it stands -----------------------------------------------------------------------------------------
 
@@ -398,6 +420,9 @@ class TrainerProperties(Records):
     @property
     def estimated_stepping_batches(self) -> float:
         """Optimizer steps of the whole run; infinite where there is no limit. Loads the training data if need be."""
+        unlimited = unlimited_epochs(self._options)
+        if unlimited is not None:
+            return unlimited
         _ = self.lightning_module
         assert self._run is not None
         return estimated_stepping_batches(self._run, self._training)

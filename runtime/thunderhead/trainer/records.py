@@ -30,8 +30,8 @@ from thunderhead.user.datamodule import LightningDataModule
 class Records(TellsDeadOverrides):
     """The base of the Trainer: every attribute of it is one of these, or a property over them."""
 
-    max_epochs = Option[int]()
-    min_epochs = Option[int]()
+    max_epochs = Option[int | None]()
+    min_epochs = Option[int | None]()
     max_steps = Option[int]()
     min_steps = Option[int | None]()
     max_time = Option[timedelta | None]()
@@ -81,6 +81,11 @@ class Records(TellsDeadOverrides):
     def state(self) -> TrainerState:
         """Entry point, stage and status."""
         return self._idle.state if self._run is None else self._run.state
+
+    @state.setter
+    def state(self, state: TrainerState) -> None:
+        holder = self._idle if self._run is None else self._run
+        holder.state = state
 
     @property
     def _stop(self) -> Stop:

@@ -33,7 +33,7 @@ def resume_training(run: Run, training: Training, loaded: dict[str, Any], path: 
     position, max_epochs = training.position, run.options.max_epochs
     training.left.data = content.training_data_of(loaded, position)
     done = position.epochs_trained
-    if max_epochs != -1 and done > max_epochs:
+    if max_epochs not in (None, -1) and done > max_epochs:
         raise MisconfigurationException(
             f"the checkpoint was taken after {done} epochs, but max_epochs={max_epochs}; raise it to go on"
         )

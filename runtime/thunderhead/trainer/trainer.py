@@ -21,7 +21,7 @@ from thunderhead.run.evaluation import Evaluation, evaluation
 from thunderhead.run.ones import understood
 from thunderhead.run.options import effective, read_options
 from thunderhead.standing import step_off
-from thunderhead.trainer.assembly import choose_profiler, collect_callbacks, collect_loggers, has_timer, set_determinism
+from thunderhead.trainer.assembly import choose_profiler, collect_callbacks, collect_loggers, set_determinism
 from thunderhead.trainer.builtin import builtin
 from thunderhead.trainer.checkpointing import save_checkpoint
 from thunderhead.trainer.doors import Doors
@@ -136,7 +136,7 @@ class Trainer(Doors):
         enable_autolog_hparams: bool = True,
     ) -> None:
         given = effective({name: value for name, value in locals().items() if name not in ("self", "__class__")})
-        options = read_options(given, timed=has_timer(given))
+        options = read_options(given)
         for line in () if options.fast_dev_run else understood(given):
             say(line)
         chosen_profiler = choose_profiler(given["profiler"])

@@ -25,9 +25,7 @@ def read(**given: Any) -> Options:
 @pytest.mark.parametrize(
     ("given", "meant"),
     [
-        ({}, {"max_epochs": 1000, "limited_by_default": True, "num_sanity_val_steps": 2, "log_every_n_steps": 50}),
-        ({"max_steps": 3}, {"max_epochs": -1, "limited_by_default": False}),
-        ({"min_steps": 3}, {"min_epochs": 1}),
+        ({}, {"max_epochs": None, "min_epochs": None, "num_sanity_val_steps": 2, "log_every_n_steps": 50}),
         ({"num_sanity_val_steps": -1}, {"num_sanity_val_steps": math.inf}),
         ({"limit_val_batches": "25%"}, {"limit_val_batches": 0.25}),
         ({"overfit_batches": 3}, {"limit_train_batches": 3, "limit_val_batches": 3, "limit_test_batches": 1.0}),
@@ -50,6 +48,26 @@ def test_what_means_nothing_is_refused(given: dict[str, Any]) -> None:
         read(**given)
 
 
+@pytest.mark.parametrize(
+    ("given", "timed", "epochs", "by_default"),
+    [
+        ({}, False, (1000, 0), True),
+        ({}, True, (-1, 0), False),
+        ({"max_steps": 3}, False, (-1, 0), False),
+        ({"max_epochs": 2, "min_steps": 3}, False, (2, 1), False),
+        ({"max_epochs": 0, "min_epochs": 4}, True, (0, 4), False),
+        ({"max_epochs": -1}, False, (-1, 0), False),
+    ],
+)
+def test_a_fit_decides_on_what_was_left_open(
+    given: dict[str, Any], timed: bool, epochs: tuple[int, int], by_default: bool
+) -> None:
+    options = read(**given)
+    assert options.decide_on_epochs(lambda: timed) is by_default
+    assert (options.max_epochs, options.min_epochs) == epochs
+    assert not options.decide_on_epochs(lambda: timed), "once and for all"
+
+
 def test_what_was_given_is_left_alone() -> None:
     given = {**DEFAULTS, "fast_dev_run": 2, "enable_checkpointing": None}
     before = dict(given)
@@ -59,7 +77,7 @@ def test_what_was_given_is_left_alone() -> None:
 
 def test_the_trainer_shows_and_changes_them() -> None:
     made = th.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
-    hidden = {"limited_by_default", "val_check_seconds", "root_argument", "default_root_dir"}
+    hidden = {"val_check_seconds", "root_argument", "default_root_dir"}
     for field in fields(Options):
         if field.name not in hidden:
             assert getattr(made, field.name) == getattr(made._options, field.name), field.name

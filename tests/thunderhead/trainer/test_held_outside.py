@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from trainer_models import QUIET
 
 import thunderhead as th
+from thunderhead.core.state import RunningStage, TrainerFn, TrainerState, TrainerStatus
 from thunderhead.loggers import CSVLogger
 from thunderhead.precision import Precision
 
@@ -173,13 +174,63 @@ def test_a_backward_by_hand_in_test_is_that_of_the_module_tested(fitted: bool) -
     assert called == [module] * 4
 
 
-def test_a_number_format_that_clips_in_its_own_way_still_does() -> None:
+@pytest.mark.parametrize("hook", ["clip_gradients", "clip_grad_by_norm", "clip_grad_by_value"])
+def test_a_number_format_that_clips_in_its_own_way_still_does(hook: str) -> None:
+    """And may leave the work to ours, which does the same without it."""
     values: list[float] = []
 
-    class Clips(Precision):
-        def clip_gradients(self, optimizer: torch.optim.Optimizer, value: float, algorithm: str) -> None:
-            values.append(value)
+    def clips(self: Precision, optimizer: torch.optim.Optimizer, value: float, *algorithm: str) -> None:
+        values.append(value)
+        getattr(Precision, hook)(self, optimizer, value, *algorithm)
 
-    trainer = th.Trainer(**QUIET, max_epochs=1, plugins=[Clips()], gradient_clip_val=0.5)
-    trainer.fit(Plain(), rows())
+    algorithm = "value" if hook == "clip_grad_by_value" else "norm"
+    weights = []
+    for plugins in ([type("Clips", (Precision,), {hook: clips})()], []):
+        torch.manual_seed(0)
+        module = Plain()
+        limits = {"gradient_clip_val": 0.5, "gradient_clip_algorithm": algorithm}
+        th.Trainer(**QUIET, max_epochs=1, plugins=plugins, **limits).fit(module, rows())
+        weights.append(module.layer.weight.item())
     assert values == [0.5] * 4
+    assert weights[0] == weights[1]
+
+
+def test_what_the_run_before_measured_is_there_until_the_next_is_prepared() -> None:
+    class Looks(th.Callback):
+        def __init__(self) -> None:
+            self.seen: list[list[str]] = []
+
+        def setup(self, trainer: th.Trainer, pl_module: th.LightningModule, stage: str) -> None:
+            self.seen.append(sorted(trainer.callback_metrics))
+
+        def on_fit_start(self, trainer: th.Trainer, pl_module: th.LightningModule) -> None:
+            self.seen.append(sorted(trainer.callback_metrics))
+
+    looks = Looks()
+    trainer = th.Trainer(**QUIET, max_epochs=1, callbacks=[looks])
+    trainer.fit(Plain(), rows())
+    trainer.max_epochs = 2
+    trainer.fit(Plain(), rows())
+    trainer.validate(Plain(), rows(), verbose=False)
+    assert looks.seen == [[], [], ["loss"], [], ["loss"]]
+    assert sorted(trainer.callback_metrics) == ["seen"]
+
+
+def test_state_can_be_set() -> None:
+    trainer = th.Trainer(**QUIET, max_epochs=1)
+    for fitted in (False, True):
+        if fitted:
+            trainer.fit(Plain(), rows())
+        trainer.state = TrainerState(TrainerStatus.RUNNING, TrainerFn.TESTING, RunningStage.TESTING)
+        assert trainer.testing
+
+
+def test_a_run_in_which_sigterm_is_said_to_be_received_ends_as_by_a_signal() -> None:
+    class Says(Plain):
+        def on_train_batch_end(self, outputs: Any, batch: Tensor, batch_idx: int) -> None:
+            self.trainer.received_sigterm = batch_idx == 1
+
+    trainer = th.Trainer(**QUIET, max_epochs=1)
+    with pytest.raises(SystemExit, match="143"):
+        trainer.fit(Says(), rows())
+    assert (trainer.received_sigterm, trainer.global_step) == (True, 2)

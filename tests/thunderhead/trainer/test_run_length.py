@@ -147,9 +147,26 @@ def test_without_any_limit_there_is_one_and_it_is_said() -> None:
     with pytest.warns(UserWarning, match=r"max_epochs was not set.*1000; -1 is without a limit"):
         made.fit(StopAfterThree(), numbers(*TEN))
     assert made.max_epochs == 1000
-    assert th.Trainer(**QUIET, max_steps=5).max_epochs == -1
-    assert th.Trainer(**QUIET, max_time="00:00:00:01").max_epochs == -1
-    assert th.Trainer(**QUIET, callbacks=th.callbacks.Timer(timedelta(seconds=1))).max_epochs == -1
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"max_steps": 5}, {"max_time": "00:01:00:00"}, {"callbacks": th.callbacks.Timer(timedelta(hours=1))}],
+    ids=str,
+)
+def test_epochs_are_decided_on_when_training_begins(limits: dict[str, Any]) -> None:
+    made = th.Trainer(**QUIET, **limits)
+    assert (made.max_epochs, made.min_epochs) == (None, None)
+    made.fit(StopAfterThree(), numbers(*TEN))
+    assert (made.max_epochs, made.min_epochs) == (-1, 0)
+
+
+def test_steps_that_only_steps_limit_are_known_before_any_run() -> None:
+    assert th.Trainer(**QUIET, max_epochs=-1).estimated_stepping_batches == float("inf")
+    assert th.Trainer(**QUIET, max_epochs=-1, max_steps=7).estimated_stepping_batches == 7
+    assert th.Trainer(**QUIET, max_steps=7).estimated_stepping_batches == 7
+    with pytest.raises(AttributeError, match="no module yet"):
+        _ = th.Trainer(**QUIET, max_epochs=1).estimated_stepping_batches
 
 
 def test_estimated_steps_load_the_data() -> None:
