@@ -28,11 +28,12 @@ from thunderhead.checkpoint import shares
 from thunderhead.checkpoint.capture import ask_hooks, key_of, rank_state, state_of
 from thunderhead.checkpoint.hand import hand_of
 from thunderhead.checkpoint.layout import lay_out_fused_state
-from thunderhead.checkpoint.lightning_loops import data_of, position_of, scheduler_steps_of
+from thunderhead.checkpoint.lightning_loops import data_of, position_of, restore_counts, scheduler_steps_of
 from thunderhead.checkpoint.reconcile import reconcile
 from thunderhead.core.position import Next, Position
 from thunderhead.distributed.base import Strategy
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.hooks.overriding import call_hook
 from thunderhead.results.metric_objects import MetricsOf
 from thunderhead.run import optimizer_settings as settings
 from thunderhead.run.optimizers import Optimizers
@@ -82,12 +83,12 @@ def restore_modules(run: Run, content: dict[str, Any]) -> None:
     """Give module, datamodule and callbacks their state, hooks first, in the order of the contract."""
     module = run.module
     with run.hooks.inside("on_load_checkpoint"):
-        module.on_load_checkpoint(content)
+        call_hook(module, "on_load_checkpoint", content)
     run.strategy.load_module_state(module, content["state_dict"], strict=module.strict_loading)
     restore_datamodule(run, content)
     with run.hooks.inside("on_load_checkpoint"):
         for callback in run.callbacks:
-            callback.on_load_checkpoint(run.caller, module, content)
+            call_hook(callback, "on_load_checkpoint", run.caller, module, content)
     _restore_callbacks(run, content.get("callbacks") or {})
 
 
@@ -95,7 +96,7 @@ def restore_datamodule(run: Run, content: dict[str, Any]) -> None:
     """Give the datamodule its state."""
     datamodule = run.datamodule
     if datamodule is not None and key_of(datamodule) in content:
-        datamodule.load_state_dict(content[key_of(datamodule)])
+        call_hook(datamodule, "load_state_dict", content[key_of(datamodule)])
 
 
 def restore_training(run: Run, training: Training, content: dict[str, Any]) -> None:
@@ -120,6 +121,7 @@ def restore_training(run: Run, training: Training, content: dict[str, Any]) -> N
     if training.optimizers.schedulers is not None:
         training.optimizers.schedulers.steps = scheduler_steps_of(content)
     training.position.become(position)
+    restore_counts(content, training)
     if own is None:
         return
     if own.get("results"):

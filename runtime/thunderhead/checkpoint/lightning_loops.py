@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thunderhead.core.position import Next, Position
+from thunderhead.core.position import BETWEEN_EPOCHS, Next, Position
 from thunderhead.run.run import Run
 from thunderhead.run.training import Training
 
@@ -100,6 +100,26 @@ def scheduler_steps_of(content: dict[str, Any]) -> int:
     fit = content.get("loops", {}).get("fit_loop", {})
     steps: int = fit.get("epoch_loop.scheduler_progress", {}).get("total", {}).get("completed", 0)
     return steps
+
+
+def restore_counts(content: dict[str, Any], training: Training) -> None:
+    """What counts from the running epoch's start goes on from there, not from where a run took it up."""
+    epoch, steps, schedules = training.epoch, training.position.step, training.optimizers.scheduler_steps
+    epoch.steps_before, epoch.schedules_before = steps, schedules
+    fit = content.get("loops", {}).get("fit_loop")
+    if not fit or training.position.next in BETWEEN_EPOCHS:
+        return
+    stepped = fit.get("epoch_loop.automatic_optimization.optim_progress", {}).get("optimizer", {}).get("step", {})
+    epoch.steps_before = steps - _done(stepped, "current")
+    epoch.schedules_before = schedules - _done(fit.get("epoch_loop.scheduler_progress", {}), "current")
+    validated = fit.get("epoch_loop.val_loop.batch_progress", {})
+    training.validation.batches_in_epoch = _done(validated, "total")
+    training.validation.batches = _done(validated, "current")
+
+
+def _done(progress: dict[str, Any], level: str) -> int:
+    found: int = progress.get(level, {}).get("completed", 0)
+    return found
 
 
 def _tracker(begun: int, processed: int, completed: int) -> dict[str, int]:

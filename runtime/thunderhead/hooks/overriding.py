@@ -1,4 +1,18 @@
-"""Whether somebody's object has a hook of its own."""
+"""Whether somebody's object has a hook of its own.
+
+==================================================  ===================  ==============
+what stands under the hook's name                   ``is_overridden``    ``is_called``
+==================================================  ===================  ==============
+a method of the class, a function on the instance   yes                  yes
+None on the instance                                no                   no
+the base's own, of the class or bound               no                   no
+a ``partial`` or decorated copy of the base's own   no                   yes
+a mock that wraps the base's own, or nothing        no                   yes
+==================================================  ===================  ==============
+
+The first decides on what a run does: whether there is a step, who gives loaders. The second is about hooks that are
+called for what they do besides, as somebody who looks on may have put one there.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +34,20 @@ def is_overridden(name: str, instance: object, base: type | None = None) -> bool
         return False
     own = _behind(getattr(instance, name, None))
     return own is not None and own is not _behind(getattr(base or base_of(type(instance)), name, None))
+
+
+def is_called(name: str, instance: object) -> bool:
+    """Whether a call of ``instance``'s hook ``name`` reaches anybody but the base."""
+    own = getattr(instance, name, None)
+    if own is None:
+        return False
+    return getattr(own, "__func__", own) is not getattr(base_of(type(instance)), name, None)
+
+
+def call_hook(instance: object, name: str, *args: object) -> Any:
+    """What the hook returns; one that was set to None is none."""
+    hook = getattr(instance, name)
+    return None if hook is None else hook(*args)
 
 
 def base_of(kind: type) -> type:

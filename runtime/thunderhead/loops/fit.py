@@ -25,6 +25,7 @@ A run that goes on from a file first carries out what its ``Position`` says was 
 from __future__ import annotations
 
 from thunderhead.core.position import Next
+from thunderhead.core.steps import Steps
 from thunderhead.hooks.overriding import is_overridden
 from thunderhead.hooks.table import MONITORS, UNRECORDED
 from thunderhead.loops.after import After
@@ -37,8 +38,21 @@ from thunderhead.run.loaders import load_validation_data_if_due, reload_training
 from thunderhead.run.stopping import end_by_sigterm
 from thunderhead.run.training import samples_of
 from thunderhead.run.transfer import transfer_of
+from thunderhead.warning import PossibleUserWarning, warn
 
 _START = "on_train_batch_start"
+
+
+def _warn_of_eval_mode(module: Steps) -> None:
+    """Often somebody forgot to put it back."""
+    left = [name or type(module).__name__ for name, child in module.named_modules() if not child.training]
+    if left:
+        warn(
+            f"training begins with {len(left)} modules in evaluation mode ({', '.join(left[:3])}"
+            f"{', …' if len(left) > 3 else ''}), whose dropout is off and whose statistics stand still; call "
+            "train() on them, unless it is meant",
+            PossibleUserWarning,
+        )
 
 
 class FitLoop(After):
@@ -60,6 +74,7 @@ class FitLoop(After):
         step_type = AutomaticStep if run.module.automatic_optimization else ManualStep
         self._step = step_type(run, training)
         run.sink.results = training.results
+        _warn_of_eval_mode(run.module)
         run.hooks.call("on_train_start")
         train_epoch = run.timed("run_training_epoch", self._train_epoch)
         while not self._done() or self._unfinished():
@@ -106,7 +121,8 @@ class FitLoop(After):
         epoch.begun = True
         if run.control is not None:
             run.control.epoch(p)
-        self._count_from_here()
+        if p.next is Next.EPOCH:
+            self._count_from_here()
         training.results.in_batches = p.batch > 0
         if p.next is Next.EPOCH:
             run.hooks.call("on_train_epoch_start")

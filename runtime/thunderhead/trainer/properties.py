@@ -16,6 +16,7 @@ from thunderhead.core.state import RunningStage, TrainerFn
 from thunderhead.loggers.logger import Logger
 from thunderhead.run.loaders import estimated_stepping_batches, unlimited_epochs
 from thunderhead.run.optimizers import OptimizerSteps
+from thunderhead.run.run import Run
 from thunderhead.trainer.builtin import builtin
 from thunderhead.trainer.records import Records
 from thunderhead.trainer.root import in_full
@@ -94,13 +95,9 @@ class TrainerProperties(Records):
 
     @property
     def lightning_module(self) -> LightningModule:
-        """The module being run.
-
-        Raises:
-            AttributeError: none is attached yet.
-        """
+        """The module being run; None before the first run, which the type leaves out, as every hook has one."""
         if self._run is None:
-            raise AttributeError("the Trainer has no module yet; pass one to fit, validate, test or predict")
+            return cast(LightningModule, None)
         module = self._run.module
         assert isinstance(module, LightningModule), "entry points take no other"
         return module
@@ -404,9 +401,12 @@ class TrainerProperties(Records):
 
     def _steps_outside_of_fit(self) -> OptimizerSteps:
         """For a backward by hand in an evaluation, as those that adapt a module to its data do."""
-        _ = self.lightning_module
-        assert self._run is not None
-        return OptimizerSteps(self._run, self._training.position)
+        return OptimizerSteps(self._attached(), self._training.position)
+
+    def _attached(self) -> Run:
+        if self._run is None:
+            raise AttributeError("the Trainer has no module yet; pass one to fit, validate, test or predict")
+        return self._run
 
     @property
     def val_check_batch(self) -> float | None:
@@ -423,6 +423,4 @@ class TrainerProperties(Records):
         unlimited = unlimited_epochs(self._options)
         if unlimited is not None:
             return unlimited
-        _ = self.lightning_module
-        assert self._run is not None
-        return estimated_stepping_batches(self._run, self._training)
+        return estimated_stepping_batches(self._attached(), self._training)

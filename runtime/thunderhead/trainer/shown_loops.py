@@ -9,19 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from thunderhead import arguments as args
 from thunderhead.checkpoint.lightning_loops import loops_of
 from thunderhead.data.combined import CombinedLoader
 from thunderhead.hooks.overriding import is_overridden
+from thunderhead.loops.fit import FitLoop
 from thunderhead.run.evaluation import Evaluation
 from thunderhead.run.loaders import load_evaluation_data, load_training_data
 from thunderhead.run.moment import batch_in_hand, position_for_file
+from thunderhead.run.options import Options
+from thunderhead.run.run import Run
 from thunderhead.run.stopping import can_stop_early
-from thunderhead.trainer.records import Records
+from thunderhead.run.training import Training
 
 _ENDS = ("on_train_batch_end", "lr_scheduler_step")
+
+
+class HoldsRecords(Protocol):
+    """A Trainer, as far as it is shown here."""
+
+    _options: Options
+    _run: Run | None
+    _training: Training
+    _fit_loop: FitLoop | None
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Tally:
     """Since the Trainer was made, and since the newest epoch began; of epochs both are the same."""
 
     total: Counts = Counts()
@@ -54,8 +66,8 @@ class Progress:
 class OptimizerProgress:
     """Steps of the optimizer of automatic optimisation, and how often its gradients were freed."""
 
-    step: Progress
-    zero_grad: Progress
+    step: Tally
+    zero_grad: Tally
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,7 @@ class Automatic:
 class Manual:
     """Its ``manual_optimization``."""
 
-    optim_step_progress: Progress
+    optim_step_progress: Tally
 
 
 @dataclass(frozen=True)
@@ -131,11 +143,11 @@ class _Shown:
     """What all of them do."""
 
     __slots__ = ("_trainer",)
-    _trainer: Records
+    _trainer: HoldsRecords
     _called: ClassVar[str]
     _settable: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, trainer: Records) -> None:
+    def __init__(self, trainer: HoldsRecords) -> None:
         object.__setattr__(self, "_trainer", trainer)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -154,15 +166,15 @@ class _Shown:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._trainer,)
 
-    def _counted(self, key: str, *inner: str) -> Progress:
+    def _counted(self, key: str, *inner: str) -> Tally:
         """As a file of this moment would hold it."""
         run, training = self._trainer._run, self._trainer._training
         if run is None or not run.fitting:
-            return Progress()
+            return Tally()
         found = loops_of(run, training, position_for_file(run, training))["fit_loop"][key]
         for name in inner:
             found = found[name]
-        return Progress(_counts(found["total"]), _counts(found["current"]), found.get("is_last_batch", False))
+        return Tally(_counts(found["total"]), _counts(found["current"]), found.get("is_last_batch", False))
 
 
 class ShownFitLoop(_Shown):
@@ -182,9 +194,12 @@ class ShownFitLoop(_Shown):
         return ShownEpochLoop(self._trainer)
 
     @property
-    def epoch_progress(self) -> Progress:
-        """Epochs."""
-        return self._counted("epoch_progress")
+    def epoch_progress(self) -> Tally:
+        """Epochs; one whose start hooks are running is ready."""
+        found, run = self._counted("epoch_progress"), self._trainer._run
+        if run is None or run.sink.hook != "on_train_epoch_start":
+            return found
+        return Tally(_begun(found.total, 0), _begun(found.current, 0))
 
     @property
     def batch_idx(self) -> int:
@@ -268,17 +283,17 @@ class ShownEpochLoop(_Shown):
         return self._trainer._training.position.step
 
     @property
-    def batch_progress(self) -> Progress:
+    def batch_progress(self) -> Tally:
         """Training batches."""
         found = self._counted("epoch_loop.batch_progress")
         run, training = self._trainer._run, self._trainer._training
         if run is None or batch_in_hand(training) is None or run.sink.hook in _ENDS:
             return found
         started = int(run.sink.hook != "on_train_batch_start")
-        return Progress(_begun(found.total, started), _begun(found.current, started), training.epoch.is_last_batch)
+        return Tally(_begun(found.total, started), _begun(found.current, started), training.epoch.is_last_batch)
 
     @property
-    def scheduler_progress(self) -> Progress:
+    def scheduler_progress(self) -> Tally:
         """Steps of schedulers."""
         return self._counted("epoch_loop.scheduler_progress")
 
@@ -317,7 +332,7 @@ class ShownEvaluationLoop(_Shown):
     _evaluation: Evaluation | None
     _stage: str
 
-    def __init__(self, trainer: Records, evaluation: Evaluation | None, stage: str) -> None:
+    def __init__(self, trainer: HoldsRecords, evaluation: Evaluation | None, stage: str) -> None:
         super().__init__(trainer)
         object.__setattr__(self, "_evaluation", evaluation)
         object.__setattr__(self, "_stage", stage)
@@ -337,13 +352,13 @@ class ShownEvaluationLoop(_Shown):
         return len(self.max_batches)
 
     @property
-    def batch_progress(self) -> Progress:
+    def batch_progress(self) -> Tally:
         """Batches of the newest run, and of all of them in the running epoch."""
         found = self._evaluation
         if found is None:
-            return Progress()
+            return Tally()
         total, current = (Counts(n, n, n, n) for n in (found.batches_in_epoch, found.batches))
-        return Progress(total, current)
+        return Tally(total, current)
 
     @property
     def predictions(self) -> list[Any]:
@@ -370,7 +385,7 @@ class ShownEvaluationLoop(_Shown):
             load_evaluation_data(run, self._trainer._training, self._evaluation)
 
 
-def _source(trainer: Records, stage: str, hook: str) -> Source:
+def _source(trainer: HoldsRecords, stage: str, hook: str) -> Source:
     run = trainer._run
     if run is None:
         return Source(None, hook)

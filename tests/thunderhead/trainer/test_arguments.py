@@ -219,22 +219,6 @@ def test_switches_from_the_environment(monkeypatch: pytest.MonkeyPatch, value: s
 
 
 @pytest.mark.parametrize(
-    ("arguments", "epochs"),
-    [
-        ({}, 1000),
-        ({"max_steps": 5}, -1),
-        ({"max_time": "00:01:00:00"}, -1),
-        ({"max_epochs": 0}, 0),
-        ({"max_epochs": -1}, -1),
-    ],
-)
-def test_default_limits(arguments: dict[str, Any], epochs: int) -> None:
-    trainer = th.Trainer(**QUIET, **arguments)
-    assert (trainer.max_epochs, trainer.min_epochs) == (epochs, 0)
-    assert th.Trainer(**QUIET, min_steps=4).min_epochs == 1
-
-
-@pytest.mark.parametrize(
     ("arguments", "batches"),
     [
         ({}, (5, [2])),

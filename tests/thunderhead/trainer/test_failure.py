@@ -161,6 +161,7 @@ def test_a_second_backward_of_ones_own() -> None:
     assert note.startswith("The loss of Twice depends on a tensor that an earlier backward went through")
 
 
+@pytest.mark.filterwarnings("ignore:training begins with")
 def test_nothing_to_train() -> None:
     module = Line()
     module.freeze()

@@ -152,7 +152,7 @@ def test_without_any_limit_there_is_one_and_it_is_said() -> None:
 @pytest.mark.parametrize(
     "limits",
     [{"max_steps": 5}, {"max_time": "00:01:00:00"}, {"callbacks": th.callbacks.Timer(timedelta(hours=1))}],
-    ids=str,
+    ids=lambda limits: next(iter(limits)),
 )
 def test_epochs_are_decided_on_when_training_begins(limits: dict[str, Any]) -> None:
     made = th.Trainer(**QUIET, **limits)

@@ -18,6 +18,7 @@ from trainer_models import QUIET
 import thunderhead as th
 from thunderhead.callbacks import Callback, ModelCheckpoint
 
+pytestmark = pytest.mark.filterwarnings("ignore:training begins with 1 modules in evaluation mode .frozen")
 SAMPLES, BATCH = 12, 2
 
 

@@ -59,8 +59,7 @@ def test_a_checkpoint_for_all_runs(tmp_path: Path) -> None:
 
 def test_properties() -> None:
     trainer = th.Trainer(**QUIET, max_epochs=1)
-    with pytest.raises(AttributeError, match="has no module yet"):
-        _ = trainer.lightning_module
+    assert trainer.lightning_module is None
     trainer.fit(Net(), shuffled(), in_order())
     assert trainer.enable_validation
     assert trainer.distributed_sampler_kwargs == {}
