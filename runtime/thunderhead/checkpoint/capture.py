@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from thunderhead.checkpoint.lightning_loops import loops_of
 from thunderhead.core.position import Position
+from thunderhead.hooks.overriding import call_hook
 from thunderhead.loggers.logger import Logger
 from thunderhead.rng import capture_rng
 from thunderhead.run.loaders import training_data_state, validation_data_state
@@ -56,7 +57,7 @@ def state_of(run: Run, training: Training, position: Position, *, weights_only: 
         if waiting is not None:
             content.update({key: waiting[key] for key in _OF_TRAINING if key in waiting})
     if run.datamodule is not None:
-        state = run.datamodule.state_dict()
+        state = call_hook(run.datamodule, "state_dict")
         if state:
             content[key_of(run.datamodule)] = state
     return content
@@ -100,8 +101,8 @@ def ask_hooks(run: Run, content: dict[str, Any], *, weights_only: bool = False) 
     with run.hooks.inside("on_save_checkpoint"):
         if not weights_only:
             for callback in run.callbacks:
-                callback.on_save_checkpoint(run.caller, run.module, content)
-        run.module.on_save_checkpoint(content)
+                call_hook(callback, "on_save_checkpoint", run.caller, run.module, content)
+        call_hook(run.module, "on_save_checkpoint", content)
 
 
 def own_buffers(run: Run, saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from torch import nn
 
 from thunderhead.core.hooks import CallbackLike, ModuleHooks
-from thunderhead.hooks.overriding import is_overridden
+from thunderhead.hooks.overriding import is_called
 from thunderhead.profilers.profiler import Profiler
 from thunderhead.profilers.timed import timed
 from thunderhead.results.sink import Sink
@@ -134,7 +134,7 @@ class HookTable:
         # What a batch changed is complete once the module has had its say, so those that save come after it.
         last = [c for c in callbacks if c.acts_last_in_batches and name == "on_train_batch_end"]
         functions = self._of_callbacks(name, [c for c in callbacks if not any(c is saving for saving in last)])
-        if name in SHARED_HOOKS and is_overridden(name, module):
+        if name in SHARED_HOOKS and is_called(name, module):
             functions.append((None, self._of_module(name)))
         return functions + self._of_callbacks(name, last)
 
@@ -142,7 +142,7 @@ class HookTable:
         return [
             (c, self._timed(f"[Callback]{c.state_key}.{name}", partial(getattr(c, name), self._caller, self._module)))
             for c in callbacks
-            if name not in c.inactive_hooks and is_overridden(name, c)
+            if name not in c.inactive_hooks and is_called(name, c)
         ]
 
     def _of_module(self, name: str) -> Function:
@@ -185,6 +185,8 @@ class HookTable:
     def call_module(self, name: str, *args: object) -> Any:
         """Call the module's own hook, whatever callbacks do."""
         with self.inside(name):
+            if getattr(self._module, name) is None:
+                return None  # set to None it is none
             return self._of_module(name)(*args)
 
 

@@ -39,7 +39,7 @@ def check_dataloader_idx(module: object, kind: str, *, several: bool) -> None:
     """
     for name, position in ((f"on_{kind}_batch_start", 2), (f"{kind}_step", 2), (f"on_{kind}_batch_end", 3)):
         function = getattr(module, name)
-        if wants_iterator(function):
+        if function is None or wants_iterator(function):
             continue
         if several and not takes(function, "dataloader_idx", position=position):
             raise RuntimeError(
@@ -59,12 +59,12 @@ def refuse_removed(module: Steps) -> None:
         RuntimeError: ``training_step`` wants ``optimizer_idx``.
     """
     for name in ("training_epoch_end", "validation_epoch_end", "test_epoch_end"):
-        if hasattr(module, name):
+        if getattr(module, name, None) is not None:
             raise NotImplementedError(
                 f"{type(module).__name__}.{name} is no longer called; use on_{name.replace('training', 'train')} "
                 "and keep what the steps return yourself"
             )
-    if "optimizer_idx" in inspect.signature(module.training_step).parameters:
+    if module.training_step is not None and "optimizer_idx" in inspect.signature(module.training_step).parameters:
         raise RuntimeError(
             f"training_step of {type(module).__name__} wants optimizer_idx, which is no longer passed; drop it, set "
             "self.automatic_optimization = False and step each of self.optimizers() yourself"

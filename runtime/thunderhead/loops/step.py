@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.hooks.overriding import is_overridden
+from thunderhead.hooks.overriding import is_called
 from thunderhead.loops import optimizing
 from thunderhead.loops.signature import takes
 from thunderhead.run.run import Run
@@ -59,10 +59,10 @@ class AutomaticStep(Step):
         self._wrapped = optimizers.wrapped[0]
         # Profiled, all of it goes the long way, which has a function to measure for each part.
         measured = run.profiler is not None
-        self._own_step = is_overridden("optimizer_step", module) or measured
-        self._own_zero_grad = is_overridden("optimizer_zero_grad", module) or measured
+        self._own_step = is_called("optimizer_step", module) or measured
+        self._own_zero_grad = is_called("optimizer_zero_grad", module) or measured
         scales = optimizing.scales_gradients(run.precision)
-        self._own_backward = is_overridden("backward", module) or scales or measured
+        self._own_backward = is_called("backward", module) or scales or measured
         self._plain = not self._own_step and optimizing.evaluates_closure_first(self._optimizer, run.precision)
         self._step_by_module = run.timed(run.action_of(module, "optimizer_step"), module.optimizer_step)
         self._zero_by_module = run.timed(run.action_of(module, "optimizer_zero_grad"), module.optimizer_zero_grad)

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from thunderhead.core.optimization import LRSchedulerConfig, parse_configuration
 from thunderhead.core.optimizer import LightningOptimizer
 from thunderhead.core.position import Position
-from thunderhead.hooks.overriding import is_overridden
+from thunderhead.hooks.overriding import is_called
 from thunderhead.run.optimizer_settings import Made, made
 from thunderhead.run.run import Run
 from thunderhead.run.schedulers import Schedulers
@@ -62,7 +62,7 @@ class OptimizerSteps:
         module = run.module
         self.run, self._position = run, position
         self.precision, self.strategy, self.module = run.precision, run.strategy, module
-        self.clips = is_overridden("configure_gradient_clipping", module) or is_overridden("clip_gradients", module)
+        self.clips = is_called("configure_gradient_clipping", module) or is_called("clip_gradients", module)
         self.unstepped = False
 
     def before(self, optimizer: Optimizer) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
-from thunderhead.hooks.overriding import is_overridden
+from thunderhead.hooks.overriding import base_of, is_overridden
 from thunderhead.precision import Precision
 from thunderhead.run.run import Run
 from thunderhead.warning import warn_once
@@ -28,7 +29,7 @@ def transfer_of(run: Run) -> Transfer | None:
     if not any(owner is not None for owner in owners.values()) and not converts and device.type == "cpu":
         return None
     owned = [(name, module if owners[name] is None else owners[name]) for name in _HOOKS]
-    before, move, after = (run.timed(run.action_of(owner, name), getattr(owner, name)) for name, owner in owned)
+    before, move, after = (run.timed(run.action_of(owner, name), _hook(owner, name)) for name, owner in owned)
     enter, convert = run.sink.enter, run.precision.convert_input
 
     def transfer(batch: object, dataloader_idx: int) -> object:
@@ -40,3 +41,9 @@ def transfer_of(run: Run) -> Transfer | None:
         return after(batch, dataloader_idx)
 
     return transfer
+
+
+def _hook(owner: object, name: str) -> Callable[..., Any]:
+    """The owner's, or the base's where it was set to None."""
+    found: Callable[..., Any] | None = getattr(owner, name)
+    return partial(getattr(base_of(type(owner)), name), owner) if found is None else found

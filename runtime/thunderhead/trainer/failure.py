@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from thunderhead.core.ending import SIGTERMException
 from thunderhead.core.steps import Steps
 from thunderhead.files.schemes import place_of
+from thunderhead.hooks.overriding import call_hook
 from thunderhead.run.run import Run
 from thunderhead.run.training import Training
 from thunderhead.warning import say
@@ -78,9 +79,14 @@ def tell(run: Run, error: BaseException) -> None:
     datamodule = run.datamodule
     with run.hooks.inside("on_exception"):
         for callback in run.callbacks:
-            attempt(error, callback, "on_exception", partial(callback.on_exception, run.caller, run.module, error))
+            attempt(
+                error,
+                callback,
+                "on_exception",
+                partial(call_hook, callback, "on_exception", run.caller, run.module, error),
+            )
         if datamodule is not None:
-            attempt(error, datamodule, "on_exception", partial(datamodule.on_exception, error))
+            attempt(error, datamodule, "on_exception", partial(call_hook, datamodule, "on_exception", error))
     for logger in run.loggers:
         attempt(error, logger, "finalize", partial(logger.finalize, "failed"))
 

@@ -13,8 +13,8 @@ from thunderhead.core.state import TrainerState, TrainerStatus
 from thunderhead.distributed.environment import ProcessRank
 from thunderhead.distributed.process_launch import ProcessLauncher
 from thunderhead.files.staging import detached
-from thunderhead.hooks.overriding import is_overridden
 from thunderhead.run.schedulers import Schedulers
+from thunderhead.trainer.preparing import name_of_configure_model
 from thunderhead.trainer.properties import TrainerProperties
 
 
@@ -71,9 +71,8 @@ def _outcome(trainer: TrainerProperties, result: object) -> dict[str, Any]:
 def _take_over(trainer: TrainerProperties, outcome: dict[str, Any]) -> None:
     module, run, training = trainer.lightning_module, trainer._run, trainer._training
     assert run is not None, "it was begun before its children were"
-    for name in ("configure_sharded_model", "configure_model"):
-        if is_overridden(name, module):
-            getattr(module, name)()
+    with run.precision.init_context():
+        run.hooks.call_module(name_of_configure_model(run.module))
     module.load_state_dict(outcome["weights"])
     training.position.become(outcome["position"])
     training.optimizers.schedulers = Schedulers((), training.position, run.hooks, run.metrics)

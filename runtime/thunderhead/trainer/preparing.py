@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from thunderhead.core.state import TrainerStatus
 from thunderhead.core.steps import Steps
-from thunderhead.hooks.overriding import is_overridden
+from thunderhead.hooks.overriding import call_hook, is_called, is_overridden
 from thunderhead.layer_sync import LayerSync
 from thunderhead.run.run import Run
 from thunderhead.warning import say, warn_once
@@ -14,7 +16,7 @@ def prepare_data(run: Run) -> None:
     """Once per node, or once in all; the others wait."""
     strategy = run.strategy
     for owner in (run.datamodule, run.module):
-        if owner is None or not is_overridden("prepare_data", owner):
+        if owner is None or not is_called("prepare_data", owner):
             continue
         per_node = owner.prepare_data_per_node
         chosen = strategy.local_rank == 0 if per_node else strategy.global_rank == 0
@@ -40,8 +42,8 @@ def set_up(run: Run) -> None:
     for logger in run.loggers:
         _ = logger.experiment
     run.hooks.resolve()
-    if run.datamodule is not None and is_overridden("setup", run.datamodule):
-        run.timed(run.action_of(run.datamodule, "setup"), run.datamodule.setup)(stage)
+    if run.datamodule is not None:
+        run.timed(run.action_of(run.datamodule, "setup"), partial(call_hook, run.datamodule, "setup"))(stage)
     run.hooks.call("setup", stage)
     run.hooks.call_module("setup", stage)
     run.hooks.resolve()
@@ -49,21 +51,25 @@ def set_up(run: Run) -> None:
 
 
 def configure_model(run: Run) -> None:
-    """The hook of that name, under its old name as well.
-
-    Raises:
-        RuntimeError: the module has both.
-    """
-    if is_overridden("configure_sharded_model", run.module):
-        name = type(run.module).__name__
-        if is_overridden("configure_model", run.module):
-            raise RuntimeError(
-                f"{name} overrides configure_model and configure_sharded_model, which is its old name; keep the first"
-            )
-        warn_once(f"{name}.configure_sharded_model is deprecated; rename it to configure_model")
-        run.hooks.call_module("configure_sharded_model")
-    run.hooks.call_module("configure_model")
+    """The hook of that name, or else under its old one; what it makes has the run's device and number format."""
+    with run.precision.init_context(), run.strategy.module_context():
+        run.hooks.call_module(name_of_configure_model(run.module))
     run.strategy.configured(run.module, training=run.fitting)
+
+
+def name_of_configure_model(module: Steps) -> str:
+    """Under which name a module has the hook; its old one is told of."""
+    if not is_called("configure_sharded_model", module):
+        return "configure_model"
+    name = type(module).__name__
+    if is_overridden("configure_model", module):
+        warn_once(
+            f"{name} overrides configure_model and configure_sharded_model, which is its old name and is not called "
+            "beside it; keep the first"
+        )
+        return "configure_model"
+    warn_once(f"{name}.configure_sharded_model is deprecated; rename it to configure_model")
+    return "configure_sharded_model"
 
 
 def place_module(run: Run, layer_sync: LayerSync | None) -> None:
@@ -82,8 +88,8 @@ def place_module(run: Run, layer_sync: LayerSync | None) -> None:
 def tear_down(run: Run, status: str, end: TrainerStatus) -> None:
     """The hook ``teardown`` of everybody; ``status`` is what loggers are told."""
     stage = str(run.state.fn)
-    if run.datamodule is not None and is_overridden("teardown", run.datamodule):
-        run.timed(run.action_of(run.datamodule, "teardown"), run.datamodule.teardown)(stage)
+    if run.datamodule is not None:
+        run.timed(run.action_of(run.datamodule, "teardown"), partial(call_hook, run.datamodule, "teardown"))(stage)
     run.hooks.call("teardown", stage)
     run.hooks.call_module("teardown", stage)
     for logger in run.loggers:
