@@ -4,6 +4,7 @@ ValueError
 └── MisconfigurationException   an argument, hook or combination that cannot work; never retried (exit 78 in a job)
     ├── UnknownArgument         a name that nobody knows; also a TypeError, as Python has it
     ├── NoSuchField             an attribute that a search is to set; also an AttributeError
+    ├── WrongType               an argument that is left out, or of a type that cannot be; also a TypeError
     └── MetricNotLogged         a callback watches what nobody logs; also a RuntimeError, as Lightning has it
 """
 
@@ -23,6 +24,10 @@ class UnknownArgument(MisconfigurationException, TypeError):
 
 class NoSuchField(MisconfigurationException, AttributeError):
     """Neither module nor datamodule nor hyperparameters have what is to be read or set."""
+
+
+class WrongType(MisconfigurationException, TypeError):
+    """An argument that is left out where it is needed, or of a type that can never be meant."""
 
 
 class MetricNotLogged(MisconfigurationException, RuntimeError):

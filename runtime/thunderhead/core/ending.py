@@ -1,4 +1,4 @@
-"""Ends before a run's limits: those that somebody asks for, and SIGTERM's."""
+"""Ends before a run's limits: those that somebody asks for, SIGTERM's and Ctrl-C's."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ class EndsWell(Exception):
 
     Every rank must raise it at the same moment.
     """
+
+
+class Interrupted(SystemExit, KeyboardInterrupt):
+    """Ctrl-C ended a run, and callbacks have heard of it: a script that does not catch it ends with exit code 1."""
+
+    def __init__(self, code: int = 1) -> None:
+        super().__init__(code)
 
 
 @dataclass(slots=True)

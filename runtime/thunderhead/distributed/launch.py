@@ -121,8 +121,8 @@ class ScriptLauncher:
         """At this process's end: nobody is left behind, and a failure of another is not taken for success."""
         self._joining.set()
         error = error_at_end()
-        # A terminal interrupts all; who interrupted this process alone means all. A script that caught it goes on.
-        interrupted = issubclass(uncaught_error() or BaseException, KeyboardInterrupt)
+        # A terminal interrupts all; who interrupted this process alone means all.
+        interrupted = issubclass(error or BaseException, KeyboardInterrupt)
         grace_s = min(self._grace_s, _INTERRUPTED_S) if interrupted else self._grace_s
         # An error here may be the echo of another's, whose end shows in a moment; without one, others may be at work.
         give_up = time.monotonic() + (math.inf if error is None else grace_s)

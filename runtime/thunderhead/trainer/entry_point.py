@@ -31,14 +31,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from thunderhead.checkpoint import content
 from thunderhead.checkpoint.layout import lay_out_module
 from thunderhead.checkpoint.of_job import content_of
-from thunderhead.core.ending import EndsWell, Stop
+from thunderhead.core.ending import EndsWell, Interrupted, Stop
 from thunderhead.core.hooks import CallbackLike
 from thunderhead.core.hparams import drop_unpicklable
 from thunderhead.core.position import Position
 from thunderhead.core.state import RunningStage, TrainerFn, TrainerState, TrainerStatus
 from thunderhead.distributed.last_run import LAST_RUN
 from thunderhead.distributed.process_launch import ProcessLauncher
-from thunderhead.exceptions import MisconfigurationException, refuse_class
+from thunderhead.exceptions import MisconfigurationException, WrongType, refuse_class
 from thunderhead.hooks.table import HookTable
 from thunderhead.job import attached
 from thunderhead.job.board import Phase
@@ -74,7 +74,7 @@ from thunderhead.trainer.resuming import load_file
 from thunderhead.user.datamodule import LightningDataModule
 from thunderhead.user.module import LightningModule
 from thunderhead.user.uncalled import warn_of_uncalled
-from thunderhead.warning import warn
+from thunderhead.warning import say, warn
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -121,7 +121,10 @@ def enter(
         begin(trainer, fn, module, loaders, datamodule, evaluation)
         call: dict[str, Any] = {"fn": fn, "model": model and module, "loaders": loaders, "datamodule": datamodule}
         call |= {"ckpt_path": ckpt_path, "weights_only": weights_only, "evaluation": evaluation}
-        return run_in_children(trainer, launcher, call)
+        try:
+            return run_in_children(trainer, launcher, call)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
     asked = ckpt_path if ckpt_path is not None else trainer._kept_ckpt_path
     if model is None and asked is None:
         warn(
@@ -145,6 +148,8 @@ def enter(
     except BaseException as error:
         run.state.status = TrainerStatus.INTERRUPTED
         LAST_RUN.error = type(error)
+        if isinstance(error, KeyboardInterrupt):
+            say(f"Trainer.{fn} was interrupted and is ending; once more ends it at once")
         attempt(error, trainer, "explain", partial(explain, run, trainer._training, error))
         tell(run, error)
         attempt(error, trainer.strategy, "teardown", trainer.strategy.teardown)
@@ -152,6 +157,9 @@ def enter(
         run.state.stage = None
         run.sink.close()
         tell_sigterm(run, trainer._training.position.step, error)
+        # The others of this node end as a signal ends them: who watches over them sees that nobody failed.
+        if isinstance(error, KeyboardInterrupt) and run.strategy.local_rank == 0 and not run.in_job:
+            raise Interrupted from error
         raise
     finally:
         _tell_outside(run, True)
@@ -306,7 +314,7 @@ def _open_job(run: Run, training: Training) -> Restored | None:
 def _module_for(trainer: TrainerProperties, fn: TrainerFn, model: object) -> LightningModule:
     if model is None:
         if trainer._run is None or fn is TrainerFn.FITTING:
-            raise MisconfigurationException(f"Trainer.{fn} needs a module; pass one")
+            raise WrongType(f"Trainer.{fn} needs a module; pass one")
         return trainer.lightning_module
     # What torch.compile returns holds the module it compiled.
     unwrapped = getattr(model, "_orig_mod", model)
@@ -325,7 +333,7 @@ def _check_data(fn: TrainerFn, loaders: Mapping[str, Any], datamodule: object) -
     for given in (*loaders.values(), datamodule):
         refuse_class(given, f"Trainer.{fn}")
     if datamodule is not None and not isinstance(datamodule, LightningDataModule):
-        raise MisconfigurationException(
+        raise WrongType(
             f"Trainer.{fn} got datamodule={datamodule!r}; pass an instance of a class derived from LightningDataModule"
         )
     if datamodule is not None and any(loader is not None for loader in loaders.values()):
