@@ -35,9 +35,28 @@ class CombinedLoader(Iterable[tuple[Any, int, int]]):
             )
         self._iterables = iterables
         self.mode = mode
-        self.flattened: list[Any] = list(_leaves(iterables))
+        self._flattened: list[Any] = list(_leaves(iterables))
         self._limits: list[float] | None = None
         self._joint: Joint | None = None
+        self._running: Iterator[tuple[Any, int, int]] | None = None
+
+    @property
+    def flattened(self) -> list[Any]:
+        """The loaders, in the order of the collection; as many can be put in their places.
+
+        Raises:
+            MisconfigurationException: there are more or fewer.
+        """
+        return self._flattened
+
+    @flattened.setter
+    def flattened(self, loaders: list[Any]) -> None:
+        if len(loaders) != len(self._flattened):
+            raise MisconfigurationException(
+                f"CombinedLoader: flattened={loaders!r} are {len(loaders)} loaders, to be put in the places of "
+                f"{len(self._flattened)}"
+            )
+        self._flattened = list(loaders)
 
     @property
     def iterables(self) -> Iterable[Any]:
@@ -91,9 +110,23 @@ class CombinedLoader(Iterable[tuple[Any, int, int]]):
 
     def reset(self) -> None:
         """Forget a running iteration."""
-        self._joint = None
+        self._joint = self._running = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without a running iteration, which holds what cannot be pickled."""
+        return {**self.__dict__, "_joint": None, "_running": None}
 
     def __iter__(self) -> Iterator[tuple[Any, int, int]]:
+        self._running = self._begun()
+        return self._running
+
+    def __next__(self) -> tuple[Any, int, int]:
+        """The next of the iteration that ``iter`` began last."""
+        if self._running is None:
+            raise StopIteration
+        return next(self._running)
+
+    def _begun(self) -> Iterator[tuple[Any, int, int]]:
         lengths = [_length(loader) for loader in self.flattened]
         limits = [min(pair) for pair in zip(lengths, self.limits or lengths, strict=True)]
         if self.mode == "sequential":

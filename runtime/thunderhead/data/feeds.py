@@ -37,13 +37,14 @@ class Feed:
     """One loader of a run: where it stands, and how to go on from there.
 
     Attributes:
-        shown: the loader users see under ``trainer.train_dataloader``; sharded, otherwise theirs.
+        shown: the loader users see under ``trainer.train_dataloader``: their own, unless a part of it took its place.
+        read: the one that is read, in an order that is known where it can be.
         iterator: the running epoch's iterator.
     """
 
     def __init__(self, loader: Any, shard: Shard | None = None) -> None:
         self.source = loader
-        self.shown = loader
+        self.shown = self.read = loader
         self.iterator: Iterator[Any] = iter(())
         self._iterated = loader
         self._shard = shard
@@ -65,8 +66,9 @@ class Feed:
         if found is None:
             return
         attribute, self._batches = found
-        self.shown = _copy_with(loader, **{attribute: self._batches})
-        self._iterated = self.shown
+        self.read = self._iterated = _copy_with(loader, **{attribute: self._batches})
+        if self._shard is not None:
+            self.shown = self.read
         if loader.num_workers > 0:
             self._seeded = SeededBatches(self._batches)
             self._iterated = _copy_with(loader, **{attribute: self._seeded}, dataset=Seeded(loader.dataset))

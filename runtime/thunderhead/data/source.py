@@ -14,9 +14,9 @@ from thunderhead.data.combined import CombinedLoader, Joint
 from thunderhead.data.feeds import Feed, in_order, needs_shard
 from thunderhead.data.sampling import Shard
 from thunderhead.data.shape import shape_of, told
-from thunderhead.exceptions import MisconfigurationException
+from thunderhead.exceptions import MisconfigurationException, WrongType
 from thunderhead.ranks import Ranks, Replica
-from thunderhead.warning import say, warn
+from thunderhead.warning import PossibleUserWarning, say, warn
 
 
 class TrainingData:
@@ -116,7 +116,7 @@ class TrainingData:
 
     def samples(self, batches: int) -> int:
         """Samples this rank saw in the first ``batches`` of an epoch; 0 where the loader does not tell."""
-        loader = self.feeds[0].shown
+        loader = self.feeds[0].read
         size = getattr(loader, "batch_size", None) or getattr(
             getattr(loader, "batch_sampler", None), "batch_size", None
         )
@@ -218,7 +218,7 @@ class EvaluationData:
             )
         self._all = [Feed(loader, place.shard(loader, training=False)) for loader in combined.flattened]
         self.combined = combined.replaced([feed.shown for feed in self._all])
-        self.shown = self.combined.iterables if not isinstance(loaders, CombinedLoader) else self.combined
+        self.shown = self.combined.iterables
         limits = [limited(length_of(feed.shown), limit, limit_name) for feed in self._all]
         self._joint = Joint(self._all, limits, self.combined)
         self.feeds: list[Any] = self._all if self._sequential else [self._joint]
@@ -326,7 +326,7 @@ def request_loaders(given: Iterable[Any] | None, owner: object, hook: str) -> It
     for loader in CombinedLoader(loaders).flattened if not isinstance(loaders, CombinedLoader) else loaders.flattened:
         if not hasattr(loader, "__iter__"):
             kind = type(loader).__name__
-            raise MisconfigurationException(
+            raise WrongType(
                 f"{hook} gave {'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}, which cannot be iterated; return a "
                 "DataLoader or any iterable of batches"
             )
@@ -370,5 +370,5 @@ def warn_if_shuffled(loaders: Iterable[Any], stage: str) -> None:
     """Shuffled evaluation is nearly always a mistake."""
     for loader in (loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders)).flattened:
         if isinstance(loader, DataLoader) and isinstance(getattr(loader.batch_sampler, "sampler", None), RandomSampler):
-            warn(f"the {stage} loader shuffles; evaluation usually reads its data in order")
+            warn(f"the {stage} loader shuffles; evaluation usually reads its data in order", PossibleUserWarning)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from thunderhead.core.data_hooks import DataModule
 from thunderhead.files.file import MapLocation, Source
 from thunderhead.files.loading import ClassOnly, load_datamodule
+from thunderhead.hooks.overriding import is_overridden
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -76,7 +78,8 @@ class LightningDataModule(DataModule):
             predict_dataset: one dataset or several for prediction.
             batch_size: samples per batch.
             num_workers: loader processes per loader.
-            **datamodule_kwargs: passed to the constructor of ``cls``.
+            **datamodule_kwargs: passed to the constructor of ``cls``, with ``batch_size`` and ``num_workers`` where it
+                takes these.
         """
 
         def loader(dataset: Dataset[Any], shuffle: bool) -> DataLoader[Any]:
@@ -98,7 +101,8 @@ class LightningDataModule(DataModule):
                 return [loader(dataset, shuffle) for dataset in datasets]
             return loader(datasets, shuffle)
 
-        made = cls(**datamodule_kwargs)
+        sizes = {"batch_size": batch_size, "num_workers": num_workers}
+        made = cls(**datamodule_kwargs, **taken_by(cls, sizes))
         if train_dataset is not None:
             made.train_dataloader = lambda: loaders(train_dataset, shuffle=True)  # type: ignore[method-assign]
         if val_dataset is not None:
@@ -108,3 +112,40 @@ class LightningDataModule(DataModule):
         if predict_dataset is not None:
             made.predict_dataloader = lambda: loaders(predict_dataset)  # type: ignore[method-assign]
         return made
+
+    def __str__(self) -> str:
+        """Its loaders, with the sizes of their datasets."""
+        shown = [f"{stage.capitalize()} dataloader: {sizes_of(self, f'{stage}_dataloader')}" for stage in _STAGES]
+        return "\n".join(shown)
+
+
+_STAGES = ("train", "val", "test", "predict")
+
+
+def taken_by(cls: type, values: Mapping[str, object]) -> dict[str, Any]:
+    """Those of ``values`` that the constructor of ``cls`` takes."""
+    parameters = inspect.signature(cls).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return {name: value for name, value in values.items() if takes_all or name in parameters}
+
+
+def sizes_of(datamodule: LightningDataModule, hook: str) -> str:
+    """How many samples the loaders of ``hook`` read, without starting them; what cannot be told is left open."""
+    if not is_overridden(hook, datamodule):
+        return "none"
+    try:
+        loaders = getattr(datamodule, hook)()
+    except Exception as error:  # noqa: BLE001 - before setup any of them may lack what it reads
+        return f"not there yet ({type(error).__name__}: {error})"
+    return _sizes(loaders)
+
+
+def _sizes(loaders: object) -> str:
+    if isinstance(loaders, Mapping):
+        return "{" + ", ".join(f"{name}: {_sizes(loader)}" for name, loader in loaders.items()) + "}"
+    if isinstance(loaders, (list, tuple)):
+        return "[" + ", ".join(map(_sizes, loaders)) + "]"
+    try:
+        return f"size={len(getattr(loaders, 'dataset', loaders))}"  # type: ignore[arg-type]  # those that have none say so
+    except TypeError:
+        return "size unknown"
