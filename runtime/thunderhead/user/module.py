@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, SupportsFloat, TextIO, cast
 
@@ -41,8 +42,12 @@ class LightningModule(Optimizing, Export, Steps, TellsDeadOverrides):
     """
 
     _declares_hooks = True
-    _sink: Sink | None = None
-    _trainer: Trainer | None = None
+    # Not annotated where it runs: TorchScript reads the annotations of what an instance has, and knows no Trainer.
+    if TYPE_CHECKING:
+        _sink: Sink | None
+        _trainer: Trainer | None
+    else:
+        _sink = _trainer = None
     CHECKPOINT_HYPER_PARAMS_KEY = "hyper_parameters"
     CHECKPOINT_HYPER_PARAMS_NAME = "hparams_name"
     CHECKPOINT_HYPER_PARAMS_TYPE = "hparams_type"
@@ -60,6 +65,8 @@ class LightningModule(Optimizing, Export, Steps, TellsDeadOverrides):
         Raises:
             RuntimeError: it is not attached to any.
         """
+        if self._trainer is None and _asked_by_torchscript():
+            return cast("Trainer", None)
         if self._trainer is None:
             raise RuntimeError(f"{type(self).__name__} is not attached to a Trainer; pass it to Trainer.fit first")
         return self._trainer
@@ -310,6 +317,21 @@ class LightningModule(Optimizing, Export, Steps, TellsDeadOverrides):
         state.pop("_trainer", None)
         state.pop("_sink", None)
         return state
+
+
+# What TorchScript would compile, had a module of the user's no list of its own.
+LightningModule.__jit_unused_properties__ = sorted(  # type: ignore[attr-defined]  # torch looks for it by this name
+    name for kind in LightningModule.__mro__ for name, found in vars(kind).items() if isinstance(found, property)
+)
+
+
+_TORCHSCRIPT = (os.path.join("torch", "jit", ""), os.path.join("torch", "_jit_internal"))
+
+
+def _asked_by_torchscript() -> bool:
+    """Whether it is TorchScript that looks at every attribute, of which it uses those alone that ``forward`` does."""
+    file = sys._getframe(2).f_code.co_filename
+    return any(part in file for part in _TORCHSCRIPT)
 
 
 def _warn_unattached(module: LightningModule) -> None:

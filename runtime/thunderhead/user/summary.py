@@ -14,6 +14,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.rng import isolate_rng
+from thunderhead.run.transfer import transfer_of
 from thunderhead.tensors import move_to_device
 
 if TYPE_CHECKING:
@@ -224,9 +225,11 @@ def _as_in_evaluation(model: LightningModule) -> Iterator[None]:
 
 
 def _forward(model: LightningModule) -> None:
-    example = move_to_device(model.example_input_array, model.device)
-    if model._trainer is not None:
-        example = model._trainer.precision_plugin.convert_input(example)
+    run = None if model._trainer is None else model._trainer._run
+    transfer = None if run is None else transfer_of(run)
+    example = model.example_input_array
+    # As a batch is: by the hooks of the datamodule, where it has them.
+    example = move_to_device(example, model.device) if transfer is None else transfer(example, 0)
     if isinstance(example, (list, tuple)):
         model(*example)
     elif isinstance(example, dict):
