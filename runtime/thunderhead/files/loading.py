@@ -105,6 +105,8 @@ def _made(
 ) -> Result:
     """An object of ``cls``, or of the class derived from it that a command line's run has saved."""
     saved = content.get(values) or {}
+    if values == "hyper_parameters" and isinstance(saved, dict):
+        saved = {**(content.get("hparams") or {}), **(content.get("module_arguments") or {}), **saved}  # before 0.8
     if hparams_file is not None:
         saved = read_hyperparameters(hparams_file)
     named = code_named_in(saved, cls)
