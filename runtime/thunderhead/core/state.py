@@ -24,6 +24,16 @@ class RunningStage(StrEnum):
     TESTING = "test"
     PREDICTING = "predict"
 
+    @property
+    def evaluating(self) -> bool:
+        """Whether it is validation, its sanity check, or test."""
+        return self in (self.VALIDATING, self.TESTING, self.SANITY_CHECKING)
+
+    @property
+    def dataloader_prefix(self) -> str:
+        """How the hook of its loaders begins."""
+        return "val" if self in (self.VALIDATING, self.SANITY_CHECKING) else self.value
+
 
 class TrainerStatus(StrEnum):
     """How a run stands."""

@@ -68,7 +68,7 @@ class CSVLogger(VersionedLogger):
             self.save()
 
     @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
+    def log_hyperparams(self, params: dict[str, Any] | Namespace | None = None) -> None:
         """Keep hyperparameters for ``hparams.yaml``."""
         self.experiment.log_hparams(plain_hyperparameters(params))
 

@@ -47,8 +47,11 @@ class DummyLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Nothing is kept."""
 
-    def log_hyperparams(self, params: object, *args: object, **kwargs: object) -> None:
+    def log_hyperparams(self, params: object = None, *args: object, **kwargs: object) -> None:
         """Nothing is kept."""
+
+    def __getitem__(self, index: int) -> DummyLogger:
+        return self
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -128,7 +128,7 @@ class TensorBoardLogger(VersionedLogger):
     @rank_zero_only
     def log_hyperparams(
         self,
-        params: dict[str, Any] | Namespace,
+        params: dict[str, Any] | Namespace | None = None,
         metrics: Mapping[str, Any] | float | None = None,
         step: int | None = None,
     ) -> None:

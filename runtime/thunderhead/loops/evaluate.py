@@ -200,7 +200,7 @@ class EvaluationLoop:
         extra = (index,) if several else ()
         own = None
         if wants_iterator(getattr(run.module, f"{kind}_step")):
-            own = DataloaderIter(iterator, 0, limit, index)
+            own = DataloaderIter(iterator, 0, limit, index, None if results is None else results.take_size_of)
             iterator, step, transfer = own.handed(), own.guarded(step), None
         if results is not None:
             results.in_batches = True
@@ -320,5 +320,6 @@ def check_evaluation_loop(module: Steps, kind: str, method: str) -> None:
         RuntimeError: ``training_step`` wants ``optimizer_idx``, which nobody passes any more.
     """
     refuse_removed(module)
-    if kind != "predict" and not is_overridden(f"{kind}_step", module):
+    lacks = module.predict_step is None if kind == "predict" else not is_overridden(f"{kind}_step", module)
+    if lacks:
         raise MisconfigurationException(f"{type(module).__name__} has no {kind}_step; Trainer.{method} needs one")

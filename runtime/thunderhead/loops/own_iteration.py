@@ -16,6 +16,7 @@ class DataloaderIter(Iterator[Any]):
         taken: batches of this epoch that were used before.
         limit: batches to use at most, those included.
         dataloader_idx: which loader it is.
+        told: what is told of each batch.
 
     Attributes:
         batch: the newest taken.
@@ -23,10 +24,18 @@ class DataloaderIter(Iterator[Any]):
         ended: a step wanted more than there was.
     """
 
-    def __init__(self, batches: Iterator[Any], taken: int, limit: float, dataloader_idx: int = 0) -> None:
+    def __init__(
+        self,
+        batches: Iterator[Any],
+        taken: int,
+        limit: float,
+        dataloader_idx: int = 0,
+        told: Callable[[object], None] | None = None,
+    ) -> None:
         self._batches = batches
         self._limit = limit
         self._dataloader_idx = dataloader_idx
+        self._told = told
         self.batch: object = None
         self.taken = taken
         self.ended = False
@@ -36,6 +45,8 @@ class DataloaderIter(Iterator[Any]):
             raise StopIteration
         self.batch = next(self._batches)
         self.taken += 1
+        if self._told is not None:
+            self._told(self.batch)
         return self.batch, self.taken - 1, self._dataloader_idx
 
     def handed(self) -> Iterator[DataloaderIter]:

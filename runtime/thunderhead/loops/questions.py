@@ -108,7 +108,8 @@ class Progress:
             "training_step takes its batches from dataloader_iter: batch_idx in hooks counts what was taken, and what "
             "was taken but not used is not read again after a resume"
         )
-        return DataloaderIter(self._iterator, p.batch, data.num_batches)
+        told = self._training.results.take_size_of
+        return DataloaderIter(self._iterator, p.batch, data.num_batches, told=told)
 
     def _took_too_much(self, own: DataloaderIter) -> bool:
         """Count what a step took, rather than one batch; whether it found too few."""

@@ -114,6 +114,10 @@ class Results:
     def _in_other_loader(self, hook: str, name: str) -> Entry | None:
         return next((entry for entry in self._entries if entry.hook == hook and entry.name == name), None)
 
+    def take_size_of(self, batch: object) -> None:
+        """A step that takes its batches itself has taken this one."""
+        self.batch_size = batch_size_of(batch)[0]
+
     def infer_batch_size(self) -> int:
         """Samples in the current batch, looked up once per batch.
 

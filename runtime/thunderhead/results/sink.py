@@ -197,7 +197,8 @@ def reduction_name(reduce_fx: object) -> str:
     Raises:
         MisconfigurationException: anything else; a metric object is the way to another reduction.
     """
-    name = reduce_fx.lower() if isinstance(reduce_fx, str) else _FUNCTIONS.get(reduce_fx)
+    known = getattr(reduce_fx, "name", None) if type(reduce_fx).__name__ == "RedOpType" else reduce_fx  # torch's own
+    name = known.lower() if isinstance(known, str) else _FUNCTIONS.get(known)
     name = "mean" if name == "avg" else name
     if name not in REDUCTIONS:
         raise MisconfigurationException(

@@ -11,7 +11,6 @@ import torch
 from trainer_line import Line, numbers, trainer
 
 import thunderhead as th
-from thunderhead.exceptions import MisconfigurationException
 
 pytestmark = pytest.mark.filterwarnings("ignore:training_step takes its batches")
 
@@ -111,20 +110,34 @@ def test_a_step_that_takes_nothing() -> None:
         trainer().fit(Idle(), numbers(1, 2))
 
 
-def test_logging_needs_the_batch_size() -> None:
+def test_values_count_by_the_batch_that_was_taken() -> None:
     class Logging(Taking):
-        size: int | None = None
-
         def training_step(self, dataloader_iter: Iterator[Any]) -> Any:
-            loss = super().training_step(dataloader_iter)
-            self.log("loss", loss, on_epoch=True, batch_size=self.size)
-            return loss
+            batch, _, _ = next(dataloader_iter)
+            self.log("trained", batch.float().mean(), on_step=False, on_epoch=True)
+            return (self.weight * batch.mean()).sum()
 
-    module = Logging()
-    with pytest.raises(MisconfigurationException, match="batch_size"):
-        trainer().fit(module, numbers(1, 2))
-    module.size = 1
-    trainer().fit(module, numbers(1, 2))
+        def validation_step(self, dataloader_iter: Iterator[Any]) -> None:
+            batch, _, _ = next(dataloader_iter)
+            self.log("seen", batch.float().mean())
+
+    made = trainer()
+    batches = [torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[6.0]])]
+    made.fit(Logging(), Several(batches), Several(batches))
+    assert (made.callback_metrics["trained"], made.callback_metrics["seen"]) == (3.0, 3.0)
+
+
+class Several:
+    """These batches."""
+
+    def __init__(self, batches: list[torch.Tensor]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return iter(self._batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
 
 
 def test_it_is_said_what_differs() -> None:
