@@ -30,8 +30,8 @@ from thunderhead.user.datamodule import LightningDataModule
 class Records(TellsDeadOverrides):
     """The base of the Trainer: every attribute of it is one of these, or a property over them."""
 
-    max_epochs = Option[int | None]()
-    min_epochs = Option[int | None]()
+    max_epochs = Option[int]()  # None until a fit decides on it, which the type leaves out, as hooks see it later
+    min_epochs = Option[int]()  # the same
     max_steps = Option[int]()
     min_steps = Option[int | None]()
     max_time = Option[timedelta | None]()

@@ -1,8 +1,7 @@
 """Loops under Lightning's names: ``trainer.fit_loop`` and its kin, for who reads how far a run is, or sets limits.
 
-They are made when somebody asks for them, over the Trainer's newest records, so no step pays for them. What can be set
-takes effect; what nobody would read cannot be set. Counters are those that a ``.ckpt`` file of this moment holds, but
-for the batch in hand, which has begun.
+They are made when somebody asks for them, over the Trainer's newest records. What nobody would read cannot be set.
+Counters are those that a ``.ckpt`` file of this moment holds, but for the batch in hand, which has begun.
 """
 
 from __future__ import annotations
@@ -232,15 +231,13 @@ class ShownFitLoop(_Shown):
         """Whether ``min_epochs`` and ``min_steps`` are met, so that ``should_stop`` counts."""
         return can_stop_early(self._trainer._options, self._trainer._training.position)
 
+    _can_stop_early = can_stop_early
+
     @property
     def max_batches(self) -> float:
         """Batches of an epoch; infinite where unknown."""
         data = self._trainer._training.data
         return float("inf") if data is None else data.num_batches
-
-    @property
-    def _can_stop_early(self) -> bool:
-        return self.can_stop_early
 
     @property
     def _data_source(self) -> Source:
@@ -367,7 +364,7 @@ class ShownEvaluationLoop(_Shown):
 
     @property
     def _has_run(self) -> bool:
-        return self._evaluation is not None and self._evaluation.has_run
+        return bool(self._evaluation and self._evaluation.has_run)
 
     @property
     def _data_source(self) -> Source:
