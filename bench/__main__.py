@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from bench import calls, collectives, gpu, host_reads, import_time, step_cost, whole_step
+from bench import averaging_and_search, calls, collectives, gpu, host_reads, import_time, step_cost, whole_step
 from bench.report import Result, as_json, markdown
 
 BENCHMARKS: dict[str, tuple[Callable[..., list[Result]], str]] = {
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, tuple[Callable[..., list[Result]], str]] = {
     "calls": (calls.run, "calls of the interpreter per step, over a raw loop's"),
     "collectives": (collectives.run, "collectives per step over raw DDP, two ranks"),
     "host-reads": (host_reads.run, "values read from the device per step"),
+    "averaging": (averaging_and_search.run, "an average's update beside torch's; a rate search beside its steps"),
     "import": (import_time.run, "import over import torch"),
     "gpu": (gpu.run, "tokens/s of a 124M GPT against a raw loop, eager and compiled; needs a CUDA device"),
 }

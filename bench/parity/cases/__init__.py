@@ -6,9 +6,20 @@ from bench.parity.cases.callbacks import CALLBACKS, RESUMING
 from bench.parity.cases.data import DATA
 from bench.parity.cases.logging import LOGGING
 from bench.parity.cases.loop import LOOP
+from bench.parity.cases.more_callbacks import MORE_CALLBACKS
 from bench.parity.cases.optimisation import OPTIMISATION
 from bench.parity.cases.ranks import TWO_RANKS
 from bench.parity.cases.ranks_options import RANKS_OPTIONS
 from bench.parity.scenario import Case
 
-CASES: tuple[Case, ...] = (*LOOP, *DATA, *OPTIMISATION, *LOGGING, *CALLBACKS, *RESUMING, *TWO_RANKS, *RANKS_OPTIONS)
+CASES: tuple[Case, ...] = (
+    *LOOP,
+    *DATA,
+    *OPTIMISATION,
+    *LOGGING,
+    *CALLBACKS,
+    *MORE_CALLBACKS,
+    *RESUMING,
+    *TWO_RANKS,
+    *RANKS_OPTIONS,
+)

@@ -56,6 +56,7 @@ class CheckpointSaving(CheckpointNames):
     last_model_path: str
     current_score: Tensor | None
     _last_global_step_saved: int
+    _changed_since: bool
     _last_checkpoint_saved: str
     _kept_step: int
     _planned: Plan | None = None
@@ -208,7 +209,7 @@ class CheckpointSaving(CheckpointNames):
                 self._writes(filepath)
             else:
                 trainer.save_checkpoint(filepath, self.save_weights_only)
-        self._last_global_step_saved = trainer.global_step
+        self._last_global_step_saved, self._changed_since = trainer.global_step, False
         self._last_checkpoint_saved, self._kept_step = filepath, trainer.global_step
         if trainer.is_global_zero:
             for logger in trainer.loggers:

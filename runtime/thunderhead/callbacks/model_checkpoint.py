@@ -116,6 +116,7 @@ class ModelCheckpoint(CheckpointSaving, Checkpoint):
         self.last_model_path = ""
         self.current_score: Tensor | None = None
         self._last_global_step_saved = 0
+        self._changed_since = False
         self._last_checkpoint_saved, self._kept_step = "", -1
         self._last_time_checked = 0.0
         self._deferred = False
@@ -186,7 +187,7 @@ class ModelCheckpoint(CheckpointSaving, Checkpoint):
         if not self._should_save_on_exception(trainer):
             return
         # No collective, hence rank 0 alone: the ranks that are well may never come, and wait elsewhere.
-        self._last_global_step_saved = trainer.global_step
+        self._last_global_step_saved, self._changed_since = trainer.global_step, False
         together = trainer.ended_together(exception)
         if together or trainer.is_global_zero:
             candidates = self._monitor_candidates(trainer)
@@ -204,7 +205,7 @@ class ModelCheckpoint(CheckpointSaving, Checkpoint):
         now = Situation(
             step=trainer.global_step,
             epoch=trainer.current_epoch,
-            saved_step=self._last_global_step_saved,
+            saved_step=-1 if self._changed_since else self._last_global_step_saved,
             deferred=self._deferred,
             time_is_up=time_is_up,
             validation_follows=moment is Moment.BATCH and trainer.validation_follows,
@@ -235,11 +236,17 @@ class ModelCheckpoint(CheckpointSaving, Checkpoint):
 
     def _should_skip_saving_checkpoint(self, trainer: Trainer) -> bool:
         """Nothing is saved now, whatever is due."""
-        return self._is_off(trainer) or self._last_global_step_saved == trainer.global_step
+        return self._is_off(trainer) or self._has_saved(trainer)
 
     def _should_save_on_exception(self, trainer: Trainer) -> bool:
-        saved = self._last_global_step_saved == trainer.global_step
-        return self.save_on_exception and not saved and not self._is_off(trainer)
+        return self.save_on_exception and not self._has_saved(trainer) and not self._is_off(trainer)
+
+    def _has_saved(self, trainer: Trainer) -> bool:
+        return self._last_global_step_saved == trainer.global_step and not self._changed_since
+
+    def weights_changed(self) -> None:
+        """See the base class."""
+        self._changed_since = True
 
     def _is_off(self, trainer: Trainer) -> bool:
         return bool(trainer.fast_dev_run) or trainer.state.fn != "fit" or trainer.sanity_checking

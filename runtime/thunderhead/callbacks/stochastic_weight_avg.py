@@ -149,6 +149,12 @@ class StochasticWeightAveraging(Callback):
             trainer.strategy.sync_buffers(pl_module)
             self._refreshing = False
             self._train_again(trainer)
+            _tell_savers(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """In the epoch for statistics too, the average may be saved."""
+        if self._refreshing:
+            _tell_savers(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The module gets the average, where the last epoch for it was trained."""
@@ -223,6 +229,12 @@ class StochasticWeightAveraging(Callback):
             layer.momentum = momentum
         self._momenta = []
         trainer.forward_only = False
+
+
+def _tell_savers(trainer: Trainer) -> None:
+    """No step comes after the last one, whose weights they have saved."""
+    for saver in trainer.checkpoint_callbacks:
+        saver.weights_changed()
 
 
 def _checked_rates(rates: object) -> float | list[float]:

@@ -200,6 +200,9 @@ class Checkpoint(Callback):
     acts_last = True
     acts_last_in_batches = True
 
+    def weights_changed(self) -> None:
+        """Something else than a step has changed the weights: what was saved after this step is not what there is."""
+
     def _destination(self, trainer: Trainer) -> Destination | None:
         """Where a fit will write files, if it will; asked before it begins."""
         return None

@@ -13,7 +13,7 @@ from trainer_ranks import run_ranks
 from trainer_resumes import WAYS, Lost, Resumes
 
 import thunderhead as th
-from thunderhead.callbacks import StochasticWeightAveraging
+from thunderhead.callbacks import ModelCheckpoint, StochasticWeightAveraging
 from thunderhead.exceptions import MisconfigurationException
 
 quiet = pytest.mark.filterwarnings("ignore:StochasticWeightAveraging steps once per epoch")
@@ -143,6 +143,20 @@ def test_resumed_while_it_looks_on(tmp_path: Path, batch: int) -> None:
     assert rest.seen == losses.seen[16 + batch :]
     assert bits(resumed.lightning_module) == bits(whole.lightning_module)
     assert resumed.max_epochs == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"monitor": "val_loss", "mode": "max"}, {"save_on_train_epoch_end": False}])
+def test_the_average_is_saved(tmp_path: Path, options: dict[str, Any]) -> None:
+    saver = ModelCheckpoint(tmp_path, save_top_k=5 if "monitor" in options else -1, **options)
+    trainer = th.Trainer(
+        **{**QUIET, "max_epochs": 3, "enable_checkpointing": True},
+        callbacks=[StochasticWeightAveraging(0.02, 2), saver],
+    )
+    net = Net(scheduler="epoch")
+    trainer.fit(net, shuffled(), in_order())
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["epoch=0-step=5.ckpt", "epoch=1-step=10.ckpt", "epoch=2-step=15.ckpt", "epoch=3-step=15.ckpt"]
+    assert bits(Net.load_from_checkpoint(tmp_path / names[-1])) == bits(net)
 
 
 def test_a_run_that_failed_leaves_everything_as_it_was() -> None:
