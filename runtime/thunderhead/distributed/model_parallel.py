@@ -216,7 +216,8 @@ class ModelParallelStrategy(ParallelStrategy):
     def teardown(self) -> None:
         for metric in self._lent:
             metric.process_group = None
-        self._module, self._optimizers, self._shards, self._lent = None, (), [], []
+        self._lent = []
+        # Module and optimizers stay until the next run: what a fit made may be saved after it.
         super().teardown()
 
     # --- state ---------------------------------------------------------------------------------------------------

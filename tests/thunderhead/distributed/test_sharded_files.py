@@ -223,6 +223,8 @@ def _own_states(rank: int, folder: str) -> list[Any]:
         module = Frozen()
         trainer = th.Trainer(**QUIET, strategy=strategy_of(name), max_epochs=1, callbacks=[Saves(place, (3,))])
         trainer.fit(module, shuffled(regression(40), batch_size=4))
+        trainer.save_checkpoint(place / "after.ckpt")
+        assert (place / "after.ckpt").exists()
         other = Frozen()
         trainer = th.Trainer(**QUIET, strategy=strategy_of(name), max_epochs=1)
         trainer.fit(other, shuffled(regression(40), batch_size=4), ckpt_path=place / "3.ckpt")
