@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from thunderhead.callbacks import Callback
     from thunderhead.data.combined import CombinedLoader
     from thunderhead.exceptions import MisconfigurationException
+    from thunderhead.fabric import Fabric
     from thunderhead.rng import isolate_rng, seed_everything
     from thunderhead.trainer.trainer import Trainer
     from thunderhead.user.datamodule import LightningDataModule
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Callback",
     "CombinedLoader",
+    "Fabric",
     "LightningDataModule",
     "LightningModule",
     "MisconfigurationException",
@@ -44,6 +46,7 @@ __all__ = [
 _HOMES = {
     "Callback": "callbacks",
     "CombinedLoader": "data.combined",
+    "Fabric": "fabric.fabric",
     "LightningDataModule": "user.datamodule",
     "LightningModule": "user.module",
     "MisconfigurationException": "exceptions",

@@ -328,6 +328,8 @@ _HOMES: Final[dict[str, str | None]] = {
         ("Accelerator", "CPUAccelerator", "CUDAAccelerator", "MPSAccelerator", "find_usable_cuda_devices"),
         "accelerators",
     ),
+    "Fabric": "fabric.fabric",
+    "is_wrapped": "fabric.wrappers",
     "DDPStrategy": "distributed.strategy",
     "FSDPStrategy": "distributed.fsdp",
     "ModelParallelStrategy": "distributed.model_parallel",
@@ -359,8 +361,6 @@ _FROM_ENVIRONMENT: Final = "ranks follow the environment that the launcher sets;
 _FSDP2: Final = "use FSDPStrategy, or shard in configure_model under ModelParallelStrategy"
 _NO_XLA: Final = "XLA is not supported; train on cpu or cuda"
 _REASONS: Final[dict[str, str]] = {
-    "Fabric": "write a LightningModule and let the Trainer run it, with manual optimisation for a loop of your own",
-    "is_wrapped": "there is no Fabric whose wrappers to look for",
     "DeepSpeedStrategy": _FSDP2,
     "DeepSpeedPrecision": "DeepSpeed is not supported; pass precision='bf16-mixed'",
     "DeepSpeedSummary": "DeepSpeed is not supported; use ModelSummary",

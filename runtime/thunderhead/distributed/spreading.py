@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -15,6 +15,9 @@ from torch.distributed.tensor import DTensor
 
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.results.metric_objects import is_metric
+
+if TYPE_CHECKING:
+    from torch.distributed.fsdp._fully_shard._fsdp_param import FSDPParam
 
 
 def materialise(module: nn.Module, device: torch.device) -> None:
@@ -141,7 +144,7 @@ def load_unreduced_gradients(module: nn.Module, gradients: Mapping[str, Any]) ->
     return taken
 
 
-def _gradient(held: Any) -> Tensor | None:
+def _gradient(held: FSDPParam) -> Tensor | None:
     found = held.unsharded_accumulated_grad
     if found is None and hasattr(held, "_unsharded_param"):
         found = held._unsharded_param.grad

@@ -82,6 +82,20 @@ def read_meta(path: str, *, safe: bool) -> dict[str, Any]:
         return _load(stream, meta, safe, "cpu")
 
 
+def read_any(path: str, *, weights_only: bool | None = None) -> dict[str, Any]:
+    """Read what ``torch.save`` wrote, be it of a Trainer or not, its tensors on the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        MisconfigurationException: it is none of torch's, or holds objects, which only ``weights_only=False`` loads.
+        OSError: it cannot be read.
+    """
+    if not place_of(path).exists(path):
+        raise FileNotFoundError(f"checkpoint {path!r} does not exist.{_close_to(path)}")
+    with place_of(path).read(path) as stream:
+        return _load(stream, path, weights_only is None or weights_only, "cpu")
+
+
 def _load(stream: IO[bytes], path: str, safe: bool, map_location: MapLocation) -> dict[str, Any]:
     _refuse_other_formats(stream, path)
     try:

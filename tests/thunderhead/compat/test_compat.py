@@ -147,7 +147,6 @@ def test_a_class_we_lack() -> None:
         ("lightning.fabric.strategies.XLAFSDPStrategy", "cpu or cuda"),
         ("lightning.pytorch.plugins.DeepSpeedPrecision", "bf16-mixed"),
         ("lightning.pytorch.plugins.FSDPPrecision", "bf16-mixed"),
-        ("lightning.Fabric", "LightningModule"),
         ("lightning.pytorch.profilers.XLAProfiler", "XLA is not supported"),
         ("lightning.pytorch.plugins.environments.XLAEnvironment", "XLA is not supported"),
     ],

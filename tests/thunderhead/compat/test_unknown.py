@@ -14,8 +14,7 @@ from thunderhead import compat
 
 NAMES = [
     ("thunderhead", "LightningModul", ". Did you mean 'LightningModule'?"),
-    ("thunderhead", "Fabric", ": write a LightningModule and let the Trainer run it, with manual optimisation for a "
-     "loop of your own"),
+    ("thunderhead", "Fabrik", ". Did you mean 'Fabric'?"),
     ("thunderhead", "ModelCheckpoint", "; it is thunderhead.callbacks.ModelCheckpoint"),
     ("thunderhead", "zzz", "; dir(thunderhead) lists what it has"),
     ("thunderhead", "_private", "; dir(thunderhead) lists what it has"),
