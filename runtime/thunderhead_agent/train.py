@@ -42,6 +42,7 @@ def train(plan: WorkerPlan, board: Board) -> Outcome:
         datamodule = _datamodule(job.spec)
         trainer = th.Trainer(**trainer_arguments(job.spec.get("trainer") or {}, plan))
         go_on_in_files(trainer.loggers, plan.results_dir)
+        go_on_in_runs(trainer.loggers, job)
         command = job.spec.get("command") or "fit"
         with noted(trainer, plan.run_dir):
             getattr(trainer, command)(module, datamodule=datamodule)
@@ -85,6 +86,18 @@ def go_on_in_files(loggers: Iterable[Any], results_dir: Path) -> None:
             if Path(root).is_relative_to(results_dir) and (type(logger), root) not in taken:
                 taken.add((type(logger), root))
                 logger._version = 0
+
+
+def go_on_in_runs(loggers: Iterable[Any], job: FrozenJob) -> None:
+    """Let every attempt write the run of a service that the one before did; several loggers of one kind, several."""
+    from thunderhead.loggers.service import ServiceLogger
+
+    told: dict[type, int] = {}
+    for logger in loggers:
+        if isinstance(logger, ServiceLogger):
+            number = told[type(logger)] = told.get(type(logger), -1) + 1
+            name = f"{job.name[:100]}-{job.uid[:8]}"
+            logger._belongs_to(name if number == 0 else f"{name}-{number}", job.spec_hash)
 
 
 def _prepare_imports(plan: WorkerPlan) -> None:

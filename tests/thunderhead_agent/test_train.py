@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from agent_attempts import Attempt, Start, newest_bits
 
 from thunderhead.job.errors import InvalidConfiguration
 from thunderhead.loggers import CSVLogger, TensorBoardLogger
+from thunderhead.loggers.service import ServiceLogger
 from thunderhead_agent.plan import WorkerPlan
-from thunderhead_agent.train import go_on_in_files, trainer_arguments
+from thunderhead_agent.train import go_on_in_files, go_on_in_runs, trainer_arguments
+from thunderhead_api.messages import FrozenJob
 from thunderhead_api.treaty import ExitCode, Outcome
 
 pytestmark = pytest.mark.timeout(600)
@@ -224,3 +227,29 @@ def test_attempts_go_on_in_the_files_of_the_run(tmp_path: Path, monkeypatch: pyt
     ]
     go_on_in_files([*loggers, object()], results)
     assert [logger.version for logger in loggers] == [0, 0, 0, "mine", 1, 1]
+
+
+class ServiceStub(ServiceLogger):
+    """Notes whose it is."""
+
+    name = version = None
+
+    def __init__(self) -> None:
+        super().__init__("stub", "", False)
+
+    def _send(self, *told: object) -> None: ...
+    def _send_parameters(self, params: dict[str, object]) -> None: ...
+    def _send_file(self, *told: object) -> None: ...
+    def _end(self, status: str) -> None: ...
+    def _found(self) -> tuple[int, None]:
+        return 0, None
+
+
+def test_loggers_of_services_belong_to_the_job_in_every_attempt(make_job: Callable[..., FrozenJob]) -> None:
+    named = []
+    for attempt in (1, 2):
+        loggers = [ServiceStub(), ServiceStub(), object()]
+        job = make_job(name="digits", uid="0123456789abcdef", attempt=attempt)
+        go_on_in_runs(loggers, job)
+        named.append([(logger._job, logger._settings) for logger in loggers[:2]])  # type: ignore[attr-defined]
+    assert named[0] == named[1] == [("digits-01234567", job.spec_hash), ("digits-01234567-1", job.spec_hash)]
