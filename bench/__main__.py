@@ -18,7 +18,17 @@ from pathlib import Path
 
 import torch
 
-from bench import averaging_and_search, calls, collectives, gpu, host_reads, import_time, step_cost, whole_step
+from bench import (
+    averaging_and_search,
+    calls,
+    cli_start,
+    collectives,
+    gpu,
+    host_reads,
+    import_time,
+    step_cost,
+    whole_step,
+)
 from bench.report import Result, as_json, markdown
 
 BENCHMARKS: dict[str, tuple[Callable[..., list[Result]], str]] = {
@@ -29,6 +39,7 @@ BENCHMARKS: dict[str, tuple[Callable[..., list[Result]], str]] = {
     "host-reads": (host_reads.run, "values read from the device per step"),
     "averaging": (averaging_and_search.run, "an average's update beside torch's; a rate search beside its steps"),
     "import": (import_time.run, "import over import torch"),
+    "cli-start": (cli_start.run, "from the start of a script to its first step, by a command line over a plain script"),
     "gpu": (gpu.run, "tokens/s of a 124M GPT against a raw loop, eager and compiled; needs a CUDA device"),
 }
 

@@ -196,11 +196,20 @@ class LightningCLI:
         action = parser.add_subcommands()
         trainer_class = self.trainer_class
         kind = trainer_class if isinstance(trainer_class, type) else class_from_function(trainer_class)
+        only = self._only_subcommand()
         for name in self.subcommands():
             described = (getattr(kind, name).__doc__ or "").partition("\n")[0]
             of_parser = {"description": described, **kwargs.get(name, {})}
-            made = self._subcommand_parsers[name] = self._prepare_subcommand_parser(kind, name, **of_parser)
+            wanted = only is None or name == only
+            made = self._prepare_subcommand_parser(kind, name, **of_parser) if wanted else self.init_parser(**of_parser)
+            self._subcommand_parsers[name] = made
             action.add_subcommand(name, made, help=described)
+
+    def _only_subcommand(self) -> str | None:
+        """The one that is asked for, where the command line begins with it: the parsers of others, which take time to
+        make, are not needed then."""
+        first = self._arguments[0] if self._arguments else None
+        return first if first in self.subcommands() else None
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = self.init_parser(**kwargs)
