@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup setup-runtime demo test test-matrix search-resume lint bench bench-trainer bench-parity clients
+.PHONY: help setup setup-runtime demo test test-matrix test-services search-resume lint bench bench-trainer bench-parity clients
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,11 +26,15 @@ demo: setup-runtime ## train the digits without a cluster, lose a pod half way, 
 
 test: setup ## everything that needs no cluster
 	@mkdir -p $(REPORTS)
-	$(PYTEST) -m "not matrix" --junitxml=$(REPORTS)/test.xml
+	$(PYTEST) -m "not matrix and not services" --junitxml=$(REPORTS)/test.xml
 
 test-matrix: setup ## all of what make test tries a fixed part of (minutes): crash points, faults, seeds
 	@mkdir -p $(REPORTS)
 	$(PYTEST) -m matrix --junitxml=$(REPORTS)/test-matrix.xml
+
+test-services: setup ## loggers with wandb (offline) and mlflow themselves, fetched into build/services
+	@[ -d build/services/mlflow ] || $(BIN)/uv pip install --quiet --python $(BIN)/python --target build/services wandb mlflow-skinny sqlalchemy alembic
+	OMP_NUM_THREADS=1 PYTHONPATH=build/services $(BIN)/python -m pytest -q tests/services -m services
 
 search-resume: setup ## files written in random hooks of random runs, and who goes on from them (SEEDS="0 500")
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/thunderhead $(BIN)/python -m resume_search $(SEEDS)
