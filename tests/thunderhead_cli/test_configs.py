@@ -162,3 +162,33 @@ def test_shares_and_numbers(config: float, job: object) -> None:
     assert limits.for_job(config) == job
     back = limits.for_config(job)
     assert (back, type(back)) == (config, type(config))
+
+
+LBFGS = Path(__file__).parents[2] / "examples/lbfgs"
+
+
+def test_the_configuration_of_an_example_is_that_of_its_job() -> None:
+    assert yaml.safe_load((LBFGS / "config.yaml").read_text()) == run("to-config", str(LBFGS / "job.yaml"))[1]
+
+
+def test_a_job_and_its_configuration_train_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    import thunderhead as th
+    from thunderhead.cli import LightningCLI
+    from thunderhead_agent.build import build
+
+    monkeypatch.syspath_prepend(LBFGS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["script.py"])
+    quiet = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    quiet |= {"enable_model_summary": False, "max_epochs": 2}
+    given = [f"--trainer.{name}={str(value).lower()}" for name, value in quiet.items()]
+    by_cli = LightningCLI(args=["fit", "-c", str(LBFGS / "config.yaml"), *given], save_config_callback=None)
+
+    spec = yaml.safe_load((LBFGS / "job.yaml").read_text())["spec"]
+    th.seed_everything(spec["seed"], workers=True)
+    module, data = build(spec["module"], "spec.module"), build(spec["datamodule"], "spec.datamodule")
+    th.Trainer(**{**spec["trainer"], **quiet}).fit(module, datamodule=data)
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, by_cli.model.state_dict()[name])
