@@ -105,8 +105,9 @@ def test_a_message_does_not_follow_the_bar_on_its_line(
 @pytest.mark.parametrize("make", BARS, ids=IDS)
 def test_what_comes_after_an_interrupt_begins_on_a_new_line(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = screen_of(make, fail, monkeypatch)
-    assert lines[-2:] == ["Traceback", ""]
-    assert "2/4" in lines[-3]
+    said = "Trainer.fit was interrupted and is ending; once more ends it at once"
+    assert lines[-3:] == [said, "Traceback", ""]
+    assert "2/4" in lines[-4]
 
 
 def test_a_stream_that_is_closed_disturbs_nobody() -> None:

@@ -18,8 +18,14 @@ LINES = [
         ["lightning.pytorch.loggers.CometLogger: use Ten"],
     ),
     ("import pytorch_lightning as pl; pl.loggers.CometLogger()", ["lightning.pytorch.loggers.CometLogger: use Tensor"]),
-    ("import pytorch_lightning; x = pytorch_lightning.strategies.DeepSpeedStrategy", ["DeepSpeedStrategy: shard with"]),
-    ("from pytorch_lightning import strategies as s; s.DeepSpeedStrategy(stage=2)", ["DeepSpeedStrategy: shard with"]),
+    (
+        "import pytorch_lightning; x = pytorch_lightning.strategies.DeepSpeedStrategy",
+        ["DeepSpeedStrategy: use FSDPStrategy"],
+    ),
+    (
+        "from pytorch_lightning import strategies as s; s.DeepSpeedStrategy(stage=2)",
+        ["DeepSpeedStrategy: use FSDPStrategy"],
+    ),
     ("from lightning.pytorch import callbacks; callbacks.EarlyStoping", ["EarlyStoping: there is no such name. Did y"]),
     (
         "from lightning.pytorch.trainer.call import _call_callback_hooks",
