@@ -84,7 +84,11 @@ class Gate:
                 client, _ = self._listener.accept()
             except OSError:  # closed
                 return
-            server = socket.create_connection(self._target)
+            try:
+                server = socket.create_connection(self._target)
+            except OSError:  # the server is away, as the client sees by this; the gate stands on
+                client.close()
+                continue
             threading.Thread(target=self._pump, args=(client, server, self._look), daemon=True).start()
             threading.Thread(target=self._pump, args=(server, client, _pass), daemon=True).start()
 
