@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 import thunderhead as th
+from bench.clients.clients import CLIENTS
 from thunderhead.compat import names
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.precision import canonical_precision
 
-PAGE = (Path(__file__).parents[2] / "docs/lightning-compatibility.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/lightning-compatibility.md").read_text()
 WORDS = ("same", "better", "not", "later")
 PRESENT = ("same", "better")
 
@@ -37,7 +40,7 @@ def single(title: str) -> dict[str, str]:
 
 
 def test_every_row_has_a_word() -> None:
-    assert len(TABLES) == 17
+    assert len(TABLES) == 18
     for rows in TABLES.values():
         assert set(rows.values()) <= set(WORDS)
 
@@ -85,3 +88,11 @@ def test_precisions() -> None:
             assert canonical_precision(name) == name
     with pytest.raises(MisconfigurationException):
         canonical_precision("transformer-engine")
+
+
+def test_clients_are_as_they_were_last_run() -> None:
+    found = json.loads((ROOT / "bench/results/clients.json").read_text())["clients"]
+    rows = {f"{each['client']} {each['version']}": "same" if each["passes"] else "not" for each in found}
+    assert len(rows) == len(CLIENTS) == 15
+    assert rows.items() <= TABLES["Libraries built on Lightning"].items()
+    assert f"{list(rows.values()).count('same')} of these {len(rows)} run" in PAGE

@@ -1,9 +1,8 @@
-"""In the structure of Lightning's own examples that need no download: autoencoder, GAN, demos, transformer."""
+"""In the structure of Lightning's own examples that need no download: autoencoder, GAN, demos."""
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, callbacks, seed_everything
 from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel, ManualOptimBoringModel
-from lightning.pytorch.demos.transformer import LightningTransformer
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset, random_split
@@ -127,10 +126,3 @@ for kind in (BoringModel, ManualOptimBoringModel):
     trainer = Trainer(**QUIET, max_epochs=1, logger=False, enable_checkpointing=False)
     trainer.fit(model, datamodule=BoringDataModule())
     print("RESULT", kind.__name__, model.layer.weight.sum().item(), trainer.global_step)
-
-seed_everything(42)
-words = torch.randint(0, 50, (64, 10), generator=torch.Generator().manual_seed(5))
-model = LightningTransformer(vocab_size=50)
-trainer = Trainer(**QUIET, max_epochs=1, logger=False, enable_checkpointing=False)
-trainer.fit(model, DataLoader(TensorDataset(words[:, :-1], words[:, 1:]), 16))
-print("RESULT", "transformer", trainer.global_step)

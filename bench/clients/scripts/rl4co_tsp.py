@@ -12,7 +12,7 @@ policy = AttentionModelPolicy(env_name=env.name, embed_dim=16, num_encoder_layer
 model = REINFORCE(
     env, policy, baseline="rollout", batch_size=16, train_data_size=64, val_data_size=32, test_data_size=32
 )
-trainer = RL4COTrainer(max_epochs=2, accelerator="cpu", devices=1, logger=None, enable_progress_bar=False)
+trainer = RL4COTrainer(max_epochs=1, accelerator="cpu", devices=1, logger=None, enable_progress_bar=False)
 trainer.fit(model)
 for name, value in sorted(trainer.callback_metrics.items()):
     print("RESULT", name, value.item())

@@ -70,10 +70,10 @@ _HOMES: Final[dict[str, str | None]] = {
     "STRATEGY_REGISTRY": "compat.registries:StrategyRegistry",
     "_CallbackConnector": "compat.internals:CallbackConnector",
     "_DataConnector": "compat.internals:DataConnector",
-    "_EvaluationLoop": "loops.evaluate:EvaluationLoop",
-    "_FitLoop": "loops.fit:FitLoop",
-    "_PredictionLoop": "loops.evaluate:EvaluationLoop",
-    "_TrainingEpochLoop": "loops.fit:FitLoop",
+    "_EvaluationLoop": "trainer.shown_loops:ShownEvaluationLoop",
+    "_FitLoop": "trainer.shown_loops:ShownFitLoop",
+    "_PredictionLoop": "trainer.shown_loops:ShownEvaluationLoop",
+    "_TrainingEpochLoop": "trainer.shown_loops:ShownEpochLoop",
     **dict.fromkeys(_FLAGS.split(), "compat.installed"),
 }
 
