@@ -144,6 +144,8 @@ class ModelPruning(Callback):
                     mask = restored["masks"][path].to(getattr(module, name).device)
                     prune.custom_from_mask(module, name, mask)  # type: ignore[no-untyped-call]  # torch's
                 _copy_into(getattr(module, f"{name}_orig"), restored["values"][path])
+                # What a forward has last made of both, which hooks may read before the next one.
+                setattr(module, name, restored["shown"][path].to(getattr(module, name).device))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prune."""
@@ -162,6 +164,11 @@ class ModelPruning(Callback):
         if self._make_pruning_permanent:
             self.make_pruning_permanent(pl_module)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """For good as well where a resumed run had nothing left to train."""
+        if self._make_pruning_permanent:
+            self.make_pruning_permanent(pl_module)
+
     def state_dict(self) -> dict[str, Any]:
         """Masks, the values under them, and those that the parameters began with."""
         if self._restored is not None:
@@ -172,6 +179,7 @@ class ModelPruning(Callback):
             "masks": {path: getattr(module, f"{name}_mask") for module, name, path in pruned},
             "values": {path: getattr(module, f"{name}_orig").detach() for module, name, path in pruned},
             "first": {path: getattr(self._first[id(module)], name).detach() for (module, name), path in first},
+            "shown": {path: getattr(module, name).detach() for module, name, path in pruned},
             "pruned_at": self._pruned_at,
         }
 

@@ -31,6 +31,7 @@ def position_for_file(run: Run, training: Training) -> Position:
         due = (*due, *epoch.monitors_to_come.names()) if hook == "on_train_epoch_end" else ()
         return replace(p, next=Next.EPOCH_END, due=due, samples=samples_of(training), last=epoch.is_last_batch)
     ended = epoch.is_last_batch or p.batch % run.options.accumulate_grad_batches == 0
+    ended = ended and not epoch.forward_only
     now = replace(p, stepped=ended, last=epoch.is_last_batch)
     in_hand = batch_in_hand(training) is not None
     if hook in _MOMENTS:

@@ -206,3 +206,16 @@ class Bare(th.LightningModule):
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_a_run_that_was_complete_has_no_masks_left(tmp_path: Path) -> None:
+    class Saves(th.Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            trainer.save_checkpoint(tmp_path / "x.ckpt")
+
+    fit(ModelPruning("l1_unstructured"), Saves(), max_epochs=1)
+    net = plain()
+    th.Trainer(**{**QUIET, "max_epochs": 1}, callbacks=ModelPruning("l1_unstructured")).fit(
+        net, shuffled(), in_order(), ckpt_path=tmp_path / "x.ckpt"
+    )
+    assert not [name for name in net.state_dict() if name.endswith("_mask")]

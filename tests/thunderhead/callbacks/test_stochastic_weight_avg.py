@@ -141,6 +141,8 @@ def test_resumed_while_it_looks_on(tmp_path: Path, batch: int) -> None:
         runs.fit(Fails())
     resumed, rest = runs.fit(ckpt_path=tmp_path / "x.ckpt")
     assert rest.seen == losses.seen[16 + batch :]
+    position = torch.load(tmp_path / "x.ckpt", weights_only=False)["thunderhead"]["position"]
+    assert position["stepped"] is False  # so that nothing is logged or scheduled for it
     assert bits(resumed.lightning_module) == bits(whole.lightning_module)
     assert resumed.max_epochs == 3
 
