@@ -23,9 +23,11 @@ from bench import (
     calls,
     cli_start,
     collectives,
+    fabric_cost,
     gpu,
     host_reads,
     import_time,
+    sharded_step,
     step_cost,
     whole_step,
 )
@@ -34,6 +36,8 @@ from bench.report import Result, as_json, markdown
 BENCHMARKS: dict[str, tuple[Callable[..., list[Result]], str]] = {
     "step-cost": (step_cost.run, "CPU time added to a step of a model that computes nothing; one more logged value"),
     "whole-step": (whole_step.run, "a whole step against a raw loop's: a tiny MLP, and a step of 5 ms and more"),
+    "fabric-cost": (fabric_cost.run, "CPU time that Fabric adds to a step of a raw loop"),
+    "sharded-step": (sharded_step.run, "a step of FSDP2 on two ranks against a loop by hand"),
     "calls": (calls.run, "calls of the interpreter per step, over a raw loop's"),
     "collectives": (collectives.run, "collectives per step over raw DDP, two ranks"),
     "host-reads": (host_reads.run, "values read from the device per step"),
