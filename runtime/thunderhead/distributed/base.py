@@ -306,6 +306,9 @@ class Strategy(TellsDeadOverrides):
         Args:
             work: raises what is wrong.
             what: is written, for the message of the other ranks.
+
+        Raises:
+            OSError: rank 0 failed, on the others; on rank 0 what ``work`` raised.
         """
         failure: Exception | None = None
         if self.is_global_zero:

@@ -297,7 +297,11 @@ class ModelParallelStrategy(ParallelStrategy):
         self.write_together(tensors, rest, filepath, storage_options)
 
     def write_together(self, tensors: dict[str, Any], rest: dict[str, Any], filepath: Path, options: object) -> None:
-        """Write a directory, whole or not at all: ``tensors`` by every rank, ``rest`` by rank 0."""
+        """Write a directory, whole or not at all: ``tensors`` by every rank, ``rest`` by rank 0.
+
+        Raises:
+            MisconfigurationException: at a URL, or with storage options.
+        """
         path: str = self.tell(os.fspath(filepath))
         if is_url(path) or options is not None:
             raise MisconfigurationException(

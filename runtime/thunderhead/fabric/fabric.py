@@ -110,6 +110,7 @@ class Fabric(Launched):
             *optimizers: of its parameters.
             scheduler: returned last, as it is.
             move_to_device: bring the module to ``device``.
+            _reapply_compile: a compiled module is compiled again around the wrapper.
 
         Returns:
             The module alone, or with the optimizers and the scheduler.
