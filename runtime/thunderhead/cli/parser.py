@@ -12,9 +12,12 @@ from jsonargparse.typing import class_from_function
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from thunderhead import callbacks
 from thunderhead.cli.annotations import AUTOMATIC, LRSchedulerTypeTuple
 from thunderhead.cli.problems import Given, explained
 from thunderhead.exceptions import MisconfigurationException
+from thunderhead.loggers import MLFlowLogger, WandbLogger
+from thunderhead.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from thunderhead.trainer.trainer import Trainer
 from thunderhead.user.callback import Callback
 from thunderhead.user.datamodule import LightningDataModule
@@ -24,6 +27,8 @@ Part = TypeVar("Part")
 Several = type[Part] | tuple[type[Part], ...]
 
 register_unresolvable_import_paths(torch)  # functions of torch's that do not know their module
+# Short names are those of classes that are there: these are otherwise imported by who asks for them.
+SHORT_NAMED = (callbacks, AdvancedProfiler, MLFlowLogger, PyTorchProfiler, SimpleProfiler, WandbLogger)
 # A class named in a file is built wherever it stands, as in a TrainingJob.
 set_parsing_settings(instantiate_subclass_spec_in_any=True, add_print_completion_argument=True)
 

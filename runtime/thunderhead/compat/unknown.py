@@ -35,6 +35,19 @@ def refusing(package: str, known: Iterable[str], on_demand: Mapping[str, str] | 
     return __getattr__
 
 
+def on_demand(package: str, homes: Mapping[str, str], known: Iterable[str]) -> Callable[[str], object]:
+    """As ``refusing``, and names of ``homes`` are imported from the module there when they are first asked for."""
+
+    def __getattr__(name: str) -> object:
+        if name not in homes:
+            raise unknown_name(package, name, known)
+        found: object = getattr(import_module(f"{package}.{homes[name]}"), name)
+        setattr(sys.modules[package], name, found)
+        return found
+
+    return __getattr__
+
+
 def unknown_name(package: str, name: str, known: Iterable[str]) -> Exception:
     """What ``package.__getattr__(name)`` raises; called by that function itself."""
     hint = instead(package, name, known)

@@ -2,13 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from thunderhead.compat.unknown import refusing
-from thunderhead.profilers.advanced import AdvancedProfiler
+from thunderhead.compat.unknown import on_demand
 from thunderhead.profilers.profiler import PassThroughProfiler, Profiler
-from thunderhead.profilers.pytorch import PyTorchProfiler
-from thunderhead.profilers.simple import SimpleProfiler
 
 __all__ = ["AdvancedProfiler", "PassThroughProfiler", "Profiler", "PyTorchProfiler", "SimpleProfiler"]
 
-if not TYPE_CHECKING:  # a type checker knows by itself
-    __getattr__ = refusing(__name__, __all__)
+if TYPE_CHECKING:
+    from thunderhead.profilers.advanced import AdvancedProfiler
+    from thunderhead.profilers.pytorch import PyTorchProfiler
+    from thunderhead.profilers.simple import SimpleProfiler
+else:
+    _HOMES = {"AdvancedProfiler": "advanced", "PyTorchProfiler": "pytorch", "SimpleProfiler": "simple"}
+    __getattr__ = on_demand(__name__, _HOMES, __all__)
