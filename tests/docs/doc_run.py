@@ -65,6 +65,8 @@ class Page:
         warning._said.clear()  # each reader sees what is said once
         with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(printed):
             warnings.simplefilter("always")
+            # Said of __main__ where a worker of the tests, and no script, is what runs: no reader sees it.
+            warnings.filterwarnings("ignore", message=r"BuiltinImporter\.module_repr", category=DeprecationWarning)
             try:
                 exec(code, self.module.__dict__)
             except Exception as raised:  # noqa: BLE001 - whatever it is, the page must show it
