@@ -101,7 +101,8 @@ CLIENTS: Final = (
         what=f"{_DOCUMENTED}: attention model on small tours, REINFORCE with a rollout baseline",
         script="rl4co_tsp.py",
         note="one epoch: for each further one its Trainer reloads the training data, which Lightning then iterates "
-        "twice and we once, so that samples come in another order; rewards of two epochs differ by 0.03",
+        "twice and we once, so that samples come in another order, the likely reason why rewards of two epochs differ "
+        "by 0.03",
     ),
     Client(
         name="ray.train.lightning",

@@ -129,6 +129,16 @@ class ModelCheckpoint(CheckpointSaving, Checkpoint):
         return self._triggers.every_n_epochs
 
     @property
+    def _every_n_epochs(self) -> int:
+        """As subclasses in the field read it."""
+        return self._triggers.every_n_epochs
+
+    @property
+    def _every_n_train_steps(self) -> int:
+        """As subclasses in the field read it."""
+        return self._triggers.every_n_train_steps
+
+    @property
     def state_key(self) -> str:
         """Told apart by metric, mode and triggers."""
         return self._generate_state_key(

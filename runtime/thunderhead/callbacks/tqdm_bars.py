@@ -19,9 +19,6 @@ _KINDS: Final = ("sanity", "train", "validation", "test", "predict")
 # Hooks that nothing but bars of tqdm has a use for.
 _MOMENTS: Final = (
     "on_sanity_check_start",
-    "on_train_start",
-    "on_train_epoch_start",
-    "on_validation_start",
     "on_validation_batch_start",
     "on_test_start",
     "on_test_batch_start",
@@ -166,11 +163,13 @@ class TqdmBars(StageBars):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the bar of training."""
+        super().on_train_start(trainer, pl_module)
         if self._by_tqdm:
             self.train_progress_bar = self.init_train_tqdm()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin it again; with ``leave``, below the one of the epoch before."""
+        super().on_train_epoch_start(trainer, pl_module)
         if self._by_tqdm:
             if self.leave:
                 self.train_progress_bar = self.init_train_tqdm()
@@ -178,6 +177,7 @@ class TqdmBars(StageBars):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make its bar."""
+        super().on_validation_start(trainer, pl_module)
         if self._by_tqdm and not trainer.sanity_checking:
             self.reset_dataloader_idx_tracker()
             self.val_progress_bar = self.init_validation_tqdm()

@@ -11,10 +11,39 @@ else holds it (a script, the state of a communication hook, an optimizer that av
 from __future__ import annotations
 
 import gc
+from typing import Final
 
 import torch.distributed as dist
 
 from thunderhead.distributed.last_run import error_at_end
+
+_of_the_parent: Final[list[object]] = []
+
+
+def forget_groups_of_the_parent() -> None:
+    """In a process that was just forked: be in no group.
+
+    The parent's threads are not here, so a collective of its group would wait for ever, and so would the group's end:
+    it is kept, out of use.
+    """
+    if not dist.is_initialized():
+        return
+    c10d = dist.distributed_c10d
+    world = c10d._world
+    _of_the_parent.extend([*world.pg_map, *world.pg_map.values()])
+    c10d._update_default_pg(None)
+    for known in (
+        world.pg_map,
+        world.pg_names,
+        world.pg_group_ranks,
+        world.pg_backend_config,
+        world.pg_to_tag,
+        world.tags_to_pg,
+        world.pg_coalesce_state,
+    ):
+        known.clear()
+    c10d._unregister_all_process_groups()
+    world.group_count = 0
 
 
 def keep_group_out_of_defaults() -> None:

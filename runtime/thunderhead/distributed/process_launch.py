@@ -35,6 +35,7 @@ import torch
 
 from thunderhead.distributed.environment import ProcessRank, free_port
 from thunderhead.distributed.launch import check_meeting_point, environment_of
+from thunderhead.distributed.leave import forget_groups_of_the_parent
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.rng import capture_rng, restore_rng
 
@@ -275,6 +276,7 @@ def _child(
         # A fork's collector lets the parent's garbage be: freeing a process group means to wait for its threads, which
         # only the parent has.
         gc.freeze()
+        forget_groups_of_the_parent()
     os.environ.update(environ)
     # A forked process has none of the parent's pool of threads, and OpenMP would wait for it.
     torch.set_num_threads(1 if globals_ is None else _threads(place.local_world_size))

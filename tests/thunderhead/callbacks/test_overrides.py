@@ -235,3 +235,8 @@ def test_names_of_one_s_own_are_nobody_s_business() -> None:
         warnings.simplefilter("error")
         type("Mine", (ModelCheckpoint,), {"_helper": None, "_save_checkpoint": lambda *_: None, "__module__": "theirs"})
         type("Mine", (th.Callback,), {"_extract_lr": lambda *_: None, "__module__": "theirs"})
+
+
+def test_what_is_due_is_read_under_the_names_of_the_field() -> None:
+    assert (ModelCheckpoint(every_n_epochs=3)._every_n_epochs, ModelCheckpoint()._every_n_train_steps) == (3, 0)
+    assert (ModelCheckpoint(every_n_train_steps=5)._every_n_train_steps, ModelCheckpoint()._every_n_epochs) == (5, 1)

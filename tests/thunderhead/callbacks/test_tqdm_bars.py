@@ -107,7 +107,7 @@ def test_any_bar_tells_where_it_is(stream: type[io.StringIO]) -> None:
     )
     assert bar.seen[:5] == [(n, 5) for n in range(1, 6)]
     assert bar.seen[5] == ("val", 1, bar.seen[5][2])
-    assert bar.inactive_hooks >= {"on_train_epoch_start", "on_validation_batch_start"}
+    assert bar.inactive_hooks >= {"on_validation_batch_start", "on_predict_start"}
 
 
 def test_a_hook_of_a_subclass_is_called_though_the_base_has_no_use_for_it() -> None:

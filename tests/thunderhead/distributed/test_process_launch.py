@@ -26,6 +26,7 @@ import thunderhead as th
 from thunderhead.callbacks import ModelCheckpoint
 from thunderhead.core.ending import SIGTERMException
 from thunderhead.distributed.environment import ProcessRank
+from thunderhead.distributed.leave import leave_group
 from thunderhead.distributed.process_launch import ChildTraceback, ProcessLauncher
 from thunderhead.strategies import DDPStrategy
 
@@ -158,6 +159,19 @@ def test_a_death_without_a_word_is_told() -> None:
     trainer = th.Trainer(**QUIET, strategy="ddp_fork", devices=2, max_epochs=1)
     with pytest.raises(RuntimeError, match="rank 1 was ended by SIGKILL, without an exception"):
         trainer.fit(Dying(), shuffled(), in_order())
+    _nobody_left(trainer)
+
+
+def test_a_fork_is_in_no_group_of_its_parent() -> None:
+    try:
+        th.Trainer(**QUIET, strategy="ddp", devices=1, max_epochs=1).fit(Net(), shuffled())
+        assert dist.is_initialized()
+        trainer = th.Trainer(**QUIET, strategy="ddp_fork", devices=2, max_epochs=1)
+        trainer.fit(Net(), shuffled())
+        assert trainer.global_step == 3
+        assert dist.is_initialized()
+    finally:
+        leave_group()
     _nobody_left(trainer)
 
 
