@@ -14,6 +14,7 @@ import gc
 from typing import Final
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import _unregister_all_process_groups
 
 from thunderhead.distributed.last_run import error_at_end
 
@@ -42,7 +43,7 @@ def forget_groups_of_the_parent() -> None:
         world.pg_coalesce_state,
     ):
         known.clear()
-    c10d._unregister_all_process_groups()
+    _unregister_all_process_groups()
     world.group_count = 0
 
 
