@@ -13,7 +13,7 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "loggers": ("tensorboard",),
     "cli": ("jsonargparse", "docstring_parser"),
     "wandb": ("wandb",),
-    "mlflow": ("mlflow",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "examples": ("sklearn",),
     "sweep": ("optuna", "matplotlib"),
 }

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from thunderhead import warning
+from thunderhead.distributed.leave import destroy_groups
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -31,6 +32,8 @@ def _one_thread_in_an_empty_directory(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
+    if torch.distributed.is_initialized():  # also of a run that ended with an error, after which it is not left
+        destroy_groups()
     torch.set_num_threads(threads)
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         os.environ.pop(name, None)

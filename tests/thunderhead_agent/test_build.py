@@ -137,7 +137,6 @@ def test_what_cannot_work_is_invalid_configuration(
     ("class_path", "init_args", "said"),
     [
         ("callbacks.ModelChekpoint", {}, "has no 'ModelChekpoint'. Did you mean 'ModelCheckpoint'?"),
-        ("callbacks.DeviceStatsMonitor", {}, "callbacks' has no 'DeviceStatsMonitor': it is not there yet"),
         ("loggers.CometLogger", {}, "has no 'CometLogger': use TensorBoardLogger or CSVLogger, or derive one from"),
         ("Trainr", {}, "callbacks[0].class_path='thunderhead.Trainr': module 'thunderhead' has no 'Trainr'. "
          "Did you mean 'Trainer'?"),

@@ -17,7 +17,8 @@ from thunderhead_api.extras import MODULES, MissingExtra, needed, require, uses_
 from thunderhead_api.treaty import Env
 
 ROOT = Path(__file__).parents[2]
-IMPORTED_AS = {"prometheus-client": "prometheus_client", "scikit-learn": "sklearn"}
+IMPORTED_AS = {"prometheus-client": "prometheus_client", "scikit-learn": "sklearn", "mlflow-skinny": "mlflow"}
+BROUGHT = {"[crt]": "awscrt", "[signatures": "docstring_parser"}
 JOB = ROOT / "examples/digits/job.yaml"
 
 
@@ -25,7 +26,7 @@ def declared(extra: str) -> set[str]:
     """Modules that the packages of an extra are imported by."""
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][extra]
     names = [re.split("[<>=[]", package)[0] for package in wanted]
-    brought = {"awscrt"} if any("[crt]" in package for package in wanted) else set()
+    brought = {module for package in wanted for mark, module in BROUGHT.items() if mark in package}
     return {IMPORTED_AS.get(name, name) for name in names} | brought
 
 

@@ -64,9 +64,14 @@ def leave_group() -> None:
     """
     error = error_at_end()
     if dist.is_initialized() and (error is None or issubclass(error, SystemExit)):
-        groups = list(dist.distributed_c10d._world.pg_map)
-        dist.destroy_process_group()
-        gc.collect()  # a wrapped module is part of cycles
-        # Only now may they end. As a part of a wrapped module they would with the interpreter's lock held, and wait for
-        # their threads, one of which may want that lock to free a tensor: for ever.
-        groups.clear()
+        destroy_groups()
+
+
+def destroy_groups() -> None:
+    """Destroy all process groups that there are, and wait for their threads."""
+    groups = list(dist.distributed_c10d._world.pg_map)
+    dist.destroy_process_group()
+    gc.collect()  # a wrapped module is part of cycles
+    # Only now may they end. As a part of a wrapped module they would with the interpreter's lock held, and wait for
+    # their threads, one of which may want that lock to free a tensor: for ever.
+    groups.clear()

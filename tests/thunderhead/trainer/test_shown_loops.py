@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,8 +211,15 @@ def test_data_can_be_loaded_ahead() -> None:
     assert module.found == 4
 
 
-@pytest.mark.parametrize("through", ["ddp_fork"])
-def test_after_a_fit_in_other_processes(through: str) -> None:
+def test_after_a_fit_in_other_processes() -> None:
+    """From a process without threads, which a fork would be left without."""
+    here = Path(__file__).parent
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, (here, here.parent)))}
+    code = f"import {Path(__file__).stem} as tests; tests.fit_in_other_processes()"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **paths}, check=True, timeout=100)
+
+
+def fit_in_other_processes() -> None:
     trainer = th.Trainer(**QUIET, max_epochs=1, strategy=DDPStrategy(start_method="fork"), devices=2)
     trainer.fit(Line(), rows())
     assert (trainer.fit_loop.epoch_progress.current.completed, trainer.fit_loop.max_epochs) == (1, 1)

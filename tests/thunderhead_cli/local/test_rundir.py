@@ -58,7 +58,7 @@ def test_broken_file_is_named(tmp_path: Path) -> None:
 def test_two_commands_do_not_share_a_run(tmp_path: Path) -> None:
     with exclusive(tmp_path, "digits"):
         with (
-            pytest.raises(RunDirError, match="another 'thunderhead run' of the job 'digits'"),
+            pytest.raises(RunDirError, match="another 'thunderhead run' of 'digits'"),
             exclusive(tmp_path, "digits"),
         ):
             pytest.fail("both hold the lock")
