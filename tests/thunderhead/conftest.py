@@ -27,7 +27,8 @@ def _one_thread_in_an_empty_directory(
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.INFO, "thunderhead")
     warning._said.clear()
-    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
+    before = dict(os.environ)
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -35,8 +36,9 @@ def _one_thread_in_an_empty_directory(
     if torch.distributed.is_initialized():  # also of a run that ended with an error, after which it is not left
         destroy_groups()
     torch.set_num_threads(threads)
-    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
-        os.environ.pop(name, None)
+    # A Trainer tells where ranks meet on in the environment, and the next one's would wait there for ever.
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")

@@ -214,9 +214,10 @@ def test_data_can_be_loaded_ahead() -> None:
 def test_after_a_fit_in_other_processes() -> None:
     """From a process without threads, which a fork would be left without."""
     here = Path(__file__).parent
-    paths = {"PYTHONPATH": os.pathsep.join(map(str, (here, here.parent)))}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # no rank of another test's
+    environment = {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, (here, here.parent)))}
     code = f"import {Path(__file__).stem} as tests; tests.fit_in_other_processes()"
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, **paths}, check=True, timeout=100)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=100)
 
 
 def fit_in_other_processes() -> None:
