@@ -23,7 +23,7 @@ class KubectlError(WrongOption):
 
 @dataclass(slots=True)
 class ClusterRunner:
-    """Implements :class:`~thunderhead_cli.sweep.runner.Runner`. One question to the API server per look at all trials.
+    """Implements :class:`~thunderhead_cli.sweep.runner.Runner`. One question to the API server per look at a trial.
 
     Attributes:
         sweep: its name.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from difflib import get_close_matches
 from math import isnan
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from thunderhead_api.walk import did_you_mean
 from thunderhead_cli.sweep.file import Categorical, Float, Made, Parameter, SweepFile, SweepFileError
 
 STUDY_FILE: Final = "study.log"
@@ -128,8 +128,7 @@ class Study:
     def _without_value(self, value: object, metrics: Mapping[str, object]) -> str:
         if value is not None:
             return f"{self._metric} = {value}: is no number to compare trials by"
-        near = get_close_matches(self._metric, metrics, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "log it in the module"
+        hint = did_you_mean(self._metric, list(metrics)) or "log it in the module"
         return f"the job logged no {self._metric!r}, only {', '.join(sorted(metrics)) or 'nothing'}; {hint}"
 
     def _check_known(self, sweep: SweepFile) -> None:
@@ -158,8 +157,7 @@ def _make(made: Made, field: str, module: Any) -> Any:
     name = made.class_path.removeprefix(prefix)
     known = [key for key in module.__all__ if isinstance(getattr(module, key), type)]
     if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
         raise SweepFileError(f"{field}.class_path = {made.class_path!r}: is no class of {module.__name__}; {hint}")
     try:
         with warnings.catch_warnings():
