@@ -8,7 +8,9 @@ SEEDS ?= 0 500
 # An environment may forbid it; then each of the hundred interpreters that tests start compiles torch and all else anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
+# A worker that dies ends the run, which names the test: with another in its place the run may wait for ever (pytest-xdist #1378).
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder \
+	--max-worker-restart 0
 
 .PHONY: help setup setup-runtime demo test test-matrix test-services search-resume lint bench bench-trainer bench-parity clients
 
