@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thunderhead.core.position import BETWEEN_EPOCHS, Next, Position
+from thunderhead.core.position import Next, Position
 from thunderhead.run.run import Run
 from thunderhead.run.training import Training
 
@@ -106,15 +106,21 @@ def restore_counts(content: dict[str, Any], training: Training) -> None:
     """What counts from the running epoch's start goes on from there, not from where a run took it up."""
     epoch, steps, schedules = training.epoch, training.position.step, training.optimizers.scheduler_steps
     epoch.steps_before, epoch.schedules_before = steps, schedules
-    fit = content.get("loops", {}).get("fit_loop")
-    if not fit or training.position.next in BETWEEN_EPOCHS:
+    fit = (content.get("loops") or {}).get("fit_loop")
+    if not fit:
         return
+    epoch.batches_before = _done(fit.get("epoch_loop.batch_progress", {}), "current")
     stepped = fit.get("epoch_loop.automatic_optimization.optim_progress", {}).get("optimizer", {}).get("step", {})
     epoch.steps_before = steps - _done(stepped, "current")
     epoch.schedules_before = schedules - _done(fit.get("epoch_loop.scheduler_progress", {}), "current")
     validated = fit.get("epoch_loop.val_loop.batch_progress", {})
-    training.validation.batches_in_epoch = _done(validated, "total")
-    training.validation.batches = _done(validated, "current")
+    training.validation.count_from((_done(validated, "current"), _done(validated, "total")))
+
+
+def without_loaders(loops: dict[str, Any]) -> dict[str, Any]:
+    """Counters alone: where loaders stand is kept elsewhere."""
+    fit = loops.get("fit_loop")
+    return {**loops, "fit_loop": {**fit, "state_dict": {}}} if fit else {}
 
 
 def _done(progress: dict[str, Any], level: str) -> int:

@@ -4,7 +4,7 @@
 ``replicated``  parameters, buffers that ranks share, optimizers, schedulers, position, settings, whether to stop
 ``local``       random state, where loaders stand, values and counters, threads, buffers that ranks do not share, and
                 what callbacks, datamodule, precision and user hooks keep; under ``own`` this rank's parameters and
-                optimizers, where a strategy spreads them over ranks
+                optimizers, where a strategy spreads them over ranks; under ``loops`` what ``trainer.fit_loop`` counts
 ==============  =======================================================================================================
 
 Taken by ``checkpoint.capture``, as a ``.ckpt`` file is; only how it is arranged differs.
@@ -18,6 +18,7 @@ import torch
 
 from thunderhead.checkpoint.capture import ask_hooks, own_buffers, rank_state, state_of
 from thunderhead.checkpoint.content import OWN_KEY, restore_counters
+from thunderhead.checkpoint.lightning_loops import without_loaders
 from thunderhead.core.position import Position
 from thunderhead.distributed.base import Strategy
 from thunderhead.job.link import Restored
@@ -60,8 +61,9 @@ def job_parts(run: Run, training: Training, position: Position, *, should_stop: 
         "metrics": rank.metrics,
         "buffers": buffers,
         "counters": rank.counters,
+        "loops": without_loaders(content.pop("loops", {})),
         "threads": torch.get_num_threads(),
-        "content": {key: value for key, value in content.items() if key != "loops"},
+        "content": content,
     }
     return parts_of(replicated, local)
 
@@ -75,7 +77,8 @@ def content_of(strategy: Strategy, restored: Restored) -> dict[str, Any]:
     # Checkpoints of before there were settings have none.
     settings = replicated.get("settings")
     content[OWN_KEY] = {"position": replicated["position"], "settings": settings, "data": local["data"]}
-    content["loops"] = {}
+    # Those of before they were kept count from where they are taken up.
+    content["loops"] = local.get("loops", {})
     return content
 
 

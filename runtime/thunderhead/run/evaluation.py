@@ -57,9 +57,13 @@ class Evaluation:
         """A run has ended, or training begins."""
         self.ended_at = time.monotonic()
 
-    def forget(self) -> None:
-        """The sanity check is over: nothing of it counts."""
-        self.batches = self.batches_in_epoch = 0
+    def counted(self) -> tuple[int, int]:
+        """Batches of the newest run, and of the running epoch."""
+        return self.batches, self.batches_in_epoch
+
+    def count_from(self, counted: tuple[int, int]) -> None:
+        """What ran since then does not count, as a sanity check; nor what another process ran, where it is taken up."""
+        self.batches, self.batches_in_epoch = counted
 
     def seen_at(self, position: Position) -> list[int]:
         """The x axis at ``position``, where a validation may have to be run again."""

@@ -128,13 +128,13 @@ def _sanity_check(run: Run, training: Training, loop: EvaluationLoop) -> None:
     if not training.validation.possible or not batches:
         return
     with isolate_rng():
-        before = run.metrics.kept()
+        before, counted = run.metrics.kept(), training.validation.counted()
         run.state.stage = RunningStage.SANITY_CHECKING
         run.hooks.call("on_sanity_check_start")
         loop.run(sanity_batches=batches)
         run.hooks.call("on_sanity_check_end")
         run.metrics.forget_since(before)
-        training.validation.forget()
+        training.validation.count_from(counted)
         run.state.stage = RunningStage.TRAINING
 
 

@@ -145,7 +145,7 @@ def test_the_first_release_finds_what_it_reads_where_it_looks(tmp_path: Path) ->
     th.Trainer(**QUIET, max_epochs=1, callbacks=[Counts()]).fit(Weight(), BATCHES)
     before, now = of_the_first_release(), link.checkpoints.commits[2]
     assert now.keys() == before.keys()
-    for name, more in ((REPLICATED, {"settings"}), (LOCAL, {"counters", "non_finite_step"})):
+    for name, more in ((REPLICATED, {"settings"}), (LOCAL, {"counters", "loops", "non_finite_step"})):
         assert now[name].kind is before[name].kind
         assert now[name].tree.keys() - more == before[name].tree.keys()
     replicated, expected = now[REPLICATED].tree, before[REPLICATED].tree
@@ -178,6 +178,7 @@ def test_a_file_and_a_job_hold_one_capture() -> None:
     assert {key: replicated[key] for key in alike} == {key: file[key] for key in alike}
     assert (replicated["position"], replicated["settings"]) == (own["position"], own["settings"])
     assert local["content"] == {"callbacks": file["callbacks"]}
+    assert local["loops"] == file["loops"]
     for key in ("results", "metrics", "counters", "validation_data"):
         assert local[key] == own[key], key
     assert repr(local["data"]) == repr(own["data"])

@@ -15,9 +15,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from trainer_job import MemoryLink
 from trainer_models import QUIET
 
 import thunderhead as th
+from thunderhead import job
+from thunderhead.job.link import CheckpointPolicy
 from thunderhead.strategies import DDPStrategy
 from thunderhead.trainer.shown_loops import Counts, ShownFitLoop, Tally
 
@@ -227,28 +230,73 @@ def fit_in_other_processes() -> None:
     assert trainer.fit_loop.epoch_loop.global_step == 2
 
 
+COUNTED = ("on_train_epoch_start", "on_train_batch_end", "on_validation_end", "on_train_epoch_end")
+
+
+class Keeps(th.Callback):
+    """What the loops count, at every moment of ``COUNTED``."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int, Any]] = []
+
+
+def keep(hook: str) -> Callable[..., None]:
+    def kept(self: Keeps, trainer: th.Trainer, *_: Any) -> None:
+        if trainer.sanity_checking:
+            return
+        loop = trainer.fit_loop.epoch_loop
+        optimizers = loop.automatic_optimization.optim_progress.optimizer
+        progress = (loop.batch_progress, loop.val_loop.batch_progress, trainer.fit_loop.epoch_progress)
+        self.seen.append((hook, trainer.global_step, (progress, optimizers, loop.scheduler_progress)))
+
+    return kept
+
+
+for _hook in COUNTED:
+    setattr(Keeps, _hook, keep(_hook))
+UNEVEN: dict[str, Any] = {**QUIET, "max_epochs": 3, "num_sanity_val_steps": 1, "val_check_interval": 3}
+
+
+def after(kept: Keeps, resumed: Keeps) -> list[Any]:
+    """What the undisturbed run saw from where the other one began."""
+    first = resumed.seen[0][:2]
+    return kept.seen[[moment[:2] for moment in kept.seen].index(first) :]
+
+
 @pytest.mark.filterwarnings("ignore:dirpath changed")
-def test_counters_of_a_run_that_goes_on_are_the_undisturbed_ones(tmp_path: Path) -> None:
-    class Keeps(th.Callback):
-        def __init__(self) -> None:
-            self.seen: list[Any] = []
-
-        def on_train_batch_end(self, trainer: th.Trainer, *_: Any) -> None:
-            loop = trainer.fit_loop.epoch_loop
-            optimizers = loop.automatic_optimization.optim_progress.optimizer
-            self.seen.append(
-                (loop.batch_progress, loop.scheduler_progress, optimizers, trainer.fit_loop.epoch_progress)
-            )
-
+@pytest.mark.parametrize("step", [2, 3, 4, 5])
+def test_counters_of_a_run_that_goes_on_from_a_file(tmp_path: Path, step: int) -> None:
     whole, rest = Keeps(), Keeps()
 
     def saves(folder: str) -> th.Callback:
-        return th.callbacks.ModelCheckpoint(tmp_path / folder, "{step}", save_top_k=-1, every_n_train_steps=3)
+        return th.callbacks.ModelCheckpoint(tmp_path / folder, "{step}", save_top_k=-1, every_n_train_steps=1)
 
-    options: dict[str, Any] = {**QUIET, "enable_checkpointing": True, "max_epochs": 2, "num_sanity_val_steps": 0}
+    options = {**UNEVEN, "enable_checkpointing": True}
     th.Trainer(**options, callbacks=[whole, saves("a")]).fit(Line(), rows(), rows(2))
-    for step in (3, 6):
-        rest.seen = []
-        again = th.Trainer(**options, callbacks=[rest, saves(f"b{step}")])
-        again.fit(Line(), rows(), rows(2), ckpt_path=tmp_path / "a" / f"step={step}.ckpt")
-        assert rest.seen == whole.seen[step:]
+    again = th.Trainer(**options, callbacks=[rest, saves("b")])
+    again.fit(Line(), rows(), rows(2), ckpt_path=tmp_path / "a" / f"step={step}.ckpt")
+    assert rest.seen == after(whole, rest)
+
+
+@pytest.mark.parametrize("step", [2, 3, 4, 5])
+def test_counters_of_a_job_that_goes_on(tmp_path: Path, step: int) -> None:
+    whole, rest = Keeps(), Keeps()
+    first = MemoryLink(tmp_path, policy=CheckpointPolicy(every_steps=1))
+    try:
+        job.attach(first)
+        th.Trainer(**UNEVEN, callbacks=[whole]).fit(Line(), rows(), rows(2))
+        job.attach(MemoryLink(tmp_path, {step: first.checkpoints.commits[step]}))
+        th.Trainer(**UNEVEN, callbacks=[rest]).fit(Line(), rows(), rows(2))
+    finally:
+        job.attach(None)
+    assert rest.seen == after(whole, rest)
+
+
+def test_counters_of_a_run_that_is_given_more_epochs(tmp_path: Path) -> None:
+    whole, rest = Keeps(), Keeps()
+    th.Trainer(**UNEVEN, callbacks=[whole]).fit(Line(), rows(), rows(2))
+    first = th.Trainer(**{**UNEVEN, "max_epochs": 1})
+    first.fit(Line(), rows(), rows(2))
+    first.save_checkpoint(tmp_path / "first.ckpt")
+    th.Trainer(**UNEVEN, callbacks=[rest]).fit(Line(), rows(), rows(2), ckpt_path=tmp_path / "first.ckpt")
+    assert rest.seen == after(whole, rest)
