@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
+from bench.fresh import BEGIN, END, in_turn
 from bench.report import Result, row
 
-_PLAIN = """
-import sys, time
-wall, cpu = time.perf_counter(), time.process_time()
+_PLAIN = f"""
+{BEGIN}
+import sys
 import torch
 import thunderhead as th
 
@@ -26,7 +24,7 @@ class Line(th.LightningModule):
 
 class First(th.Callback):
     def on_train_batch_end(self, *arguments):
-        print(time.perf_counter() - wall, time.process_time() - cpu)
+        {END}
 
 quiet = dict(accelerator="cpu", max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
              enable_model_summary=False, log_every_n_steps=1, callbacks=First())
@@ -41,18 +39,15 @@ AT_MOST_S = 0.5
 
 
 def run(*, quick: bool) -> list[Result]:
-    """Both in turn, every other time backwards; the first round warms the disk and does not count."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in _SCRIPTS}
-    for number in range(4 if quick else 10):
-        for name in _SCRIPTS if number % 2 == 0 else reversed(_SCRIPTS):
-            seconds = _seconds(_SCRIPTS[name])
-            if number > 0:
-                found[name].append(seconds)
-    plain, by_cli = found.values()
-    added = [(cli[0] - one[0], cli[1] - one[1]) for one, cli in zip(plain, by_cli, strict=True)]
-    rows = [row(f"{name}: elapsed", [wall for wall, _ in measured], digits=3) for name, measured in found.items()]
-    rows.append(row("added: CPU", [cpu for _, cpu in added], at_most=AT_MOST_S, digits=3))
-    rows.append(row("added: elapsed", [wall for wall, _ in added], at_most=AT_MOST_S, digits=3))
+    """Both in turn."""
+    plain, by_cli = in_turn(_SCRIPTS, 3 if quick else 21).values()
+    pairs = list(zip(plain, by_cli, strict=True))
+    rows = []
+    for name, measured in zip(_SCRIPTS, (plain, by_cli), strict=True):
+        rows.append(row(f"{name}: CPU", [one.cpu for one in measured], digits=3))
+        rows.append(row(f"{name}: elapsed", [one.elapsed for one in measured], digits=3))
+    rows.append(row("added: CPU", [cli.cpu - one.cpu for one, cli in pairs], at_most=AT_MOST_S, digits=3))
+    rows.append(row("added: elapsed", [cli.elapsed - one.elapsed for one, cli in pairs], at_most=AT_MOST_S, digits=3))
     return [
         Result(
             name="cli-start",
@@ -61,10 +56,3 @@ def run(*, quick: bool) -> list[Result]:
             rows=rows,
         )
     ]
-
-
-def _seconds(script: str) -> tuple[float, float]:
-    """Elapsed and CPU seconds."""
-    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    wall, cpu = done.stdout.split()
-    return float(wall), float(cpu)
