@@ -146,7 +146,8 @@ def sweep(
     ] = "local",
     sweeps: Annotated[Path, typer.Option(metavar="DIR", help="Directory of all sweeps.")] = Path("sweeps"),
     namespace: Annotated[
-        str | None, typer.Option("-n", "--namespace", help="Of the jobs on a cluster; kubectl's by default.")
+        str | None,
+        typer.Option("-n", "--namespace", help="Of the jobs on a cluster; the job file's by default, else kubectl's."),
     ] = None,
     progress_seconds: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Between two progress lines where there is no terminal.")

@@ -81,8 +81,8 @@ class Drive:
                 if not self._running or self._stops > 1:
                     return
                 await self._wait()
-                for number in list(self._running):
-                    await self._look(number)
+                for number, seen in (await self.runner.look(list(self._running))).items():
+                    await self._judge(number, seen)
                 self._show()
         finally:
             if self._running:
@@ -95,7 +95,7 @@ class Drive:
             going_on = bool(left)
             if left:
                 trial = left.pop(0)
-            elif len(self.study.trials) < self.sweep.trials:
+            elif len(self.study.trials) < self.sweep.trials and not self.study.tried_all:
                 trial = self.study.ask()
             else:
                 return
@@ -105,9 +105,9 @@ class Drive:
             self.line.say(f"trial {trial.number} {verb}: {values_shown(trial.params)}")
             await self.runner.start(trial.number, trial_job(self.job, self.sweep.name, trial.number, trial.params))
 
-    async def _look(self, number: int) -> None:
+    async def _judge(self, number: int, seen: Seen) -> None:
         running = self._running[number]
-        running.seen = seen = await self.runner.look(number)
+        running.seen = seen
         self._read(running, seen)
         if seen.stand is Stand.RUNNING:
             if self._is_to_end(running, seen):

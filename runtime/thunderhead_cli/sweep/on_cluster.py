@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ class KubectlError(WrongOption):
 
 @dataclass(slots=True)
 class ClusterRunner:
-    """Implements :class:`~thunderhead_cli.sweep.runner.Runner`. One question to the API server per look at a trial.
+    """Implements :class:`~thunderhead_cli.sweep.runner.Runner`. A look is one question to the API server.
 
     Attributes:
         sweep: its name.
@@ -38,21 +38,14 @@ class ClusterRunner:
 
     async def start(self, number: int, job: Mapping[str, Any]) -> None:
         name = self._names[number] = job["metadata"]["name"]
-        there = {found["metadata"]["name"] for found in await self._jobs()}
-        if name not in there:
+        if name not in await self._jobs():
             await self._ask("create", "-f", "-", given=json.dumps(job))
         else:
             await self._suspend(name, False)
 
-    async def look(self, number: int) -> Seen:
-        name = self._names[number]
-        found = next((job for job in await self._jobs() if job["metadata"]["name"] == name), None)
-        if found is None:
-            return Seen(stand=Stand.FAILED, why=f"the TrainingJob {name} was deleted")
-        seen = seen_in(TrainingJobStatus.model_validate(found.get("status") or {}))
-        # Of one that was just told to go on, the status still says what was.
-        going_on = seen.stand is Stand.STOPPED and not found["spec"].get("suspend")
-        return replace(seen, stand=Stand.RUNNING) if going_on else seen
+    async def look(self, numbers: Collection[int]) -> Mapping[int, Seen]:
+        there = await self._jobs()
+        return {number: _seen(self._names[number], there) for number in numbers}
 
     async def stop(self, number: int) -> None:
         await self._suspend(self._names[number], True)
@@ -64,10 +57,10 @@ class ClusterRunner:
         in_namespace = f" -n {self.namespace}" if self.namespace else ""
         return f"kubectl get trainingjob {self._names.get(number, f'{self.sweep}-{number}')}{in_namespace} -o yaml"
 
-    async def _jobs(self) -> list[dict[str, Any]]:
+    async def _jobs(self) -> dict[str, dict[str, Any]]:
+        """All trials of the sweep, by name."""
         answer = await self._ask("get", _RESOURCE, "-l", f"{SWEEP_LABEL}={self.sweep}", "-o", "json")
-        items: list[dict[str, Any]] = json.loads(answer)["items"]
-        return items
+        return {job["metadata"]["name"]: job for job in json.loads(answer)["items"]}
 
     async def _suspend(self, name: str, suspend: bool) -> None:
         patch = json.dumps({"spec": {"suspend": suspend}})
@@ -90,3 +83,13 @@ class ClusterRunner:
         if process.returncode:
             raise KubectlError(f"--on cluster: kubectl {words[0]} failed: {said.decode(errors='replace').strip()}")
         return out.decode()
+
+
+def _seen(name: str, there: Mapping[str, Mapping[str, Any]]) -> Seen:
+    found = there.get(name)
+    if found is None:
+        return Seen(stand=Stand.FAILED, why=f"the TrainingJob {name} was deleted")
+    seen = seen_in(TrainingJobStatus.model_validate(found.get("status") or {}))
+    # Of one that was just told to go on, the status still says what was.
+    going_on = seen.stand is Stand.STOPPED and not found["spec"].get("suspend")
+    return replace(seen, stand=Stand.RUNNING) if going_on else seen

@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -64,7 +64,10 @@ class LocalRunner:
         self._processes[number] = process
         asyncio.ensure_future(process.wait()).add_done_callback(lambda _: self.changed())
 
-    async def look(self, number: int) -> Seen:
+    async def look(self, numbers: Collection[int]) -> Mapping[int, Seen]:
+        return {number: self._seen(number) for number in numbers}
+
+    def _seen(self, number: int) -> Seen:
         process, run = self._processes.get(number), self._newest(number)
         code = None if process is None else process.returncode
         saved = None if run is None else run.load()

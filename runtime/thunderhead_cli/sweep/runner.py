@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -48,8 +48,8 @@ class Runner(Protocol):
     async def start(self, number: int, job: Mapping[str, Any]) -> None:
         """Begin a trial, or go on with one that an earlier command began."""
 
-    async def look(self, number: int) -> Seen:
-        """See how a trial stands that was started."""
+    async def look(self, numbers: Collection[int]) -> Mapping[int, Seen]:
+        """See how trials stand that were started."""
 
     async def stop(self, number: int) -> None:
         """Have it commit a checkpoint and end; ``look`` says when it has."""

@@ -31,6 +31,9 @@ WHY: Final = "why"
 STEPS: Final = "steps"
 """User attribute: optimizer steps that a trial had done when it ended."""
 
+TRIED_ALL: Final = "tried_all"
+"""User attribute of a study whose sampler has nothing left to try: for which sampler and parameters that was so."""
+
 ENDED: Final = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -62,7 +65,18 @@ class Study:
             raise SweepFileError(
                 f"storage = {where!r}: cannot be used: {error}; name one that can be written"
             ) from error
+        self._asked = sweep.model_dump(mode="json", include={"sampler", "parameters"})
+        # Samplers that count (GridSampler, BruteForceSampler) end a study so, which Optuna allows in its own loop only.
+        self._study.stop = self._note_tried_all  # type: ignore[method-assign]
         self._check_known(sweep)
+
+    def _note_tried_all(self) -> None:
+        self._study.set_user_attr(TRIED_ALL, self._asked)
+
+    @property
+    def tried_all(self) -> bool:
+        """Whether the sampler has nothing left to try."""
+        return bool(self._study.user_attrs.get(TRIED_ALL) == self._asked)
 
     @property
     def trials(self) -> list[FrozenTrial]:

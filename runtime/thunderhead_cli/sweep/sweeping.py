@@ -88,9 +88,8 @@ async def _drive(
 ) -> tuple[Drive, Runner]:
     changed = asyncio.Event()
     local = options.place is Place.LOCAL
-    runner: Runner = (
-        LocalRunner(directory, job, changed.set) if local else ClusterRunner(wanted.name, options.namespace)
-    )
+    namespace = options.namespace or job.job.get("metadata", {}).get("namespace")
+    runner: Runner = LocalRunner(directory, job, changed.set) if local else ClusterRunner(wanted.name, namespace)
     line = ProgressLine(
         sys.stdout,
         is_terminal=sys.stdout.isatty(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,10 @@ class Table:
             self.all_began.set()
         self.at_once = max(self.at_once, len(self._running))
 
-    async def look(self, number: int) -> Seen:
+    async def look(self, numbers: Collection[int]) -> Mapping[int, Seen]:
+        return {number: self._seen(number) for number in numbers}
+
+    def _seen(self, number: int) -> Seen:
         row = self.rows[number]
         seen = at(row[0].epoch, stand=Stand.STOPPED) if number in self.stopped else row[0]
         if len(row) > 1:

@@ -49,6 +49,22 @@ async def test_a_failed_trial_counts_and_the_others_run(tmp_path: Path) -> None:
     assert [trial.user_attrs["steps"] for trial in study.trials] == [30, 10, 30]
 
 
+@pytest.mark.parametrize("name", ["GridSampler", "BruteForceSampler"])
+async def test_a_sampler_that_has_tried_everything_ends_the_sweep(tmp_path: Path, name: str) -> None:
+    path = "module.init_args.lr"
+    made = {"class_path": name, "init_args": {"search_space": {path: [0.0, 0.5]}} if name == "GridSampler" else {}}
+    parameters = {path: {"type": "categorical", "choices": [0.0, 0.5]}}
+    sweep = a_sweep(trials=5, sampler=made, parameters=parameters)
+    runner = Table({number: [done(0.5)] for number in range(5)})
+    drive, study, _ = a_drive(sweep, runner, tmp_path)
+    await drive.run_to_end()
+    assert sorted(trial.params[path] for trial in study.trials) == [0.0, 0.5]
+
+    again, study, _ = a_drive(sweep, runner, tmp_path)
+    await again.run_to_end()
+    assert [trial.state for trial in study.trials] == [C, C], "the next command knows it"
+
+
 @pytest.mark.parametrize("parallel", [1, 2, 3])
 async def test_no_more_run_at_once_than_asked_for(tmp_path: Path, parallel: int) -> None:
     runner = Table({number: [at(0), at(1), done(number)] for number in range(5)})

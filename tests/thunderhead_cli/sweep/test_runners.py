@@ -71,7 +71,7 @@ def said_in(log: Path) -> str:
 
 async def ended(runner: LocalRunner, changed: asyncio.Event) -> Seen:
     await asyncio.wait_for(changed.wait(), 30)
-    return await runner.look(3)
+    return (await runner.look([3]))[3]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ async def test_a_stopped_trial_goes_on_and_an_ended_one_does_not_run_again(tmp_p
     runner, changed = a_local(tmp_path, WAITS + ENDS)
     await runner.start(3, trial_job(JOB, "lr", 3, {}))
     await until_it_says(tmp_path / "sweep/trials/3/log", "ready")
-    seen = await runner.look(3)
+    seen = (await runner.look([3]))[3]
     assert (seen.stand, seen.epoch, seen.step, seen.metrics) == (Stand.RUNNING, 1, 7, {"val_loss": 0.5})
     await runner.stop(3)
     assert (await ended(runner, changed)).stand is Stand.STOPPED
@@ -119,7 +119,7 @@ async def test_a_stopped_trial_goes_on_and_an_ended_one_does_not_run_again(tmp_p
 
     runner, _ = a_local(tmp_path, "raise SystemExit('never run')")
     await runner.start(3, trial_job(JOB, "lr", 3, {}))
-    assert (await runner.look(3)).stand is Stand.COMPLETE
+    assert (await runner.look([3]))[3].stand is Stand.COMPLETE
 
 
 async def test_killed_trials_are_gone(tmp_path: Path) -> None:
@@ -158,23 +158,34 @@ def a_cluster(tmp_path: Path, script: str = KUBECTL) -> tuple[ClusterRunner, Pat
 async def test_trials_on_a_cluster_are_jobs_that_are_made_looked_at_and_suspended(tmp_path: Path) -> None:
     runner, state = a_cluster(tmp_path)
     await runner.start(3, trial_job(JOB, "lr", 3, {}))
-    assert (await runner.look(3)).stand is Stand.RUNNING
+    assert (await runner.look([3]))[3].stand is Stand.RUNNING
     await runner.stop(3)
     jobs: dict[str, Any] = json.loads(state.read_text())
     assert jobs["lr-3"]["spec"]["suspend"] is True
     condition = {"type": "Suspended", "status": "True", "reason": "r", "message": "m", "observedGeneration": 1}
     jobs["lr-3"]["status"] = {"conditions": [condition | {"lastTransitionTime": "now"}]}
     state.write_text(json.dumps(jobs))
-    assert (await runner.look(3)).stand is Stand.STOPPED
+    assert (await runner.look([3]))[3].stand is Stand.STOPPED
 
     await runner.start(3, trial_job(JOB, "lr", 3, {}))  # the next command
     assert json.loads(state.read_text())["lr-3"]["spec"]["suspend"] is False
-    assert (await runner.look(3)).stand is Stand.RUNNING
+    assert (await runner.look([3]))[3].stand is Stand.RUNNING
     state.write_text("{}")
-    seen = await runner.look(3)
+    seen = (await runner.look([3]))[3]
     assert (seen.stand, seen.why) == (Stand.FAILED, "the TrainingJob lr-3 was deleted")
     assert all(line.endswith("-n team") for line in (tmp_path / "state.log").read_text().splitlines())
     assert runner.where(3) == "kubectl get trainingjob lr-3 -n team -o yaml"
+
+
+async def test_a_look_asks_the_cluster_once_for_all_trials(tmp_path: Path) -> None:
+    runner, _ = a_cluster(tmp_path)
+    for number in range(3):
+        await runner.start(number, trial_job(JOB, "lr", number, {}))
+    log = tmp_path / "state.log"
+    log.write_text("")
+    seen = await runner.look([0, 1, 2])
+    assert [one.stand for one in seen.values()] == [Stand.RUNNING] * 3
+    assert len(log.read_text().splitlines()) == 1
 
 
 async def test_what_kubectl_refuses_is_said_in_its_words(tmp_path: Path) -> None:
