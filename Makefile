@@ -5,6 +5,7 @@ BIN := .venv/bin
 REPORTS := build/reports
 TEST_WORKERS ?= 2
 SEEDS ?= 0 500
+CLIENT_JOBS ?= 1
 # An environment may forbid it; then each of the hundred interpreters that tests start compiles torch and all else anew.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -59,8 +60,8 @@ bench-parity: ## what differs from Lightning, over a matrix of options; fails wh
 	@tools/setup.sh bench
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.parity
 
-clients: ## libraries built on Lightning, each with Lightning and with us (minutes each; CLIENTS="darts pina" for some)
+clients: ## libraries built on Lightning, their documented use and own tests, with Lightning and with us (minutes each; CLIENTS="darts pina" for some)
 	@tools/setup.sh dev
-	$(BIN)/python -m bench.clients $(CLIENTS)
+	$(BIN)/python -m bench.clients --jobs $(CLIENT_JOBS) $(CLIENTS)
 
 -include e2e/cluster.mk

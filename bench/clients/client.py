@@ -15,8 +15,8 @@ class Client:
         requirements: what is installed beside torch and Lightning, as for pip.
         what: what is run, in words.
         script: a file of ``bench/clients/scripts``, which prints results; written after the library's documentation.
-        tests: arguments of pytest, below the library's own source distribution.
-        source: that distribution, ``name==version``, where ``tests`` are run.
+        tests: arguments of pytest for the library's own tests, paths below its source distribution; none where that
+            holds no tests, or none that train without a download.
         variables: set for both sides.
         note: for the table: what had to be left out, and why; what differs, and why.
     """
@@ -25,8 +25,7 @@ class Client:
     package: str
     requirements: tuple[str, ...]
     what: str
-    script: str = ""
+    script: str
     tests: tuple[str, ...] = ()
-    source: str = ""
     variables: tuple[tuple[str, str], ...] = ()
     note: str = ""

@@ -22,6 +22,11 @@ CLIENTS: Final = (
         requirements=("neuralforecast",),
         what=f"{_DOCUMENTED}: NHITS, MLP and LSTM, cross-validation, save and load",
         script="neuralforecast_models.py",
+        tests=(
+            "tests/test_sample_weight.py",
+            "tests/test_core_serialization.py",
+        ),
+        note="tests failing on both sides read data that its distribution lacks, or say what pandas has dropped",
     ),
     Client(
         name="lightly",
@@ -37,6 +42,11 @@ CLIENTS: Final = (
         requirements=("gluonts[torch]",),
         what=f"{_DOCUMENTED}: DeepAR and a feed-forward estimator, predictor serialised",
         script="gluonts_estimators.py",
+        tests=(
+            "test/torch/model/test_estimators.py",
+            "test/torch/model/test_torch_incremental_training.py",
+            "test/torch/model/test_torch_predictor.py",
+        ),
     ),
     Client(
         name="torchmetrics",
@@ -72,6 +82,12 @@ CLIENTS: Final = (
         requirements=("pytorch-forecasting", "tensorboard"),
         what=f"{_DOCUMENTED}: temporal fusion transformer, N-BEATS, load and predict",
         script="pytorch_forecasting_tft.py",
+        tests=(
+            "pytorch_forecasting/tests/test_all_v2/test_all_estimators_v2.py",
+            "-k",
+            "checkpointing",
+        ),
+        note="most of its other tests download data",
     ),
     Client(
         name="pytorch-tabular",
@@ -86,6 +102,12 @@ CLIENTS: Final = (
         requirements=("scvi-tools",),
         what=f"{_DOCUMENTED}: SCVI with early stopping and its own SaveCheckpoint",
         script="scvi_model.py",
+        tests=(
+            "tests/train/test_callbacks.py",
+            "--optional",
+            "-k",
+            "savecheckpoint",
+        ),
     ),
     Client(
         name="pina",
@@ -93,6 +115,7 @@ CLIENTS: Final = (
         requirements=("pina-mathlab",),
         what=f"{_DOCUMENTED}: a Poisson problem by PINN, its own callbacks",
         script="pina_poisson.py",
+        tests=("tests/test_trainer.py",),
     ),
     Client(
         name="rl4co",

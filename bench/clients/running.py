@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import time
@@ -36,38 +37,40 @@ class Outcome:
     seconds: float
 
 
-def run(client: Client, side: str) -> Outcome:
-    """Run it in its own environment, in a folder of its own."""
-    python = venvs.environment(client)
+def script(client: Client, side: str) -> Outcome:
+    """Run what is documented in its own environment, in a folder of its own."""
+    path = Path(__file__).parent / "scripts" / client.script
+    with tempfile.TemporaryDirectory() as folder:
+        said, code, seconds = _run(client, side, [str(path)], folder)
+    (venvs.cache() / f"{client.name}.{side}.log").write_text(said)
+    return Outcome(_results(said), () if code == 0 else (_last_error(said),), seconds)
+
+
+def tests(client: Client, side: str, version: str) -> Outcome:
+    """Run its own tests, in a copy of the source distribution of the version that is installed."""
+    with tempfile.TemporaryDirectory() as folder:
+        root, report = Path(folder) / "source", Path(folder) / "report.xml"
+        shutil.copytree(venvs.source(client, version), root)
+        options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", f"--junitxml={report}", f"--rootdir={root}"]
+        said, _, seconds = _run(client, side, ["-m", "pytest", *options, *client.tests], str(root))
+        passed, failed = _cases(report, said)
+    (venvs.cache() / f"{client.name}.{side}.tests.log").write_text(said)
+    return Outcome(passed, failed, seconds)
+
+
+def _run(client: Client, side: str, arguments: list[str], folder: str) -> tuple[str, int, float]:
     inherited = {name: value for name, value in os.environ.items() if name not in ("THUNDERHEAD_COMPAT", "PYTHONPATH")}
     environ = {**inherited, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **dict(client.variables), **SIDES[side]}
-    with tempfile.TemporaryDirectory() as folder:
-        command = _script(client, python) if client.script else _pytest(client, python, Path(folder))
-        began = time.monotonic()
-        try:
-            done = subprocess.run(
-                command, cwd=folder, env=environ, capture_output=True, text=True, timeout=_LIMIT_S, check=False
-            )
-            said, code = f"{done.stdout}\n{done.stderr}", done.returncode
-        except subprocess.TimeoutExpired as error:
-            said, code = f"{error.stdout or b''!r}\ntook longer than {_LIMIT_S} s", 124
-        seconds = time.monotonic() - began
-        log = venvs.cache() / f"{client.name}.{side}.log"
-        log.write_text(said)
-        if client.script:
-            return Outcome(_results(said), () if code == 0 else (_last_error(said),), seconds)
-        return Outcome(*_tests(Path(folder) / "report.xml", said), seconds)
-
-
-def _script(client: Client, python: Path) -> list[str]:
-    return [str(python), str(Path(__file__).parent / "scripts" / client.script)]
-
-
-def _pytest(client: Client, python: Path, folder: Path) -> list[str]:
-    root = venvs.source(client)
-    paths = [str(root / word) if not word.startswith("-") and "/" in word else word for word in client.tests]
-    options = ["-q", "-p", "no:cacheprovider", f"--junitxml={folder / 'report.xml'}", f"--rootdir={root}"]
-    return [str(python), "-m", "pytest", *options, *paths]
+    command = [str(venvs.environment(client)), *arguments]
+    began = time.monotonic()
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=environ, capture_output=True, text=True, timeout=_LIMIT_S, check=False
+        )
+        said, code = f"{done.stdout}\n{done.stderr}", done.returncode
+    except subprocess.TimeoutExpired as error:
+        said, code = f"{error.stdout or b''!r}\ntook longer than {_LIMIT_S} s", 124
+    return said, code, time.monotonic() - began
 
 
 def _results(said: str) -> tuple[str, ...]:
@@ -79,7 +82,7 @@ def _last_error(said: str) -> str:
     return (lines or said.strip().splitlines() or ["no output"])[-1][:300]
 
 
-def _tests(report: Path, said: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _cases(report: Path, said: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if not report.exists():
         return (), (_last_error(said),)
     passed, failed = [], []

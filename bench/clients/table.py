@@ -15,55 +15,77 @@ _ROUNDING: Final = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
+class Sides:
+    """The same on both sides."""
+
+    lightning: Outcome
+    thunderhead: Outcome
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One client, on both sides.
 
     Attributes:
         client: what was run.
         version: of its package.
-        lightning: the outcome there.
-        thunderhead: the outcome here.
+        commit: of ours.
+        documented: the outcomes of its documented use.
+        tests: those of its own tests, where there are some.
     """
 
     client: Client
     version: str
-    lightning: Outcome
-    thunderhead: Outcome
+    commit: str
+    documented: Sides
+    tests: Sides | None
 
     @property
     def passes(self) -> bool:
-        """All that passes there passes here; a script ends well on both sides, with results equal within rounding."""
-        there, here = self.lightning, self.thunderhead
-        if self.client.script:
-            ended = not there.failed and not here.failed and len(there.passed) == len(here.passed)
-            return ended and self.distance <= _ROUNDING
-        return bool(there.passed) and set(there.passed) <= set(here.passed)
+        """A script ends well on both sides, with results equal within rounding; tests that pass there pass here."""
+        there, here = self.documented.lightning, self.documented.thunderhead
+        ended = not there.failed and not here.failed and len(there.passed) == len(here.passed)
+        return ended and self.distance <= _ROUNDING and not self.missing
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Tests that pass with Lightning and not with us; one name where none passes there."""
+        if self.tests is None:
+            return ()
+        there, here = self.tests.lightning.passed, self.tests.thunderhead.passed
+        return tuple(sorted(set(there) - set(here))) if there else ("none passes with Lightning",)
 
     @property
     def equal(self) -> bool:
         """Every printed digit is the same."""
-        return self.passes and self.lightning.passed == self.thunderhead.passed
+        return self.documented.lightning.passed == self.documented.thunderhead.passed
 
     @property
     def distance(self) -> float:
         """By how much numbers differ at most, relative to the larger; infinite where words do."""
-        pairs = zip(self.lightning.passed, self.thunderhead.passed, strict=False)
+        pairs = zip(self.documented.lightning.passed, self.documented.thunderhead.passed, strict=False)
         return max((_distance(there, here) for there, here in pairs), default=0.0)
 
     def cells(self) -> list[str]:
         """For the table."""
-        if self.client.script:
-            of = len(self.lightning.passed)
-            found = "equal to every digit" if self.equal else f"equal within {self.distance:.1g}"
-            if not self.passes:
-                why = (*self.thunderhead.failed, *self.lightning.failed, f"results differ by {self.distance:.1g}")[0]
-                found = f"**fails**: {why}"
-            there = f"{of} results" if not self.lightning.failed else "**fails**"
-        else:
-            there = f"{len(self.lightning.passed)} tests pass"
-            missing = sorted(set(self.lightning.passed) - set(self.thunderhead.passed))
-            found = f"the same {len(self.lightning.passed)}" if not missing else f"**all but {len(missing)}**"
-        return [self.client.name, self.version, self.client.what, there, found, self.client.note]
+        return [self.client.name, self.version, self.client.what, self._documented(), self._tests(), self.client.note]
+
+    def _documented(self) -> str:
+        there, here = self.documented.lightning, self.documented.thunderhead
+        of = f"{len(there.passed)} results"
+        if there.failed or here.failed:
+            return f"**fails**: {(*here.failed, *there.failed)[0]}"
+        if len(there.passed) != len(here.passed) or self.distance > _ROUNDING:
+            return f"**fails**: {of}, {len(here.passed)} with us, differing by {self.distance:.1g}"
+        return f"{of}, {'equal to every digit' if self.equal else f'equal within {self.distance:.1g}'}"
+
+    def _tests(self) -> str:
+        if self.tests is None:
+            return "-"
+        there, here = self.tests.lightning, self.tests.thunderhead
+        counts = [f"{len(side.passed)} pass, {len(side.failed)} fail" for side in (there, here)]
+        found = f"{counts[0]} on both sides" if counts[0] == counts[1] else f"{counts[0]}; with us {counts[1]}"
+        return found if not self.missing else f"{found}; **{len(self.missing)} with us alone**"
 
 
 def _distance(there: str, here: str) -> float:
@@ -75,11 +97,20 @@ def _distance(there: str, here: str) -> float:
 
 def markdown(rows: list[Row], versions: str) -> str:
     """The page."""
-    head = ["client", "version", "what is run", "with Lightning", "with Thunderhead", ""]
+    head = [
+        "client",
+        "version",
+        "what is run",
+        "documented use, with both",
+        "its own tests, with Lightning and with us",
+        "",
+    ]
+    commits = " and ".join(dict.fromkeys(row.commit for row in rows))
     lines = [
         "# Clients",
         "",
-        f"{sum(row.passes for row in rows)} of {len(rows)} run as with Lightning ({versions}).",
+        f"{sum(row.passes for row in rows)} of {len(rows)} run as with Lightning "
+        f"({versions}; Thunderhead at {commits or 'no commit'}).",
         "",
         "| " + " | ".join(head) + " |",
         "|" + "---|" * len(head),
@@ -93,19 +124,25 @@ def as_json(row: Row) -> dict[str, Any]:
     return {
         "client": row.client.name,
         "version": row.version,
+        "commit": row.commit,
         "what": row.client.what,
         "note": row.client.note,
         "passes": row.passes,
         "equal": row.equal,
-        "lightning": asdict(row.lightning),
-        "thunderhead": asdict(row.thunderhead),
+        "documented": asdict(row.documented),
+        "tests": asdict(row.tests) if row.tests is not None else None,
     }
 
 
 def from_json(found: dict[str, Any], client: Client) -> Row:
     """A row as it was kept."""
-    sides = [
+    documented, tests = _sides(found["documented"]), found["tests"]
+    return Row(client, found["version"], found["commit"], documented, _sides(tests) if tests else None)
+
+
+def _sides(found: dict[str, Any]) -> Sides:
+    there, here = (
         Outcome(tuple(found[side]["passed"]), tuple(found[side]["failed"]), found[side]["seconds"])
         for side in ("lightning", "thunderhead")
-    ]
-    return Row(client, found["version"], *sides)
+    )
+    return Sides(there, here)

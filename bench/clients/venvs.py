@@ -46,27 +46,20 @@ def environment(client: Client) -> Path:
     return python
 
 
-def source(client: Client) -> Path:
-    """The unpacked source distribution, with the client's own tests."""
-    home = cache() / "sources" / client.source.replace("==", "-")
+def source(client: Client, version: str) -> Path:
+    """The unpacked source distribution of a version, with the client's own tests."""
+    home = cache() / "sources" / f"{client.package}-{version}"
     if not home.exists():
-        download = home.with_suffix(".download")
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "-q",
-            "--no-deps",
-            "--no-binary",
-            ":all:",
-            "--no-build-isolation",
-        ]
-        subprocess.run([*pip, "-d", str(download), client.source], check=True)
+        download, unpacked = home.with_name(f"{home.name}.download"), home.with_name(f"{home.name}.unpacked")
+        options = ("--no-deps", "--no-binary", client.package, "-d", str(download))
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "-q", *options, f"{client.package}=={version}"], check=True
+        )
         (archive,) = download.glob("*.tar.gz")
+        shutil.rmtree(unpacked, ignore_errors=True)
         with tarfile.open(archive) as opened:
-            opened.extractall(home.with_suffix(".unpacked"), filter="data")
-        (inner,) = home.with_suffix(".unpacked").iterdir()
+            opened.extractall(unpacked, filter="data")
+        (inner,) = unpacked.iterdir()
         inner.rename(home)
     return home
 
