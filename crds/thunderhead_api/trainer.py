@@ -78,8 +78,8 @@ class TrainerSpec(SnakeModel):
     """Stop after this much training time, DD:HH:MM:SS."""
     precision: Annotated[str, StringConstraints(max_length=32)] | None = None
     """Number format of training: 32-true (default), bf16-mixed, 16-mixed, bf16-true, 16-true or 64-true."""
-    accelerator: Literal["auto", "cpu", "gpu", "cuda"] | None = None
-    """Kind of device to train on; auto (default): a GPU where the pod has one, else the CPU."""
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "tpu"] | None = None
+    """Kind of device to train on; auto (default): a TPU or GPU where the pod has one, else the CPU."""
     strategy: (
         Literal["auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false", "fsdp"] | None
     ) = None

@@ -1,7 +1,7 @@
 """Kinds of devices: which there are, which of them ``devices`` means, and how a process takes one.
 
 ``Trainer(accelerator=...)`` takes the name of one or an instance; derive from :class:`Accelerator` for another kind.
-Asking for devices never initialises CUDA, so that processes can still be forked afterwards.
+Asking for devices initialises none, so that processes can still be forked afterwards.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
+from thunderhead.device_kinds import KINDS, DeviceKind, device_count, kind_of, module_of, present, why_absent
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 
 __all__ = ["Accelerator", "CPUAccelerator", "CUDAAccelerator", "MPSAccelerator", "find_usable_cuda_devices"]
@@ -113,100 +114,98 @@ class CPUAccelerator(Accelerator):
         return [torch.device("cpu")] * int(devices)
 
 
-class CUDAAccelerator(Accelerator):
-    """NVIDIA's and AMD's GPUs."""
+class TorchAccelerator(Accelerator):
+    """Devices that torch counts, by its module of their kind; :func:`accelerator_class` makes the class of a kind."""
 
-    @staticmethod
-    def name() -> str:
-        return "cuda"
+    kind: ClassVar[DeviceKind]
 
-    @staticmethod
-    def is_available() -> bool:
-        return torch.cuda.device_count() > 0
+    @classmethod
+    def name(cls) -> str:
+        return cls.kind.type
 
-    @staticmethod
-    def auto_device_count() -> int:
-        return torch.cuda.device_count()
+    @classmethod
+    def is_available(cls) -> bool:
+        return cls.auto_device_count() > 0
 
-    @staticmethod
-    def parse_devices(devices: object) -> list[int]:
-        return _present(devices, torch.cuda.device_count())
+    @classmethod
+    def auto_device_count(cls) -> int:
+        return device_count(cls.kind.type)
 
-    @staticmethod
-    def get_parallel_devices(devices: Sequence[int]) -> list[torch.device]:
-        return [torch.device("cuda", index) for index in devices]
+    @classmethod
+    def parse_devices(cls, devices: object) -> list[int]:
+        return _present(devices, cls.auto_device_count())
+
+    @classmethod
+    def get_parallel_devices(cls, devices: Sequence[int]) -> list[torch.device]:
+        return [torch.device(cls.kind.type, index) for index in devices]
 
     def setup_device(self, device: torch.device) -> None:
-        torch.cuda.set_device(device)
+        take = getattr(module_of(device.type), "set_device", None)
+        if take is not None:  # where there is but one, there may be nothing to take
+            take(device)
 
     def get_device_stats(self, device: torch.device) -> dict[str, Any]:
-        return dict(torch.cuda.memory_stats(device))
+        stats = getattr(module_of(device.type), "memory_stats", None)
+        return {} if stats is None else dict(stats(device))
 
 
-class MPSAccelerator(Accelerator):
+class CUDAAccelerator(TorchAccelerator):
+    """NVIDIA's and AMD's GPUs."""
+
+    kind = kind_of("cuda")
+
+
+class MPSAccelerator(TorchAccelerator):
     """Apple's GPU, of which there is one."""
 
-    @staticmethod
-    def name() -> str:
-        return "mps"
-
-    @staticmethod
-    def is_available() -> bool:
-        return torch.backends.mps.is_available()
-
-    @staticmethod
-    def auto_device_count() -> int:
-        return 1
-
-    @staticmethod
-    def parse_devices(devices: object) -> list[int]:
-        return _present(devices, 1)
-
-    @staticmethod
-    def get_parallel_devices(devices: Sequence[int]) -> list[torch.device]:
-        return [torch.device("mps", index) for index in devices]
+    kind = kind_of("mps")
 
 
-_KINDS: dict[str, type[Accelerator]] = {"cpu": CPUAccelerator, "cuda": CUDAAccelerator, "mps": MPSAccelerator}
-_NAMES = ("auto", "cpu", "gpu", "cuda", "mps")
+_CLASSES: dict[str, type[Accelerator]] = {"cpu": CPUAccelerator, "cuda": CUDAAccelerator, "mps": MPSAccelerator}
+_NAMES = ("auto", "gpu", *KINDS)
 _NUMBER = re.compile(r"-?[0-9]+")
 
 
+def accelerator_class(type_: str) -> type[Accelerator]:
+    """The accelerator of torch's devices of this kind; equal each time."""
+    if type_ not in _CLASSES:
+        members = {"kind": kind_of(type_), "__doc__": f"Devices that torch calls {type_}.", "__module__": __name__}
+        _CLASSES[type_] = type(f"{type_.upper()}Accelerator", (TorchAccelerator,), members)
+    return _CLASSES[type_]
+
+
 def choose_accelerator(asked: object) -> Accelerator:
-    """The accelerator called ``asked``, or itself; ``auto`` is the best there is and ``gpu`` either of the GPUs.
+    """The accelerator called ``asked``, or itself; ``auto`` is the best there is and ``gpu`` any of the GPUs.
 
     Raises:
         MisconfigurationException: it is unknown, refused, or not there.
     """
     if isinstance(asked, Accelerator):
-        return _available(asked, type(asked).__name__)
-    if asked in ("tpu", "xla"):
-        raise MisconfigurationException(f"accelerator={asked!r}: XLA is not supported; use 'cuda' or 'cpu'")
-    if asked not in _NAMES:
+        if not asked.is_available():
+            raise MisconfigurationException(
+                f"accelerator={type(asked).__name__}, but this machine has none; it has {' and '.join(present())}"
+            )
+        return asked
+    if asked == "xla":
+        raise MisconfigurationException("accelerator='xla': torch_xla has ended; use 'tpu', by the package torch-tpu")
+    if not isinstance(asked, str) or (asked not in _NAMES and not device_count(asked)):
         raise MisconfigurationException(
             f"accelerator={asked!r} does not exist.{did_you_mean(str(asked), _NAMES)} There are {', '.join(_NAMES)}, "
-            "and instances of Accelerator"
+            "other devices of torch where they are, and instances of Accelerator"
         )
-    found = [kind for kind in (CUDAAccelerator, MPSAccelerator) if kind.is_available()]
+    there = present()
     if asked == "auto":
-        return found[0]() if found else CPUAccelerator()
+        return accelerator_class(there[0])()
     if asked == "gpu":
-        return found[0]() if found else _available(CUDAAccelerator(), asked)
-    return _available(_KINDS[asked](), asked)
-
-
-def _available(accelerator: Accelerator, asked: str) -> Accelerator:
-    if accelerator.is_available():
-        return accelerator
-    there = [name for name, kind in _KINDS.items() if kind.is_available()]
-    raise MisconfigurationException(
-        f"accelerator={asked!r}, but this machine has none; it has {' and '.join(there)}. Use {there[-1]!r} or 'auto'"
-    )
+        asked = next((type_ for type_ in there if kind_of(type_).is_gpu), asked)
+    if asked not in there:
+        raise MisconfigurationException(f"accelerator={asked!r}, but {why_absent(asked)}")
+    return accelerator_class(asked)()
 
 
 def accelerator_of(device: torch.device) -> Accelerator:
-    """The accelerator that a device belongs to."""
-    return _KINDS.get(device.type, CPUAccelerator)()
+    """The accelerator that a device belongs to; the processor's for one that torch does not count."""
+    return (CPUAccelerator if module_of(device.type) is None else accelerator_class(device.type))()
 
 
 def parse_indices(devices: object) -> int | list[int]:

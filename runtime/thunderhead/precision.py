@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from thunderhead.dead_overrides import TellsDeadOverrides
+from thunderhead.device_kinds import refuse_format
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.tensors import map_tensors
 from thunderhead.warning import say_once
@@ -132,7 +133,7 @@ class MixedPrecision(Precision):
 
     Args:
         precision: ``16-mixed`` or ``bf16-mixed``.
-        device: type of device: cuda, cpu, mps.
+        device: type of device: cuda, cpu, tpu, ...
         scaler: scales losses; one of torch's own for ``16-mixed``.
 
     Attributes:
@@ -309,7 +310,12 @@ def canonical_precision(value: object) -> str:
 
 
 def make_precision(name: str, device: str) -> Precision:
-    """The precision called ``name`` on a device type (cpu, cuda, mps)."""
+    """The precision called ``name`` on a device type (cpu, cuda, tpu, ...).
+
+    Raises:
+        MisconfigurationException: the device has no such numbers.
+    """
+    refuse_format(name, device)
     if name == "32-true":
         return Precision()
     if name == "16-mixed" and device == "cpu":

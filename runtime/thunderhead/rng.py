@@ -1,6 +1,6 @@
 """Random state of this process: seeding it, keeping it apart, capturing it and putting it back.
 
-Python, NumPy (only where something imported it), torch on the CPU and on every CUDA device.
+Python, NumPy (only where something imported it), torch on the CPU and on the accelerators in use.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from thunderhead.device_kinds import device_count, initialised, module_of, present
 from thunderhead.exceptions import MisconfigurationException
 
 _MAX_SEED = 2**32 - 1
@@ -72,9 +73,17 @@ def capture_rng() -> dict[str, Any]:
             "has_gauss": int(has_gauss),
             "gauss": float(cached),
         }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's
-        state["cuda"] = torch.cuda.get_rng_state_all()
+    for type_ in initialised():
+        if states := _states_of(module_of(type_)):
+            state[type_] = states
     return state
+
+
+def _states_of(module: Any) -> list[torch.Tensor]:
+    """Of every device of a kind; of the one that this process works with, where only that can be asked for."""
+    if hasattr(module, "get_rng_state_all"):
+        return list(module.get_rng_state_all())
+    return [module.get_rng_state()] if hasattr(module, "get_rng_state") else []
 
 
 def restore_rng(state: dict[str, Any]) -> None:
@@ -88,10 +97,17 @@ def restore_rng(state: dict[str, Any]) -> None:
         saved = state["numpy"]
         keys = saved["keys"].cpu().numpy().astype(np.uint32)
         np.random.set_state((saved["name"], keys, saved["position"], saved["has_gauss"], saved["gauss"]))
-    if "cuda" in state and torch.cuda.is_available():
-        # A file may come from a machine with more devices.
-        here = state["cuda"][: torch.cuda.device_count()]
-        torch.cuda.set_rng_state_all([device_state.cpu() for device_state in here])
+    for type_ in present():
+        if type_ in state and type_ != "cpu":
+            # A file may come from a machine with more devices.
+            _put_back(module_of(type_), [saved.cpu() for saved in state[type_][: device_count(type_)]])
+
+
+def _put_back(module: Any, states: list[torch.Tensor]) -> None:
+    if hasattr(module, "set_rng_state_all"):
+        module.set_rng_state_all(states)
+    elif states:
+        module.set_rng_state(states[0])
 
 
 @contextmanager

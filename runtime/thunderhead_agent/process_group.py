@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch._C._distributed_c10d import ProcessGroup, Store
 
 GLOO_TIMEOUT = timedelta(minutes=30)
-NCCL_TIMEOUT = timedelta(minutes=10)
+DEVICE_TIMEOUT = timedelta(minutes=10)
 STORE_TIMEOUT = timedelta(minutes=5)
 _left: list[ProcessGroup] = []
 """Groups that were destroyed, kept for as long as the worker lives, which ends without cleaning up. One that a wrapped
@@ -32,8 +32,8 @@ def another_client(plan: WorkerPlan) -> Store:
 
 
 @contextmanager
-def process_group(plan: WorkerPlan, backend: str) -> Iterator[Store]:
-    """Join the group over ``backend`` (``"gloo"`` or ``"cpu:gloo,cuda:nccl"``) and yield the store of this execution.
+def process_group(plan: WorkerPlan, device_type: str) -> Iterator[Store]:
+    """Join the group of workers with such a device each (``"cpu"``, ``"cuda"``), and yield the store of this execution.
 
     It is a ``PrefixStore``, of which other uses take namespaces.
 
@@ -44,17 +44,21 @@ def process_group(plan: WorkerPlan, backend: str) -> Iterator[Store]:
     import torch.distributed as dist
     from torch._C._distributed_c10d import PrefixStore
 
+    from thunderhead.accelerators import accelerator_of
+    from thunderhead.device_kinds import group_backend
+
     store = another_client(plan)
-    on_device = "nccl" in backend
-    device = torch.device("cuda", plan.local_rank) if on_device else None
+    backend = group_backend(device_type, with_host=True)
+    on_device = ":" in backend
+    device = torch.device(device_type, plan.local_rank) if on_device else None
     if device is not None:
-        torch.cuda.set_device(device)
+        accelerator_of(device).setup_device(device)
     dist.init_process_group(
         backend,
         store=PrefixStore("group", store),
         rank=plan.rank,
         world_size=plan.world_size,
-        timeout=NCCL_TIMEOUT if on_device else GLOO_TIMEOUT,
+        timeout=DEVICE_TIMEOUT if on_device else GLOO_TIMEOUT,
         device_id=device,
     )
     yield store

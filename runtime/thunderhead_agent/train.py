@@ -116,10 +116,10 @@ def _group(plan: WorkerPlan, board: Board) -> Iterator[Store | None]:
         board.words[Word.PHASE] = Phase.BUILDING
         yield None
         return
-    import torch
+    from thunderhead.device_kinds import present
 
     board.words[Word.PHASE] = Phase.RENDEZVOUS
-    with process_group(plan, "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo") as store:
+    with process_group(plan, present()[0]) as store:
         board.words[Word.PHASE] = Phase.BUILDING
         yield store
 

@@ -18,6 +18,8 @@ from thunderhead.accelerators import (
     find_usable_cuda_devices,
     parse_indices,
 )
+from thunderhead.device_kinds import group_backend, refuse_format
+from thunderhead.precision import DoublePrecision
 
 LOUD = {name: value for name, value in QUIET.items() if name != "accelerator"}
 
@@ -119,7 +121,7 @@ def test_devices_that_are_not_there() -> None:
 @pytest.mark.parametrize("name", ["gpu", "cuda", "mps"])
 def test_what_is_there_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.mps, "device_count", lambda: 0)
     with pytest.raises(
         th.MisconfigurationException, match=f"accelerator='{name}', but this machine has none; it has cpu"
     ):
@@ -128,14 +130,14 @@ def test_what_is_there_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_gpu_is_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "device_count", lambda: 1)
     assert isinstance(choose_accelerator("gpu"), MPSAccelerator)
     assert isinstance(choose_accelerator("auto"), MPSAccelerator)
     assert MPSAccelerator.get_parallel_devices(MPSAccelerator.parse_devices(1)) == [torch.device("mps", 0)]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert isinstance(choose_accelerator("gpu"), CUDAAccelerator)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.mps, "device_count", lambda: 0)
     assert isinstance(choose_accelerator("auto"), CPUAccelerator)
 
 
@@ -188,3 +190,75 @@ def test_usable_devices(monkeypatch: pytest.MonkeyPatch) -> None:
         find_usable_cuda_devices(3)
     with pytest.raises(th.MisconfigurationException, match="has 3 CUDA devices"):
         find_usable_cuda_devices(4)
+
+
+def test_a_tpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"torch_tpu": None}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: known[name])
+    with pytest.raises(th.MisconfigurationException, match=r"'tpu', but the package torch-tpu is not installed; pip"):
+        th.Trainer(accelerator="tpu")
+    known["torch_tpu"] = object()  # type: ignore[assignment]
+    with pytest.raises(th.MisconfigurationException, match=r"added no device to torch.*AUTOLOAD=0 .*use 'cpu'"):
+        th.Trainer(accelerator="tpu")
+    module = type("tpu", (), {"device_count": staticmethod(lambda: 0)})
+    monkeypatch.setattr(torch, "get_device_module", lambda name: module if name == "tpu" else getattr(torch, name))
+    with pytest.raises(th.MisconfigurationException, match="torch-tpu finds none on this machine; it has cpu"):
+        th.Trainer(accelerator="tpu")
+
+
+def test_what_torch_does_not_know() -> None:
+    with pytest.raises(th.MisconfigurationException, match="'gizmo' does not exist"):
+        th.Trainer(accelerator="gizmo")
+    with pytest.raises(th.MisconfigurationException, match=r"'tup' does not exist\. Did you mean 'tpu'"):
+        th.Trainer(accelerator="tup")
+
+
+@pytest.mark.parametrize(
+    ("type_", "with_host", "backend"),
+    [
+        ("cpu", False, "gloo"),
+        ("cpu", True, "gloo"),
+        ("mps", True, "gloo"),
+        ("cuda", False, "nccl"),
+        ("cuda", True, "cpu:gloo,cuda:nccl"),
+        ("tpu", False, "cpu:gloo,tpu:tpu_dist"),
+        ("tpu", True, "cpu:gloo,tpu:tpu_dist"),
+        ("xpu", False, "cpu:gloo,xpu:xccl"),
+    ],
+)
+def test_over_what_processes_talk(type_: str, with_host: bool, backend: str) -> None:
+    assert group_backend(type_, with_host=with_host) == backend
+
+
+def test_a_device_without_a_group_of_its_own() -> None:
+    with pytest.raises(th.MisconfigurationException, match="no back end of process groups for hpu"):
+        group_backend("hpu")
+
+
+@pytest.mark.parametrize(
+    ("type_", "precision", "allowed"),
+    [
+        ("tpu", "16-mixed", False),
+        ("tpu", "16-true", False),
+        ("tpu", "bf16-mixed", True),
+        ("tpu", "bf16-true", True),
+        ("mps", "64-true", False),
+        ("mps", "16-true", True),
+        ("cuda", "16-mixed", True),
+        ("xpu", "64-true", True),
+    ],
+)
+def test_number_formats_of_devices(type_: str, precision: str, allowed: bool) -> None:
+    if allowed:
+        refuse_format(precision, type_)
+        return
+    with pytest.raises(th.MisconfigurationException, match=f"precision='{precision}' on {type_}: .*use '"):
+        refuse_format(precision, type_)
+
+
+def test_a_plugin_of_a_format_that_the_device_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.mps, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for arguments in ({"precision": 64}, {"plugins": [DoublePrecision()]}):
+        with pytest.raises(th.MisconfigurationException, match="precision='64-true' on mps"):
+            th.Trainer(**LOUD, accelerator="mps", **arguments)

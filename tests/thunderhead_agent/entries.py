@@ -22,7 +22,7 @@ from thunderhead_api.treaty import Outcome
 def _trainlike(plan: WorkerPlan, board: Board, *, steps: int = 10_000, at_step: int = 5) -> Outcome:
     """Steps of one all-reduce each; at ``at_step`` the rank named by the environment does what the environment says."""
     fault, _, who = os.environ.get("TEST_FAULT", "").partition("@")
-    with process_group(plan, "gloo"):
+    with process_group(plan, "cpu"):
         words = board.words
         words[Word.FIRST_STEP], words[Word.MAX_STEPS], words[Word.PHASE] = 0, steps, Phase.TRAIN
         for step in range(1, steps + 1):

@@ -359,7 +359,7 @@ _HOMES: Final[dict[str, str | None]] = {
 _LATER: Final = "it is not there yet"
 _FROM_ENVIRONMENT: Final = "ranks follow the environment that the launcher sets; leave it out"
 _FSDP2: Final = "use FSDPStrategy, or shard in configure_model under ModelParallelStrategy"
-_NO_XLA: Final = "XLA is not supported; train on cpu or cuda"
+_NO_XLA: Final = "torch_xla has ended; train with accelerator='tpu', by the package torch-tpu"
 _REASONS: Final[dict[str, str]] = {
     "DeepSpeedStrategy": _FSDP2,
     "DeepSpeedPrecision": "DeepSpeed is not supported; pass precision='bf16-mixed'",

@@ -80,4 +80,4 @@ StrategyRegistry = Registry(
         "single_device",
     ),
 )
-AcceleratorRegistry = Registry("accelerator", ("cpu", "cuda", "mps"))
+AcceleratorRegistry = Registry("accelerator", ("cpu", "cuda", "mps", "tpu"))

@@ -24,10 +24,10 @@ NAMES = (
 )
 REFUSED = {
     "deepspeed": "DeepSpeed is not supported; use 'fsdp', or shard in configure_model under ModelParallelStrategy",
-    "xla": "XLA is not supported; use 'ddp' on cuda or cpu",
-    "single_xla": "XLA is not supported; use 'single_device' on cuda or cpu",
-    "single_tpu": "XLA is not supported; use 'single_device' on cuda or cpu",
-    "tpu": "XLA is not supported; use 'ddp' on cuda or cpu",
+    "xla": "torch_xla has ended; use 'ddp', with accelerator='tpu'",
+    "single_xla": "torch_xla has ended; use 'single_device', with accelerator='tpu'",
+    "single_tpu": "use 'single_device', with accelerator='tpu'",
+    "tpu": "use 'ddp', with accelerator='tpu'",
     "dp": "it has been removed from Lightning as well; use 'ddp'",
     "ddp2": "it has been removed from Lightning as well; use 'ddp'",
 }

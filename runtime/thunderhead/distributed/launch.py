@@ -11,12 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
 from thunderhead.distributed.environment import ProcessRank, free_port
 from thunderhead.distributed.last_run import error_at_end, uncaught_error
 from thunderhead.exceptions import MisconfigurationException
 
+Prepare = Callable[[ProcessRank, MutableMapping[str, str]], None]
 _POLL_S = 0.2
 _INTERRUPTED_S = 2.0
 _PR_SET_PDEATHSIG = 1
@@ -65,14 +66,23 @@ class ScriptLauncher:
         place: this process among all.
         environ: where a meeting point may be given (``MASTER_ADDR``, ``MASTER_PORT``); needed with several nodes.
         grace_s: seconds to end by oneself.
+        prepare: completes the environment of all, before the first of them is started.
 
     Attributes:
         processes: the others, by local rank from 1 on.
         outside: whether a local rank is known to be outside of a run, where it waits for nobody; told by the strategy.
     """
 
-    def __init__(self, place: ProcessRank, environ: Mapping[str, str] = os.environ, *, grace_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        place: ProcessRank,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        grace_s: float = 10.0,
+        prepare: Prepare | None = None,
+    ) -> None:
         check_meeting_point(place, environ)
+        self._prepare = prepare
         self._place = place
         self._environ = environ
         self._grace_s = grace_s
@@ -91,6 +101,8 @@ class ScriptLauncher:
         port = int(self._environ.get("MASTER_PORT") or free_port())
         spec = getattr(sys.modules["__main__"], "__spec__", None)
         command = command_again(sys.argv, None if spec is None else spec.name.removesuffix(".__main__"))
+        if self._prepare is not None:
+            self._prepare(place, os.environ)
         for local_rank in range(1, place.local_world_size):
             other = ProcessRank(
                 rank=place.rank + local_rank,

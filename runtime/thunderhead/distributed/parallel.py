@@ -19,6 +19,7 @@ from torch._C._distributed_c10d import HashStore
 from torch.utils._pytree import tree_map
 
 from thunderhead.accelerators import Accelerator
+from thunderhead.device_kinds import group_backend
 from thunderhead.distributed.base import Sent, Strategy
 from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.launch import ScriptLauncher
@@ -93,7 +94,7 @@ class ParallelStrategy(Strategy):
             seed_process(int(os.environ["PL_GLOBAL_SEED"]))
         if dist.is_initialized():
             return
-        backend = self._backend or ("nccl" if self.root_device.type == "cuda" else "gloo")
+        backend = self._backend or group_backend(self.root_device.type)
         keep_group_out_of_defaults()
         # Alone, there is nobody to meet.
         store = HashStore() if self.world_size == 1 else None

@@ -33,8 +33,9 @@ from typing import Any, TypeVar
 
 import torch
 
+from thunderhead.device_kinds import cannot_fork
 from thunderhead.distributed.environment import ProcessRank, free_port
-from thunderhead.distributed.launch import check_meeting_point, environment_of
+from thunderhead.distributed.launch import Prepare, check_meeting_point, environment_of
 from thunderhead.distributed.leave import forget_groups_of_the_parent
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.rng import capture_rng, restore_rng
@@ -72,6 +73,7 @@ class ProcessLauncher:
         method: spawn, fork or forkserver.
         environ: where a meeting point may be given (``MASTER_ADDR``, ``MASTER_PORT``); needed with several nodes.
         grace_s: seconds that children have to end after they were told to.
+        prepare: completes the environment of all, before the first of them is started.
 
     Attributes:
         error: what ended this process's run; the trainer tells every launcher.
@@ -82,9 +84,16 @@ class ProcessLauncher:
     """
 
     def __init__(
-        self, place: ProcessRank, method: str, environ: Mapping[str, str] = os.environ, *, grace_s: float = 10.0
+        self,
+        place: ProcessRank,
+        method: str,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        grace_s: float = 10.0,
+        prepare: Prepare | None = None,
     ) -> None:
         check_meeting_point(place, environ)
+        self._prepare = prepare
         self._place = place
         self._environ = environ
         self._grace_s = grace_s
@@ -96,7 +105,7 @@ class ProcessLauncher:
         """What ``work(place, payload)`` returns on local rank 0.
 
         Raises:
-            MisconfigurationException: the payload cannot go to another process, or CUDA is in use before a fork.
+            MisconfigurationException: the payload cannot go to another process, or a device is in use before a fork.
             RuntimeError: a child died without an exception.
             BaseException: what a child raised first, with a :class:`ChildTraceback` as its cause.
         """
@@ -122,10 +131,10 @@ class ProcessLauncher:
     def _packed(self, work: Work, payload: object) -> bytes | tuple[Work, object]:
         """What a child gets. Pickled here and now, lest tensors be shared with the child instead of copied."""
         if self.method == "fork":
-            if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's
+            if (used := cannot_fork()) is not None:
                 raise MisconfigurationException(
-                    "start_method='fork' after CUDA was used in this process: a forked process cannot use it. Move "
-                    "nothing to a GPU before Trainer.fit, restart the kernel, or use 'ddp_spawn'"
+                    f"start_method='fork' after {used} was used in this process: a forked process cannot use it. Move "
+                    "nothing to a device before Trainer.fit, restart the kernel, or use 'ddp_spawn'"
                 )
             return work, payload
         try:
@@ -139,6 +148,8 @@ class ProcessLauncher:
     def _start(self, packed: bytes | tuple[Work, object], outcome: Path) -> list[Connection]:
         context: Any = multiprocessing.get_context(self.method)
         place = self._place
+        if self._prepare is not None:
+            self._prepare(place, os.environ)
         address = self._environ.get("MASTER_ADDR") or "127.0.0.1"
         port = int(self._environ.get("MASTER_PORT") or free_port())
         globals_ = None if self.method == "fork" else capture_globals()

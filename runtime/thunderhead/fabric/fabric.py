@@ -48,7 +48,7 @@ class Fabric(Launched):
     """Devices, ranks and number formats for a loop of the user's own.
 
     Args:
-        accelerator: auto, cpu, gpu, cuda, mps, or an Accelerator.
+        accelerator: auto, cpu, gpu, cuda, mps, tpu, what else torch has, or an Accelerator.
         strategy: auto, single_device, ddp, fsdp …, or a Strategy.
         devices: how many, which, or auto.
         num_nodes: number of nodes; follows the environment, only checked.

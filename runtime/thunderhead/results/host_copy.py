@@ -7,10 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from thunderhead.device_kinds import kind_of
+
 
 def widest(device: torch.device) -> torch.dtype:
     """What holds any floating-point number of the device."""
-    return torch.float32 if device.type == "mps" else torch.float64
+    return kind_of(device.type).widest
 
 
 class HostCopy:
@@ -40,7 +42,7 @@ class HostCopy:
         """The values, in order."""
         if self._event is not None:
             self._event.synchronize()
-        found: list[float] = self._host.tolist()
+        found: list[float] = self._host.cpu().tolist()
         return found
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import torch
 
+from thunderhead.device_kinds import wait_for_copies
 from thunderhead.job.parts import Kind, Parts
 from thunderhead.store.checksums import checksums_of
 from thunderhead.store.codec import Encoded, encode
@@ -96,8 +97,7 @@ def stage(
             # The tree itself is replicated too, and rank 0 alone writes it.
             metadata = metadata if rank == 0 else {}
         shards.append(_stage_shard(name, parts[name].kind, tensors, metadata, buffers))
-    if torch.cuda.is_available():
-        torch.cuda.current_stream().synchronize()
+    wait_for_copies()
     return Staged(tuple(shards), _outline(replicated), sum(len(whole.tensors) for whole in replicated.values()))
 
 

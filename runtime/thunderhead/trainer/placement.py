@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 
-from thunderhead.accelerators import Accelerator, accelerator_of, choose_accelerator, parse_indices
+from thunderhead.accelerators import (
+    Accelerator,
+    CPUAccelerator,
+    TorchAccelerator,
+    accelerator_of,
+    choose_accelerator,
+    parse_indices,
+)
 from thunderhead.distributed.batch_systems import find_scheduler
 from thunderhead.distributed.cluster import ClusterEnvironment, find_cluster, process_rank_in
 from thunderhead.distributed.ddp_options import Named, read_name
@@ -18,6 +25,7 @@ from thunderhead.distributed.launch import ScriptLauncher, environment_of
 from thunderhead.distributed.parallel import ParallelStrategy
 from thunderhead.distributed.process_launch import ProcessLauncher
 from thunderhead.distributed.strategy import DDPStrategy, Strategy
+from thunderhead.distributed.tpu_slice import prepare_slice
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.trainer.inner_parts import with_registered
 from thunderhead.trainer.plugins import Plugins
@@ -43,7 +51,8 @@ def choose_strategy(given: dict[str, Any], plugins: Plugins) -> Strategy:
         strategy.parallel_devices = devices
     _announce(cluster, place)
     strategy.bind(strategy.parallel_devices[place.local_rank % len(strategy.parallel_devices)], place)
-    mismatched = accelerator.name() in ("cpu", "cuda", "mps") and accelerator.name() != strategy.root_device.type
+    counted = isinstance(accelerator, CPUAccelerator | TorchAccelerator)
+    mismatched = counted and accelerator.name() != strategy.root_device.type
     strategy.accelerator = accelerator_of(strategy.root_device) if mismatched else accelerator
     strategy.cluster_environment = cluster or find_cluster()
     if strategy.world_size != place.world_size:
@@ -76,14 +85,15 @@ def _made(named: Named | None, place: ProcessRank, *, interactive: bool) -> Stra
 
 def _launcher(strategy: Strategy, place: ProcessRank, *, interactive: bool) -> ScriptLauncher | ProcessLauncher:
     method = getattr(strategy, "start_method", "popen")
+    prepare = prepare_slice if strategy.root_device.type == "tpu" else None
     if method != "popen":
-        return ProcessLauncher(place, method)
+        return ProcessLauncher(place, method, prepare=prepare)
     if interactive:
         raise MisconfigurationException(
             f"strategy={strategy.name!r} runs the script again for each device, and this is an interactive session; "
             "use 'ddp_notebook', or write a script"
         )
-    return ScriptLauncher(place)
+    return ScriptLauncher(place, prepare=prepare)
 
 
 def _accelerator(asked: object, strategy: Strategy | None) -> Accelerator:

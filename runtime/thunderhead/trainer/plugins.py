@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from thunderhead.device_kinds import refuse_format
 from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.strategy import Strategy
 from thunderhead.exceptions import MisconfigurationException
@@ -77,6 +78,7 @@ def choose_precision(asked: object, plugins: Plugins, strategy: Strategy) -> Pre
         chosen = make_precision(name, strategy.root_device.type)
     else:
         strategy.check_precision(chosen.precision)
+        refuse_format(chosen.precision, strategy.root_device.type)
     return chosen
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 _DEVICES: Final = "use devices=, with accelerator='{}'"
-_NO_XLA: Final = "XLA is not supported; use devices= with accelerator='gpu' or 'cpu'"
 _PRECISION: Final = "torch's own mixed precision is the only one; use precision='16-mixed' or 'bf16-mixed'"
 
 SUCCESSORS: Final = {
@@ -42,7 +41,7 @@ SUCCESSORS: Final = {
     "stochastic_weight_avg": "there is no weight averaging yet; leave it out",
     "terminate_on_nan": "use detect_anomaly=True, or EarlyStopping(check_finite=) in callbacks=",
     "test_percent_check": "use limit_test_batches=",
-    "tpu_cores": _NO_XLA,
+    "tpu_cores": _DEVICES.format("tpu"),
     "track_grad_norm": "call self.log_dict(thunderhead.core.gradients.grad_norm(self, norm_type=2)) in "
     "on_before_optimizer_step of the module",
     "train_percent_check": "use limit_train_batches=",

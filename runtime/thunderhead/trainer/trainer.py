@@ -43,7 +43,7 @@ class Trainer(Doors):
     ``PL_TRAINER_<ARGUMENT>`` too.
 
     Args:
-        accelerator: auto, cpu, gpu, cuda, mps, or an Accelerator.
+        accelerator: auto, cpu, gpu, cuda, mps, tpu, what else torch has, or an Accelerator.
         strategy: auto, single_device, ddp, ddp_spawn, ddp_fork, ddp_notebook (each ddp also with
             ``_find_unused_parameters_true`` or ``_false``), or a Strategy.
         devices: how many, which (a list, or ``"0,2"``), ``-1`` for all, or auto. One process is started for each,

@@ -140,15 +140,15 @@ def test_a_class_we_lack() -> None:
     ("name", "instead"),
     [
         ("lightning.pytorch.strategies.DeepSpeedStrategy", "use FSDPStrategy"),
-        ("lightning.pytorch.accelerators.XLAAccelerator", "cpu or cuda"),
+        ("lightning.pytorch.accelerators.XLAAccelerator", "accelerator='tpu'"),
         ("lightning.pytorch.loggers.CometLogger", "TensorBoardLogger"),
         ("lightning.pytorch.loggers.LitLogger", "TensorBoardLogger"),
-        ("lightning.fabric.strategies.XLAStrategy", "cpu or cuda"),
-        ("lightning.fabric.strategies.XLAFSDPStrategy", "cpu or cuda"),
+        ("lightning.fabric.strategies.XLAStrategy", "accelerator='tpu'"),
+        ("lightning.fabric.strategies.XLAFSDPStrategy", "accelerator='tpu'"),
         ("lightning.pytorch.plugins.DeepSpeedPrecision", "bf16-mixed"),
         ("lightning.pytorch.plugins.FSDPPrecision", "bf16-mixed"),
-        ("lightning.pytorch.profilers.XLAProfiler", "XLA is not supported"),
-        ("lightning.pytorch.plugins.environments.XLAEnvironment", "XLA is not supported"),
+        ("lightning.pytorch.profilers.XLAProfiler", "torch_xla has ended"),
+        ("lightning.pytorch.plugins.environments.XLAEnvironment", "torch_xla has ended"),
     ],
 )
 def test_the_alternative_is_named(name: str, instead: str) -> None:
@@ -164,7 +164,10 @@ def test_the_alternative_is_named(name: str, instead: str) -> None:
         ("lightning.pytorch.loggers.CometLogger", "use TensorBoardLogger or CSVLogger"),
         ("pytorch_lightning.loggers.LitLogger", "use TensorBoardLogger or CSVLogger"),
         ("lightning.pytorch.strategies.DeepSpeedStrategy", "use FSDPStrategy, or shard in configure_model"),
-        ("lightning.fabric.strategies.XLAStrategy", "XLA is not supported; train on cpu or cuda"),
+        (
+            "lightning.fabric.strategies.XLAStrategy",
+            "torch_xla has ended; train with accelerator='tpu', by the package torch-tpu",
+        ),
     ],
 )
 @pytest.mark.parametrize("init_args", [{}, {"project": "digits"}])

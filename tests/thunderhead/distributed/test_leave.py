@@ -50,7 +50,7 @@ def _end_as_a_worker(rank: int, directory: str) -> None:
     store = dist.FileStore(f"{directory}/store", 2)
     process_group.another_client = lambda plan: store  # type: ignore[assignment]
     plan: Any = SimpleNamespace(rank=rank, local_rank=rank, world_size=2)
-    with process_group.process_group(plan, "gloo"):
+    with process_group.process_group(plan, "cpu"):
         _train(rank, Path(directory))
     gc.collect()
 

@@ -227,7 +227,7 @@ def test_an_end_by_sigterm_goes_to_the_parent_as_it_is() -> None:
 
 def test_a_fork_after_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    with pytest.raises(th.MisconfigurationException, match="after CUDA was used in this process"):
+    with pytest.raises(th.MisconfigurationException, match="after cuda was used in this process"):
         ProcessLauncher(ProcessRank(local_world_size=2), "fork").launch(_raise, None)
 
 

@@ -46,8 +46,8 @@ def test_there_are_sixteen_names() -> None:
     [
         ("deepspeed", "DeepSpeed is not supported; use 'fsdp'"),
         ("deepspeed_stage_3_offload", "DeepSpeed is not supported"),
-        ("xla", "XLA is not supported; use 'ddp'"),
-        ("xla_debug", "XLA is not supported; use 'ddp'"),
+        ("xla", "torch_xla has ended; use 'ddp', with accelerator='tpu'"),
+        ("xla_debug", "torch_xla has ended; use 'ddp', with accelerator='tpu'"),
         ("single_xla", "use 'single_device'"),
         ("dp", "use 'ddp'"),
         ("ddp_spwan", "does not exist. Did you mean 'ddp_spawn'"),
