@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import threading
+from typing import Any
 
 import pytest
 
@@ -15,3 +17,15 @@ if threading.current_thread() is threading.main_thread() and signal.getsignal(si
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the order otherwise."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object | None) -> None:
+    """Say how a worker ended that died: by which signal, or with which exit code."""
+    if error is None:
+        return
+    process: subprocess.Popen[bytes] = node.gateway._io.popen
+    try:
+        print(f"\nworker {node.gateway.id} ended with exit code {process.wait(10)}", flush=True)
+    except subprocess.TimeoutExpired:
+        print(f"\nworker {node.gateway.id} still runs, but has hung up", flush=True)
