@@ -163,9 +163,7 @@ class ThroughputMonitor(Callback):
 
     def _evaluated(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         if trainer.is_global_zero:
-            stage = trainer.state.stage
-            assert stage is not None, "a run has begun"
-            self._update(trainer, pl_module, batch, step=self._counts[stage].batches + 1, logs=True)
+            self._update(trainer, pl_module, batch, step=trainer.batches_evaluated, logs=True)
 
     def _update(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, *, step: int | None, logs: bool

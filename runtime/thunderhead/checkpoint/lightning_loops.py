@@ -25,7 +25,7 @@ def loops_of(run: Run, training: Training, position: Position) -> dict[str, Any]
     }
     steps = (live.step, live.step - now.steps_before)
     schedules = (optimizers.scheduler_steps, optimizers.scheduler_steps - now.schedules_before)
-    validation = training.validation
+    validated, validated_in_epoch = training.validation.counted_at(position)
     automatic = run.module.automatic_optimization
     states = [] if training.data is None else training.data.stateful()
     fit = {
@@ -39,9 +39,9 @@ def loops_of(run: Run, training: Training, position: Position) -> dict[str, Any]
         "epoch_loop.manual_optimization.optim_step_progress": _pairs(*((0, 0) if automatic else (live.step,) * 2)),
         "epoch_loop.val_loop.state_dict": {},
         "epoch_loop.val_loop.batch_progress": {
-            "total": _even(validation.batches_in_epoch),
-            "current": _even(validation.batches),
-            "is_last_batch": validation.batches > 0,
+            "total": _even(validated_in_epoch),
+            "current": _even(validated),
+            "is_last_batch": validated > 0,
         },
         "epoch_progress": epoch,
     }

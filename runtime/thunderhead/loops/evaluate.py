@@ -129,7 +129,7 @@ class EvaluationLoop:
         ours, module = self._evaluation, self._run.module
         self._run.hooks.resolve()
         check_dataloader_idx(module, self._kind, several=len(data.feeds) > 1)
-        ours.batches = 0
+        ours.batches_before, ours.batches = ours.batches_in_epoch, 0
         if ours.results is not None:
             ours.results.reset()
             # Within fit the batch that came before is still the running one, until this evaluation's last.
@@ -204,7 +204,7 @@ class EvaluationLoop:
             iterator, step, transfer = own.handed(), own.guarded(step), None
         if results is not None:
             results.in_batches = True
-        done = 0
+        done, before = 0, ours.batches
         while done < limit:
             if control is not None:
                 control.in_evaluation(position, index, done)
@@ -217,21 +217,22 @@ class EvaluationLoop:
                 batch = transfer(batch, index)
             if results is not None:
                 results.batch, results.batch_size = batch, None
+            ours.batches = before + done + 1
             if starts:
                 hooks.call(f"on_{kind}_batch_start", batch, done, *extra)
             output = step(batch, done, *(extra if own is None else ()))
             if own is not None:
                 if own.ended:
+                    ours.batches = before + done
                     break
                 batch, done = own.batch, own.taken - 1
+                ours.batches = before + own.taken
             if ends:
                 hooks.call(f"on_{kind}_batch_end", output, batch, done, *extra)
             if ours.keep_predictions:
                 ours.predictions[-1].append(_to_cpu(output))
             self._log_step(results, index)
             done += 1
-        ours.batches += done
-        ours.batches_in_epoch += done
 
     def _inside_of_a_window(self) -> bool:
         """In a fit, between two batches whose gradients are added up: a run does not end there."""

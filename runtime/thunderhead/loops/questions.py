@@ -124,7 +124,7 @@ class Progress:
         """An epoch begins: what files say of its progress is counted from now on."""
         epoch = self._epoch
         epoch.steps_before, epoch.schedules_before = self._training.position.step, self._schedulers.steps
-        self._training.validation.batches_in_epoch = 0
+        self._training.validation.begin_epoch()
 
     def _no_batch(self) -> dict[str, Any] | None:
         """What ``on_train_batch_end`` gets for a batch that is None."""

@@ -9,7 +9,8 @@
 ``validation_follows``          it comes right after the batch that just ended
 ``has_validated``               it has run in this fit, outside of the sanity check
 ``logger_step``                 the x axis of the training records
-``records_now``                 values of this batch go to the loggers
+``records_now``                 values of this batch go to the loggers; an evaluation's are counted from its start
+``batches_evaluated``           how many batches an evaluation has done, the x axis of what callbacks log of each
 ``log_record(values, step)``    send values to them as the trainer does
 ``show_metrics(values)``        let other callbacks and the job's status see values without logging them
 ``trains_others()``             which parameters require gradients has changed
@@ -109,7 +110,22 @@ class Doors(TrainerProperties):
     def records_now(self) -> bool:
         """Whether this is a batch whose step values go to the loggers."""
         every = self._options.log_every_n_steps
-        return bool(every) and (self.should_stop or (self.logger_step + 1) % every == 0)
+        evaluation = self._running_evaluation
+        done = self.logger_step + 1 if evaluation is None else evaluation.batches
+        return bool(every) and (self.should_stop or done % every == 0)
+
+    @property
+    def batches_evaluated(self) -> int:
+        """Batches evaluated so far, with the one in hand; those of validations inside a fit since its epoch began."""
+        evaluation = self._running_evaluation
+        return 0 if evaluation is None else evaluation.batches_in_epoch
+
+    @property
+    def _running_evaluation(self) -> Evaluation | None:
+        if self.training or self.state.fn is None:
+            return None
+        fitting = self.state.fn is TrainerFn.FITTING
+        return self._training.validation if fitting else self._evaluations.get(self.state.fn)
 
     def log_record(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Send one record to the loggers.

@@ -24,6 +24,12 @@ from thunderhead.run.stopping import can_stop_early
 from thunderhead.run.training import Training
 
 _ENDS = ("on_train_batch_end", "lr_scheduler_step")
+# While these run, whether an evaluation's newest batch is not started, processed, completed yet.
+_IN_HAND = {
+    "on_evaluation_batch_start": (1, 1, 1),
+    "evaluation_step": (0, 1, 1),
+    "on_evaluation_batch_end": (0, 0, 1),
+}
 
 
 class HoldsRecords(Protocol):
@@ -351,10 +357,12 @@ class ShownEvaluationLoop(_Shown):
     @property
     def batch_progress(self) -> Tally:
         """Batches of the newest run, and of all of them in the running epoch."""
-        found = self._evaluation
+        found, run = self._evaluation, self._trainer._run
         if found is None:
             return Tally()
-        total, current = (Counts(n, n, n, n) for n in (found.batches_in_epoch, found.batches))
+        hook = "" if run is None else run.sink.hook or ""
+        lags = _IN_HAND.get(hook.replace(found.kind, "evaluation"), (0, 0, 0))
+        total, current = (Counts(n, *(n - lag for lag in lags)) for n in (found.batches_in_epoch, found.batches))
         return Tally(total, current)
 
     @property

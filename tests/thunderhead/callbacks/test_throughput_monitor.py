@@ -146,7 +146,7 @@ def test_time_in_validation_is_no_time_of_training() -> None:
     times = [row["train/time"] for _, row in found if "train/time" in row]
     assert times == [1.0, 2.0, 3.0, 4.0, 5.0]
     validated = [(step, row["validate/batches"]) for step, row in found if "validate/time" in row]
-    assert validated == [(1, 1), (2, 2), (1, 1), (2, 2)]
+    assert validated == [(1, 1), (2, 2), (3, 1), (4, 2)]
 
 
 def test_under_accumulation_once_per_step() -> None:

@@ -300,3 +300,52 @@ def test_counters_of_a_run_that_is_given_more_epochs(tmp_path: Path) -> None:
     first.save_checkpoint(tmp_path / "first.ckpt")
     th.Trainer(**UNEVEN, callbacks=[rest]).fit(Line(), rows(), rows(2), ckpt_path=tmp_path / "first.ckpt")
     assert rest.seen == after(whole, rest)
+
+
+# Two validations of two batches in an epoch: at the second batch of each hook, ready, started, processed, completed.
+EVALUATED = {
+    "on_validation_batch_start": [(2, 1, 1, 1), (4, 3, 3, 3)],
+    "on_validation_batch_end": [(2, 2, 2, 1), (4, 4, 4, 3)],
+    "on_validation_epoch_end": [(2, 2, 2, 2), (4, 4, 4, 4)],
+}
+
+
+@pytest.mark.parametrize("hook", EVALUATED)
+def test_how_far_a_validation_is(hook: str) -> None:
+    class Looks(th.Callback):
+        def __init__(self) -> None:
+            self.seen: list[tuple[int, ...]] = []
+
+    def look(self: Looks, trainer: th.Trainer, *given: Any) -> None:
+        if given[-1] != 0 and trainer.current_epoch == 1:  # not at the first batch
+            progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+            self.seen.append(counts(progress.total))
+            assert trainer.batches_evaluated == progress.total.ready
+            assert progress.current.ready == 2
+
+    looks = type("Looks", (Looks,), {hook: look})()
+    options = {**QUIET, "max_epochs": 2, "val_check_interval": 2, "num_sanity_val_steps": 1}
+    th.Trainer(**options, callbacks=[looks]).fit(Line(), rows(), rows(2))
+    assert looks.seen == EVALUATED[hook]
+
+
+@pytest.mark.parametrize(("every", "due"), [(0, []), (1, [1, 2, 3, 4, 5]), (2, [2, 4]), (9, [])])
+@pytest.mark.parametrize("fits", [False, True])
+def test_every_so_many_batches_of_an_evaluation_are_recorded(every: int, due: list[int], fits: bool) -> None:
+    class Looks(th.Callback):
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+
+        def on_validation_batch_end(self, trainer: th.Trainer, *_: Any) -> None:
+            if trainer.records_now:
+                self.seen.append(trainer.batches_evaluated)
+
+    looks = Looks()
+    trainer = th.Trainer(
+        **{**QUIET, "max_epochs": 1, "num_sanity_val_steps": 0, "log_every_n_steps": every}, callbacks=[looks]
+    )
+    if fits:
+        trainer.fit(Line(), rows(), rows(5))
+    else:
+        trainer.validate(Line(), rows(5), verbose=False)
+    assert looks.seen == due
