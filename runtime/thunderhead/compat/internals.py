@@ -25,10 +25,11 @@ from torch.optim import Optimizer
 
 from thunderhead.compat.rank_zero import rank_of
 from thunderhead.core.ending import EndsWell
+from thunderhead.data.loader_warnings import suggested_max_num_workers
 from thunderhead.rng import seed_everything
 from thunderhead.tensors import map_tensors, move_to_device
 
-__all__ = ["ReduceOp", "default_pg_timeout"]
+__all__ = ["ReduceOp", "default_pg_timeout", "suggested_max_num_workers"]
 
 # --- types -----------------------------------------------------------------------------------------------------------
 
@@ -418,14 +419,6 @@ def num_cuda_devices() -> int:
 def is_cuda_available() -> bool:
     """Whether there are any."""
     return torch.cuda.is_available()
-
-
-def suggested_max_num_workers(local_world_size: int) -> int:
-    """Loader processes per rank that leave a processor to each rank itself."""
-    if local_world_size < 1:
-        raise ValueError(f"local_world_size={local_world_size} must be at least 1")
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, available // local_world_size - 1)
 
 
 def _optimizer_to_device(optimizer: Optimizer, device: _DEVICE) -> None:

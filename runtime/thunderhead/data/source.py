@@ -16,7 +16,7 @@ from thunderhead.data.sampling import Shard
 from thunderhead.data.shape import shape_of, told
 from thunderhead.exceptions import MisconfigurationException, WrongType
 from thunderhead.ranks import Ranks, Replica
-from thunderhead.warning import PossibleUserWarning, say, warn
+from thunderhead.warning import say
 
 
 class TrainingData:
@@ -364,11 +364,3 @@ def _is_shuffled(loader: DataLoader[Any]) -> bool:
 
 def _innermost_sampler(loader: DataLoader[Any]) -> object:
     return getattr(loader.batch_sampler, "sampler", loader.sampler)
-
-
-def warn_if_shuffled(loaders: Iterable[Any], stage: str) -> None:
-    """Shuffled evaluation is nearly always a mistake."""
-    for loader in (loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders)).flattened:
-        if isinstance(loader, DataLoader) and isinstance(getattr(loader.batch_sampler, "sampler", None), RandomSampler):
-            warn(f"the {stage} loader shuffles; evaluation usually reads its data in order", PossibleUserWarning)
-            return

@@ -22,6 +22,7 @@ import torch
 
 from thunderhead.core.state import RunningStage
 from thunderhead.core.steps import Steps
+from thunderhead.data.loader_warnings import warn_of_empty
 from thunderhead.data.source import EvaluationData
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.hooks.overriding import is_overridden
@@ -105,6 +106,8 @@ class EvaluationLoop:
         data = load_evaluation_data(run, self._training, ours)
         wanted = [min(limit, sanity_batches) for limit in data.limits] if sanity_batches is not None else data.limits
         of_ranks = run.strategy.gather_words(wanted)
+        if sanity_batches is None and not all(map(any, zip(*of_ranks, strict=True))):
+            self._warn_of_empty(of_ranks)
         # With fewer samples than ranks, one without any still takes part in what the others reduce.
         if not any(sum(of_rank) for of_rank in of_ranks):
             return []
@@ -119,6 +122,11 @@ class EvaluationLoop:
                 return self._begin_and_end(data, wanted)
         finally:
             sink.results, state.stage = outer
+
+    def _warn_of_empty(self, of_ranks: list[list[float]]) -> None:
+        stage = "val" if self._kind == "validation" else self._kind
+        if getattr(self._run.options, f"limit_{stage}_batches") != 0:
+            warn_of_empty(of_ranks, stage)
 
     def _grad_context(self) -> AbstractContextManager[Any]:
         run = self._run

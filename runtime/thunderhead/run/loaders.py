@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from thunderhead.core.position import BETWEEN_EPOCHS, Position
+from thunderhead.data.loader_warnings import suggested_max_num_workers, warn_of_loaders
 from thunderhead.data.source import (
     EvaluationData,
     Placement,
     TrainingData,
     request_loaders,
-    warn_if_shuffled,
     without_shuffling,
 )
 from thunderhead.exceptions import MisconfigurationException
@@ -52,6 +52,7 @@ def load_training_data(run: Run, training: Training) -> TrainingData:
     loaders = _request(run, position, "train", training.loaded_in.next_load("train", position.epoch))
     if options.overfit_batches:
         loaders = without_shuffling(loaders, warn)
+    _warn(run, loaders, "train")
     run.strategy.barrier("train_dataloader")
     data = TrainingData(loaders, options.limit_train_batches, _placement(run))
     owners = (run.module, run.datamodule)
@@ -80,7 +81,7 @@ def load_evaluation_data(run: Run, training: Training, evaluation: Evaluation) -
     loaders = _request(run, position, stage, epoch)
     if options.overfit_batches and evaluation.fitting:
         loaders = without_shuffling(loaders, warn)
-    warn_if_shuffled(loaders, stage)
+    _warn(run, loaders, stage)
     run.strategy.barrier(f"{stage}_dataloader")
     name = f"limit_{stage}_batches"
     placement = _placement(run, predicting=stage == "predict")
@@ -189,6 +190,11 @@ def _request(run: Run, position: Position, stage: str, epoch: int) -> Iterable[A
             return loaders
     finally:
         position.epoch = running
+
+
+def _warn(run: Run, loaders: Iterable[Any], stage: str) -> None:
+    workers = suggested_max_num_workers(run.strategy.process.local_world_size)
+    warn_of_loaders(loaders, stage, workers=workers, reloads=run.options.reload_dataloaders_every_n_epochs > 0)
 
 
 def _warn_of_rare_records(run: Run, data: TrainingData) -> None:
