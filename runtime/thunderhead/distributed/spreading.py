@@ -104,8 +104,9 @@ def call_steps_through_shards(module: nn.Module, names: Iterable[str]) -> None:
     if not isinstance(module, FSDPModule) or not getattr(module, "automatic_optimization", True):
         return
     for name in names:
-        if name in vars(module) or not hasattr(module, name):
-            continue  # done by an earlier run, or a network that has no steps
+        step = getattr(module, name, None)
+        if step is None or getattr(step, "gathers", False):
+            continue  # a network that has no steps, or done by an earlier run
         signature = inspect.signature(getattr(module, name))
         register_fsdp_forward_method(module, name)
         made = getattr(module, name).__func__
@@ -113,6 +114,7 @@ def call_steps_through_shards(module: nn.Module, names: Iterable[str]) -> None:
         rest = [p.replace(kind=p.POSITIONAL_OR_KEYWORD) if p.kind is p.POSITIONAL_ONLY else p for p in _of(signature)]
         made.__signature__ = signature.replace(parameters=[first, *rest])
         del made.__wrapped__
+        made.gathers = True
 
 
 def _of(signature: inspect.Signature) -> list[inspect.Parameter]:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -119,7 +119,7 @@ def enter(
     launcher = trainer.strategy.launcher
     if isinstance(launcher, ProcessLauncher):
         begin(trainer, fn, module, loaders, datamodule, evaluation)
-        call: dict[str, Any] = {"fn": fn, "model": model and module, "loaders": loaders, "datamodule": datamodule}
+        call: dict[str, Any] = {"fn": fn, "model": model, "loaders": loaders, "datamodule": datamodule}
         call |= {"ckpt_path": ckpt_path, "weights_only": weights_only, "evaluation": evaluation}
         try:
             return run_in_children(trainer, launcher, call)
@@ -135,7 +135,8 @@ def enter(
     run = begin(trainer, fn, module, loaders, datamodule, evaluation)
     LAST_RUN.error = None
     try:
-        return _from_end_to_end(trainer, run, ckpt_path, weights_only, evaluation)
+        with _running_as(model, module):
+            return _from_end_to_end(trainer, run, ckpt_path, weights_only, evaluation)
     except EndsWell:
         put_layers_back(run, trainer._layer_sync)
         tear_down(run, "success", TrainerStatus.FINISHED)
@@ -316,7 +317,7 @@ def _module_for(trainer: TrainerProperties, fn: TrainerFn, model: object) -> Lig
         if trainer._run is None or fn is TrainerFn.FITTING:
             raise WrongType(f"Trainer.{fn} needs a module; pass one")
         return trainer.lightning_module
-    # What torch.compile returns holds the module it compiled.
+    # What torch.compile returns holds the module it compiled; see ``_running_as``.
     unwrapped = getattr(model, "_orig_mod", model)
     refuse_class(unwrapped, f"Trainer.{fn}")
     if not isinstance(unwrapped, LightningModule):
@@ -327,6 +328,14 @@ def _module_for(trainer: TrainerProperties, fn: TrainerFn, model: object) -> Lig
             "that its first line"
         )
     return unwrapped
+
+
+def _running_as(given: object, module: LightningModule) -> AbstractContextManager[None]:
+    if given is None or given is module:
+        return nullcontext()
+    from thunderhead.trainer.compiling import compiled_steps
+
+    return compiled_steps(module, given)
 
 
 def _check_data(fn: TrainerFn, loaders: Mapping[str, Any], datamodule: object) -> None:
