@@ -114,9 +114,10 @@ class ModelPruning(Callback):
         """Find out what is to be pruned, and keep the values that it begins with.
 
         Raises:
-            MisconfigurationException: a parameter to be pruned is not in the module.
+            MisconfigurationException: a parameter to be pruned is not in the module, or weights are averaged as well.
         """
         self._restored = None
+        self._refuse_averages(trainer)
         found = sanitized(type(self).__name__, pl_module, self._parameters_to_prune, self._parameter_names)
         self._targets = list(self.filter_parameters_to_prune(found))
         paths = module_paths(pl_module)
@@ -128,6 +129,19 @@ class ModelPruning(Callback):
         self._paths = [f"{paths[module]}.{name}".lstrip(".") for module, name in self._targets]
         if self._use_lottery_ticket is not False:
             self._first = {id(module): copy.deepcopy(module) for module, _ in self._targets}
+
+    def _refuse_averages(self, trainer: Trainer) -> None:
+        """A mask gives the module other parameters, in another order, than those that an average was made of."""
+        from thunderhead.callbacks.stochastic_weight_avg import StochasticWeightAveraging
+        from thunderhead.callbacks.weight_averaging import WeightAveraging
+
+        for callback in trainer.callbacks:
+            if isinstance(callback, WeightAveraging | StochasticWeightAveraging):
+                raise MisconfigurationException(
+                    f"{type(self).__name__} together with {type(callback).__name__}: a pruned module has other "
+                    "parameters than its average, whose zeros would not stay zeros either; average first, then prune "
+                    "in a fit of its own"
+                )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on with the masks of a checkpoint; optimizers know the parameters by now, and masks do not change that."""

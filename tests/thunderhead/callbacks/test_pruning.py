@@ -13,7 +13,13 @@ from trainer_models import QUIET, Net, in_order, shuffled
 from trainer_resumes import WAYS, Resumes
 
 import thunderhead as th
-from thunderhead.callbacks import ModelCheckpoint, ModelPruning
+from thunderhead.callbacks import (
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    ModelPruning,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from thunderhead.exceptions import MisconfigurationException
 
 
@@ -219,3 +225,15 @@ def test_a_run_that_was_complete_has_no_masks_left(tmp_path: Path) -> None:
         net, shuffled(), in_order(), ckpt_path=tmp_path / "x.ckpt"
     )
     assert not [name for name in net.state_dict() if name.endswith("_mask")]
+
+
+@pytest.mark.parametrize("kind", [WeightAveraging, EMAWeightAveraging, StochasticWeightAveraging])
+@pytest.mark.parametrize("first", [True, False])
+def test_pruning_beside_an_average_is_refused(kind: Any, first: bool) -> None:
+    average = kind(0.1) if kind is StochasticWeightAveraging else kind()
+    both = [ModelPruning("l1_unstructured"), average]
+    trainer = th.Trainer(**QUIET, max_epochs=1, callbacks=both if first else both[::-1])
+    with pytest.raises(
+        MisconfigurationException, match=rf"ModelPruning together with {kind.__name__}: .*average first"
+    ):
+        trainer.fit(Net(), shuffled())
