@@ -12,6 +12,7 @@ import yaml
 from thunderhead_api.extent import DEPTH_MAX
 from thunderhead_api.treaty import KIND
 from thunderhead_api.validate import Problem, validate
+from thunderhead_api.yaml_remedy import remedy
 from thunderhead_cli.kubernetes_yaml import KubernetesLoader
 
 MAX_BYTES = 3 * 1024 * 1024  # what an API server accepts
@@ -124,4 +125,6 @@ def _what_is_wrong(error: yaml.YAMLError) -> str:
         return f"is no valid YAML: {' '.join(str(error).split())}"
     context, begin = getattr(error, "context", None), getattr(error, "context_mark", None)
     since = "" if context is None or begin is None else f" ({context} that begins in line {begin.line + 1})"
-    return f"line {mark.line + 1}, column {mark.column + 1}: is no valid YAML: {problem}{since}"
+    todo = remedy(problem, begin)
+    advice = f"; {todo}" if todo else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: is no valid YAML: {problem}{since}{advice}"

@@ -42,9 +42,12 @@ def test_config_maps_beside_the_job_are_kept(tmp_path: Path) -> None:
         (
             "a: [1\n",
             "line 2, column 1: is no valid YAML: expected ',' or ']', but got '<stream end>' "
-            "(while parsing a flow sequence that begins in line 1)",
+            "(while parsing a flow sequence that begins in line 1); close the bracket of line 1",
         ),
-        ("a: 1\n b: 2\n", "line 2, column 3: is no valid YAML: mapping values are not allowed here"),
+        (
+            "a: 1\n b: 2\n",
+            "line 2, column 3: is no valid YAML: mapping values are not allowed here; begin the keys of one mapping",
+        ),
         ("- a", "holds a list where an object with a kind is expected"),
         ("a: " + "[" * 2_000 + "]" * 2_000, "is nested far more than 100 levels deep; put such data into a file"),
         ("a: " + "1" * 5_000, "holds a value that no job can hold: Exceeds the limit"),

@@ -5,11 +5,13 @@ jsonargparse says it too, for whoever knows its types; its messages are read her
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import yaml
@@ -17,6 +19,7 @@ from jsonargparse import ArgumentParser
 
 from thunderhead.cli.lines import Written, configuration_files, written
 from thunderhead.exceptions import did_you_mean
+from thunderhead_api.yaml_remedy import remedy
 
 _TOKEN: Final = re.compile(
     r"^(?P<indent>[ -]*)(?:Parser key \"(?P<key>[^\"]+)\"|Problem with given class_path '(?P<kind>[^']+)'"
@@ -36,6 +39,10 @@ _SUBTYPES: Final = re.compile(r"Subtypes: \[(.*)\]")
 _EXPECTED: Final = re.compile(r"Expected an? (<class '[^']+'>|[A-Za-z][^.\n]*)")
 _CLASS: Final = re.compile(r"<class '(?:[\w.]*\.)?(\w+)'>")
 _NO_NAME: Final = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
+_LINKED: Final = re.compile(r'^Linked "(?P<target>[^"]+)" must be given via "(?P<source>[^"]+)"')
+_NO_FILE: Final = re.compile(r"^Parser key \"config\": File does not exist: '(?P<path>[^']+)'")
+_NO_MAPPING: Final = re.compile(r"^'(\w+)' object has no attribute 'keys'$")
+_OF_A_CLASS: Final = ("class_path", "init_args", "dict_kwargs")
 _NOT_DERIVED: Final = re.compile(r"[Ii]mport path .*does not correspond to a subclass of (\w+)")
 
 
@@ -70,6 +77,8 @@ def explained(message: str, parser: ArgumentParser, given: Given) -> str:
     files = configuration_files(given.arguments)
     if message.startswith("Problems parsing config"):
         return _not_yaml(files) or message
+    if message.startswith("Unexpected config:") and files:
+        return f"{files[-1]}: must hold options by their names, as in trainer: {{max_epochs: 3}}"
     found = _read(message, parser)
     if found is None:
         return message
@@ -104,13 +113,17 @@ def _read(message: str, parser: ArgumentParser) -> Wrong | None:
         return Wrong(
             ("subcommand",), f"must be one of {', '.join(known)}.{did_you_mean(match['name'], known)}", match["name"]
         )
+    if (match := _LINKED.search(message)) is not None:
+        return Wrong(tuple(match["target"].split(".")), f"follows from {match['source']}; give that instead")
+    if (match := _NO_FILE.search(message)) is not None:
+        return Wrong(("config",), f"there is no such file.{_file_meant(match['path'])}", match["path"])
     tokens = _chain(message)
     if not tokens:
         return None
     first = tokens[0]
     if first["required"] is not None:
-        names = [name.partition(".")[2] or name for name in first["required"].split(", ")]
-        return Wrong((names[0],), f"must be given, by --{names[0]} or in a configuration file (-c FILE)")
+        name = _without_subcommand(first["required"].split(", ")[0], parser)
+        return Wrong((name,), f"must be given, by --{name} or in a configuration file (-c FILE)")
     return None if first["key"] is None or first["key"] == "config" else _inside(message, tokens, parser)
 
 
@@ -136,14 +149,53 @@ def _inside(message: str, tokens: Sequence[re.Match[str]], parser: ArgumentParse
             path.append(f"={kind}")  # which item of a list
         elif token["option"] is not None:
             name, owner = token["option"], kind or "the class"
+            if (beside := _beside_class_path(name, message)) is not None:
+                rule = f"beside class_path stand init_args and dict_kwargs only.{did_you_mean(beside, _OF_A_CLASS)}"
+                return Wrong((*path, beside), rule)
             rule = f"{_short(owner)} has no argument {name!r}.{did_you_mean(name, _arguments_of(owner))}"
             return Wrong((*path, "init_args", name), rule, _value(message))
         elif token["required"] is not None:
             return Wrong(tuple(path), f"{_short(kind or '')} needs {token['required']}, which nobody gives")
     rest = _said_of(tokens[-1], message)
+    if kind is not None and (held := _NO_MAPPING.match(rest.splitlines()[1].strip())) is not None:
+        return Wrong((*path, "init_args"), f"init_args must hold arguments by their names, not a {held[1]}")
     if kind is not None:
         return Wrong((*path, "class_path"), _not_there(rest.splitlines()[1].strip(), kind), kind)
+    if (given := _described(rest)) and not isinstance(given[-1]["class_path"], str):
+        return Wrong(
+            (*path, "class_path"), "must be the path of a class, as package.Class", str(given[-1]["class_path"])
+        )
     return _of_wrong_type(tuple(path), rest)
+
+
+def _without_subcommand(name: str, parser: ArgumentParser) -> str:
+    action = parser._subcommands_action
+    first, _, rest = name.partition(".")
+    return rest if rest and action is not None and first in action.choices else name
+
+
+def _beside_class_path(option: str, message: str) -> str | None:
+    """The key that somebody wrote where ``init_args`` belongs; jsonargparse takes it for an argument of the base."""
+    first = option.partition(".")[0]
+    return first if first not in _OF_A_CLASS and any(first in given for given in _described(message)) else None
+
+
+def _described(message: str) -> list[dict[str, object]]:
+    """Values with a class path that the message shows."""
+    found = []
+    for value in _VALUE.findall(message):
+        try:
+            given = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            continue
+        if isinstance(given, dict) and "class_path" in given:
+            found.append(given)
+    return found
+
+
+def _file_meant(path: str) -> str:
+    beside = [found.name for found in Path(path).parent.glob("*.y*ml")]
+    return did_you_mean(Path(path).name, beside)
 
 
 def _said_of(token: re.Match[str], message: str) -> str:
@@ -258,5 +310,7 @@ def _not_yaml(files: Sequence[str]) -> str | None:
         except (OSError, yaml.YAMLError) as error:
             mark = getattr(error, "problem_mark", None)
             line = "" if mark is None else f":{mark.line + 1}"
-            return f"{file}{line}: is no valid YAML: {getattr(error, 'problem', None) or error}"
+            said = str(getattr(error, "problem", None) or error)
+            todo = remedy(said, getattr(error, "context_mark", None))
+            return f"{file}{line}: is no valid YAML: {said}{f'; {todo}' if todo else ''}"
     return None
