@@ -73,11 +73,11 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> Iterator[tuple[
     )
 
 
-def _why(answer: dict[str, Any]) -> Any:
+def _why(answer: dict[str, Any]) -> object:
     return (answer["refused"], answer.get("why"), answer["said"][-400:]) if "refused" in answer else "taken"
 
 
-def _unlike(path: str, ours: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:
+def _unlike(path: str, ours: object, theirs: object) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for name in sorted({*ours, *theirs}):
             yield from _unlike(f"{path}/{name}", ours.get(name, "(absent)"), theirs.get(name, "(absent)"))

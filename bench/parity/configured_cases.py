@@ -238,14 +238,14 @@ def _write_files(
     case.args = [*before, *([subcommand] if subcommand else []), *after, *arguments]
 
 
-def _put(tree: dict[str, Any], key: str, name: str | None, value: Any) -> None:
+def _put(tree: dict[str, Any], key: str, name: str | None, value: object) -> None:
     if name is None:
         tree[key] = value
     else:
         tree.setdefault(key, {})[name] = value
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return (
         value
         if isinstance(value, str)

@@ -71,7 +71,7 @@ def _answer(case: dict[str, Any]) -> dict[str, Any]:
         return {"refused": type(error).__name__, "why": str(error)[:500]}
 
 
-def _config(cli: Any) -> Any:
+def _config(cli: Any) -> object:
     """What was read, as plain data, links included."""
     found = yaml.safe_load(cli.parser.dump(cli.config, skip_link_targets=False, skip_none=False, format="yaml"))
     return found[cli.subcommand] if cli.subcommand else found
@@ -94,7 +94,7 @@ def _made(cli: Any) -> dict[str, Any]:
     }
 
 
-def _encoder(model: Any) -> Any:
+def _encoder(model: object) -> object:
     found = getattr(model, "encoder", None)
     return None if found is None else [type(found).__name__, _plain(vars(found)), type(found.activation).__name__]
 
@@ -107,11 +107,11 @@ def _plain(values: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _value(found: Any) -> str:
+def _value(found: object) -> str:
     return str(getattr(found, "value", found))
 
 
-def _configures(model: Any) -> bool:
+def _configures(model: object) -> bool:
     return "configure_optimizers" in vars(model) or "configure_optimizers" in vars(type(model))
 
 

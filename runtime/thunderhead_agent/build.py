@@ -14,8 +14,11 @@ import pkgutil
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from enum import Enum
+from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
@@ -73,18 +76,43 @@ def call(target: Callable[..., Any], arguments: Mapping[str, Any], where: str) -
             ``TypeError``, ``ValueError`` or ``MisconfigurationException``. Whatever else it raises passes through.
     """
     name = getattr(target, "__qualname__", repr(target))
-    _check_names(target, name, arguments, where)
-    hints = _hints(target)
-    ready = {
-        key: _fit(_nested(value, f"{where}.{key}"), hints.get(key, Any), f"{where}.{key}", name)
-        for key, value in arguments.items()
-    }
+    ready = _ready(target, arguments, where, complete=True)
     try:
         return target(**ready)
     except JobError:
         raise
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise InvalidConfiguration(f"{where}: {name} refuses its arguments: {type(error).__name__}: {error}") from error
+
+
+def _ready(target: Callable[..., Any], arguments: Mapping[str, Any], where: str, *, complete: bool) -> dict[str, Any]:
+    """The arguments as ``target`` declares them; ``complete`` if nobody else gives some."""
+    name = getattr(target, "__qualname__", repr(target))
+    _check_names(target, name, arguments, where, complete=complete)
+    hints = _hints(target)
+    return {key: _argument(value, hints.get(key, Any), f"{where}.{key}", name) for key, value in arguments.items()}
+
+
+def _argument(value: object, hint: object, where: str, name: str) -> object:
+    factory = _factory(value, hint, where)
+    return _fit(_nested(value, where), hint, where, name) if factory is None else factory
+
+
+def _factory(value: object, hint: object, where: str) -> Callable[..., Any] | None:
+    """What is called later, as an optimizer that is given its parameters: a class with arguments, or a path alone."""
+    declared = [kind for kind in (hint, *typing.get_args(hint)) if typing.get_origin(kind) is Callable]
+    if not declared:
+        return None
+    if isinstance(value, str):
+        return find_class(value, where)
+    if not _is_description(value):
+        return None
+    found = find_class(value["class_path"], where)
+    made = typing.get_args(declared[0])[-1]
+    kinds = tuple(kind for kind in (made, *typing.get_args(made)) if inspect.isclass(kind))
+    if not (inspect.isclass(found) and issubclass(found, kinds)):
+        return None  # its objects are what is called
+    return partial(found, **_ready(found, value.get("init_args") or {}, f"{where}.init_args", complete=False))
 
 
 def _import(module_name: str, class_path: str, where: str) -> Any:
@@ -154,7 +182,9 @@ def _siblings(module_name: str) -> list[str]:
     return [module.name for module in pkgutil.iter_modules(path)]
 
 
-def _check_names(target: Callable[..., Any], name: str, arguments: Mapping[str, Any], where: str) -> None:
+def _check_names(
+    target: Callable[..., Any], name: str, arguments: Mapping[str, Any], where: str, *, complete: bool
+) -> None:
     try:
         parameters = inspect.signature(target).parameters
     except (TypeError, ValueError):
@@ -167,7 +197,7 @@ def _check_names(target: Callable[..., Any], name: str, arguments: Mapping[str, 
                 hint = did_you_mean(key, known) or f" It takes {_listed(known)}."
                 raise InvalidConfiguration(f"{where}.{key}: {name} takes no argument {key!r}.{hint}")
     missing = [p.name for p in named if p.default is p.empty and p.name not in arguments]
-    if missing:
+    if missing and complete:
         raise InvalidConfiguration(f"{where}: {name} needs {_listed(missing)}, which {_is_are(missing)} not given")
 
 
@@ -179,10 +209,14 @@ def _is_are(names: list[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
+def _is_description(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping) and "class_path" in value and set(value) <= {"class_path", "init_args"}
+
+
 def _nested(value: Any, where: str) -> Any:
     """Build descriptions found inside arguments: an encoder, a loss, a list of metrics."""
     if isinstance(value, Mapping):
-        if "class_path" in value and set(value) <= {"class_path", "init_args"}:
+        if _is_description(value):
             return build(value, where)
         return {key: _nested(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, list):
@@ -191,17 +225,37 @@ def _nested(value: Any, where: str) -> Any:
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
-    """Annotations by name; none where they cannot be resolved (a name imported for type checkers only)."""
-    function = target.__init__ if inspect.isclass(target) else target
+    """Annotations by name; none where they cannot be resolved (a name imported for type checkers only).
+
+    Those of a base class count where the arguments are handed on to it by ``**kwargs``.
+    """
+    owners = (
+        [vars(kind)["__init__"] for kind in target.__mro__ if "__init__" in vars(kind)]
+        if isinstance(target, type)
+        else [target]
+    )
+    found: dict[str, Any] = {}
+    for function in owners:
+        with suppress(NameError, TypeError, AttributeError):
+            found = {**typing.get_type_hints(function), **found}
+        if not any(p.kind is p.VAR_KEYWORD for p in _parameters(function)):
+            break
+    return found
+
+
+def _parameters(function: Callable[..., Any]) -> Iterable[inspect.Parameter]:
     try:
-        return typing.get_type_hints(function)
-    except (NameError, TypeError, AttributeError):
-        return {}
+        return inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return ()
 
 
 def _fit(value: Any, hint: Any, where: str, name: str) -> Any:
     if hint is Any or value is None:
         return value
+    for kind in (hint, *typing.get_args(hint)):
+        if isinstance(value, str) and inspect.isclass(kind) and issubclass(kind, Enum) and value in kind.__members__:
+            return kind[value]
     try:
         fitted = _adapter(hint).validate_python(value)
     except ValidationError as error:

@@ -77,7 +77,7 @@ def instantiate_module(class_type: type, config: Mapping[str, Any]) -> Any:
     return parser.instantiate(parser.parse_object({"module": described})).module
 
 
-def instantiate_class(args: Any, init: Mapping[str, Any]) -> Any:
+def instantiate_class(args: object, init: Mapping[str, Any]) -> Any:
     """An object of the class that ``init`` names.
 
     Args:

@@ -145,7 +145,13 @@ class LightningArgumentParser(ArgumentParser):
                 found, nested_key, instantiate=False, fail_untyped=False, sub_configs=True, skip=skip
             )
 
-    def link_arguments(self, source: Any, target: str, compute_fn: Any = None, apply_on: str = "parse") -> None:
+    def link_arguments(
+        self,
+        source: str | tuple[str, ...],
+        target: str,
+        compute_fn: Callable[..., object] | None = None,
+        apply_on: str = "parse",
+    ) -> None:
         """Let ``target`` follow from ``source``; see jsonargparse."""
         super().link_arguments(source, target, compute_fn=compute_fn, apply_on=apply_on)
         self.link_targets.append(target)
