@@ -73,8 +73,12 @@ class WeightAveraging(Callback):
         device = trainer.strategy.root_device if self._device is None else self._device
         self._average_model = AveragedModel(pl_module, device=device, use_buffers=self._use_buffers, **self._kwargs)
         self._swapped = False
+        self._latest_update_epoch = trainer.current_epoch - 1
         restored, self._restored = self._restored, None
-        if restored is not None:
+        if restored is None:
+            # What another run had come to says nothing of this one.
+            self._latest_update_step = trainer.global_step
+        else:
             self._average_model.load_state_dict(restored, strict=pl_module.strict_loading)
 
     def on_train_batch_end(

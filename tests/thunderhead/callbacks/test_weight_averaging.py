@@ -245,3 +245,26 @@ def test_two_ranks_resume_to_the_bit(tmp_path: Path) -> None:
     again = run_ranks(again_on_rank, 2, tmp_path, str(tmp_path / "files"))
     assert again == whole
     assert whole[0][0] == whole[1][0]
+
+
+def test_the_next_run_of_another_trainer_begins_anew() -> None:
+    callback = EMAWeightAveraging(decay=0.5, update_starting_at_epoch=0)
+    fit(callback)
+    again, _ = fit(callback)
+    alone, _ = fit(EMAWeightAveraging(decay=0.5, update_starting_at_epoch=0))
+    assert bits(again) == bits(alone)
+
+
+def test_the_next_fit_of_this_trainer_updates_after_steps_alone() -> None:
+    asked: list[int] = []
+
+    class Asked(WeightAveraging):
+        def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+            asked.extend([] if step_idx is None else [step_idx])
+            return step_idx is not None
+
+    net, trainer = fit(Asked(), max_epochs=1, accumulate_grad_batches=2)
+    assert trainer.max_epochs is not None
+    trainer.fit_loop.max_epochs += 1
+    trainer.fit(net, shuffled(), in_order())
+    assert asked == list(range(trainer.global_step))
