@@ -80,6 +80,12 @@ class SpikeDetection(Callback):
         self.bad_batches: list[int] = []
         self.last_val = 0.0
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """The losses of another run say nothing of one that begins."""
+        if stage == "fit" and trainer.global_step == 0:
+            self._losses.clear()
+            self.bad_batches, self.last_val = [], 0.0
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: StepOutput, batch: object, batch_idx: int
     ) -> None:

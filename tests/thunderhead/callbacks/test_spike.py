@@ -123,3 +123,11 @@ def on_rank(rank: int, folder: str) -> int | None:
 def test_a_spike_on_one_rank_ends_all(tmp_path: Path) -> None:
     assert run_ranks(on_rank, 2, tmp_path, str(tmp_path)) == [2, 2]
     assert torch.tensor(json.loads((tmp_path / "skip_batches.json").read_text())).tolist() == [1, 2]
+
+
+def test_the_next_run_of_another_trainer_has_losses_of_its_own(tmp_path: Path) -> None:
+    detection = SpikeDetection(exclude_batches_path=tmp_path)
+    for level in (1.0, 9.0):
+        trainer = th.Trainer(**{**QUIET, "max_epochs": 1, "limit_train_batches": 4}, callbacks=detection)
+        trainer.fit(Given([level] * 4), shuffled())
+    assert detection.state_dict() == {"last_val": 9.0, "losses": [9.0] * 4, "bad_batches": []}
