@@ -58,7 +58,8 @@ class BasePredictionWriter(Callback):
         """See to it that what is to be written at the end is kept until then.
 
         Raises:
-            NotImplementedError: ``predict_step`` takes its batches itself, so nobody knows what is in one.
+            NotImplementedError: ``predict_step`` takes its batches itself, so nobody knows what is in one; or the
+                method that the interval calls is not overridden.
         """
         if stage != "predict":
             return
@@ -67,6 +68,11 @@ class BasePredictionWriter(Callback):
                 f"{type(self).__name__} with {type(pl_module).__name__}.predict_step(dataloader_iter): which samples "
                 "are in a batch is not known there; take batch and batch_idx instead"
             )
+        base = BasePredictionWriter
+        if self.interval.on_batch and getattr(self.write_on_batch_end, "__func__", None) is base.write_on_batch_end:
+            raise NotImplementedError(self._lacks("write_on_batch_end"))
+        if self.interval.on_epoch and getattr(self.write_on_epoch_end, "__func__", None) is base.write_on_epoch_end:
+            raise NotImplementedError(self._lacks("write_on_epoch_end"))
         if self.interval.on_epoch:
             trainer.keep_predictions()
 

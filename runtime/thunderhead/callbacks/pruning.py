@@ -307,6 +307,10 @@ def _chosen(
 def _checked_amount(owner: str, amount: object) -> Any:
     if not callable(amount) and (isinstance(amount, bool) or not isinstance(amount, (int, float))):
         raise MisconfigurationException(f"{owner}: amount={amount!r} must be a number or a function of the epoch")
+    if not callable(amount) and not (0 <= amount <= 1 if isinstance(amount, float) else amount >= 0):
+        raise MisconfigurationException(
+            f"{owner}: amount={amount!r} must be a share from 0.0 to 1.0, or a number of values from 0"
+        )
     return amount
 
 

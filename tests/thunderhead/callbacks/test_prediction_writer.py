@@ -131,7 +131,14 @@ def test_a_method_that_is_not_overridden(interval: str, method: str) -> None:
         "override it, or pass another write_interval"
     )
     with pytest.raises(NotImplementedError, match=said):
-        predict(BasePredictionWriter(interval), numbers(2))
+        predict(BasePredictionWriter(interval), Untouched())
+
+
+class Untouched:
+    """What is refused is so before the first batch."""
+
+    def __iter__(self) -> Iterator[Any]:
+        raise AssertionError("a batch was read")
 
 
 def test_steps_that_take_their_batches_themselves() -> None:

@@ -181,6 +181,14 @@ def test_what_it_says(caplog: pytest.LogCaptureFixture) -> None:
             lambda: ModelPruning("l1_unstructured", parameter_names=["kernel"]),
             "parameter_names='kernel' does not exist",
         ),
+        (
+            lambda: ModelPruning("l1_unstructured", amount=1.5),
+            "amount=1.5 must be a share from 0.0 to 1.0, or a",
+        ),
+        (
+            lambda: ModelPruning("l1_unstructured", amount=-1),
+            "amount=-1 must be a share from 0.0 to 1.0, or a",
+        ),
         (lambda: ModelPruning("l1_unstructured", amount="half"), "amount='half' must be a number or a function of the"),
         (lambda: ModelPruning("l1_unstructured", verbose=3), "verbose=3 does not exist"),
         (lambda: fit(ModelPruning("l1_unstructured", [1])), "parameters_to_prune=[1] must be a list of pairs"),
