@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _STEP = "trainer/global_step"
+_HERE = "."
 
 
 class WandbLogger(ServiceLogger):
@@ -26,7 +27,7 @@ class WandbLogger(ServiceLogger):
         save_dir: directory of its files.
         version: id of the run; a run of that id is gone on with. In a job it follows from the job.
         offline: write files only, which ``wandb sync`` sends later.
-        dir: the same as ``save_dir``.
+        dir: the same, where ``save_dir`` is not given.
         id: the same as ``version``.
         anonymous: whether an account is needed.
         project: that the run is in; the variable ``WANDB_PROJECT``, else ``lightning_logs``.
@@ -47,7 +48,7 @@ class WandbLogger(ServiceLogger):
     def __init__(
         self,
         name: str | None = None,
-        save_dir: str | os.PathLike[str] | None = ".",
+        save_dir: str | os.PathLike[str] | None = _HERE,
         version: str | None = None,
         offline: bool = False,
         dir: str | os.PathLike[str] | None = None,
@@ -75,7 +76,7 @@ class WandbLogger(ServiceLogger):
         self._experiment: Any = experiment
         self._artifact = checkpoint_name
         self._policy = add_file_policy
-        place = save_dir if save_dir is not None else dir
+        place = dir if dir is not None and save_dir in (None, _HERE) else save_dir
         self._arguments: dict[str, Any] = {
             "name": name,
             "project": project or os.environ.get("WANDB_PROJECT", "lightning_logs"),

@@ -53,6 +53,14 @@ def test_wandb_is_told_of_everything(wandb: Wandb, tmp_path: Path) -> None:
     assert not run.ended, "who called fit may log on"
 
 
+@pytest.mark.parametrize(
+    ("given", "directory"),
+    [({}, "."), ({"dir": "a"}, "a"), ({"save_dir": None, "dir": "a"}, "a"), ({"save_dir": "b", "dir": "a"}, "b")],
+)
+def test_wandb_has_two_names_for_its_directory(wandb: Wandb, given: dict[str, Any], directory: str) -> None:
+    assert WandbLogger(**given).save_dir == directory
+
+
 def test_wandb_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch, wandb: Wandb) -> None:
     with pytest.raises(MisconfigurationException, match="offline=True, log_model=True"):
         WandbLogger(offline=True, log_model=True)
