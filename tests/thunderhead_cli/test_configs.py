@@ -92,6 +92,7 @@ def test_a_new_job_is_whole(tmp_path: Path) -> None:
         ({"times": 3}, "times = 3: a job has no such field"),
         ({"trainer": {"profiler": "simple"}}, "trainer.profiler = 'simple': a job has no such field"),
         ({"trainer": {"deterministic": "warn"}}, "trainer.deterministic = 'warn': a job cannot say this: input"),
+        ({"trainer": {"max_time": {"years": 1}}}, "trainer.max_time = {'years': 1}: a job cannot say this"),
         ({"trainer": {"devices": [0, 1]}}, "trainer.devices = [0, 1]: a job counts processes"),
         ({"trainer": {"strategy": {"class_path": "A"}}}, "trainer.strategy = {'class_path': 'A'}: a job cannot"),
     ],
@@ -102,6 +103,19 @@ def test_what_a_job_cannot_say_is_told(part: dict[str, Any], told: str, tmp_path
     (line,) = (line for line in said.splitlines() if "not in a job" in line)
     assert told in line
     assert job["spec"]["module"] == {"class_path": "digits.Classifier", "init_args": {"lr": 0.01}}
+
+
+@pytest.mark.parametrize(
+    ("given", "job"),
+    [
+        ({"days": 1, "minutes": 90, "seconds": 5}, "01:01:30:05"),
+        ({"milliseconds": 90_001}, "00:00:01:31"),
+        ({"seconds": 0.5}, "00:00:00:01"),
+    ],
+)
+def test_durations_are_not_shortened(given: dict[str, float], job: str, tmp_path: Path) -> None:
+    config = written(tmp_path, {**CONFIG, "trainer": {"max_time": given}})
+    assert run("from-config", config)[1]["spec"]["trainer"]["max_time"] == job
 
 
 def test_a_configuration_of_a_run_says_nothing_of_defaults(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -175,9 +177,12 @@ def _plain_class(given: object) -> object:
     return {"class_path": given.get("class_path"), **({"init_args": inside} if inside else {})}
 
 
-def _duration(given: Mapping[str, Any]) -> str:
-    units = {"weeks": 604_800, "days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
-    seconds = int(sum(units.get(unit, 0) * amount for unit, amount in given.items()))
+def _duration(given: Mapping[str, Any]) -> object:
+    """Whole seconds, rounded up; what is no duration stays as it is, for the job's rules to refuse."""
+    try:
+        seconds = math.ceil(timedelta(**given).total_seconds())
+    except TypeError:
+        return given
     days, rest = divmod(seconds, 86_400)
     return f"{days:02}:{rest // 3600:02}:{rest % 3600 // 60:02}:{rest % 60:02}"
 
