@@ -109,9 +109,10 @@ class SLURMEnvironment(Scheduled):
 
     @property
     def main_port(self) -> int:
-        given = self._environ.get("MASTER_PORT")
         digits = self._environ.get("SLURM_JOB_ID", "")[-4:]
-        return int(given) if given else 15_000 + int(digits) if digits.isdigit() else 12_910
+        if self._environ.get("MASTER_PORT"):
+            return self._number("MASTER_PORT")
+        return 15_000 + int(digits) if digits.isdigit() else 12_910
 
     def world_size(self) -> int:
         return self._number("SLURM_NTASKS")
@@ -192,7 +193,7 @@ class LSFEnvironment(Scheduled):
     @property
     def main_port(self) -> int:
         given = self._environ.get("MASTER_PORT")
-        return int(given) if given else 10_000 + self._number("LSB_JOBID") % 1000
+        return self._number("MASTER_PORT") if given else 10_000 + self._number("LSB_JOBID") % 1000
 
     def world_size(self) -> int:
         return self._number("JSM_NAMESPACE_SIZE")
@@ -262,7 +263,7 @@ class MPIEnvironment(Scheduled):
 
     @property
     def main_port(self) -> int:
-        return int(self._environ.get("MASTER_PORT") or self._met[1])
+        return self._number("MASTER_PORT") if self._environ.get("MASTER_PORT") else self._met[1]
 
     def world_size(self) -> int:
         return int(self._all.Get_size())

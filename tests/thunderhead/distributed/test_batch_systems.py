@@ -154,6 +154,10 @@ def test_a_trainer_follows_slurm_and_tells_all_else(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
+        (
+            {**SLURM, "MASTER_PORT": "here"},
+            "MASTER_PORT='here' in the environment is no integer, so SLURM does not say",
+        ),
         ({**SLURM, "SLURM_PROCID": "x"}, "SLURM_PROCID='x' in the environment is no integer, so SLURM does not say"),
         (
             {n: v for n, v in SLURM.items() if n != "SLURM_NTASKS_PER_NODE"},
