@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -112,7 +113,9 @@ class EvaluationLoop:
         if not any(sum(of_rank) for of_rank in of_ranks):
             return []
         if ours.results is not None:
-            ours.results.together = all(of_rank == wanted for of_rank in of_ranks)
+            # Streams may differ in what they do not tell: whoever waits in the midst of one might wait for ever.
+            told = len(of_ranks) == 1 or not any(map(math.isinf, wanted))
+            ours.results.together = told and all(of_rank == wanted for of_rank in of_ranks)
         outer = (sink.results, state.stage)
         sink.results = ours.results
         state.stage = RunningStage.SANITY_CHECKING if sanity_batches is not None else _STAGES[self._kind]

@@ -104,8 +104,9 @@ class Sink:
         assert self.results is not None
         if not self.results.together:
             warn_once(
-                f"self.log({entry.name!r}, on_step=True, sync_dist=True): ranks have different numbers of batches, so "
-                "its step values stay this rank's own; those of the epoch are reduced over all"
+                f"self.log({entry.name!r}, on_step=True, sync_dist=True): ranks have different numbers of batches, or "
+                "loaders that do not tell it, so its step values stay this rank's own; those of the epoch are "
+                "reduced over all"
             )
             return value
         tensor = value.clone() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)

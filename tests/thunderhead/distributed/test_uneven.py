@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from torch.utils.data import DataLoader, IterableDataset
 from trainer_line import Line, numbers
 from trainer_models import QUIET, Net, in_order, regression
@@ -98,3 +100,33 @@ def _windows(rank: int) -> tuple[list[float], list[int], float]:
     module = Line()
     trainer.fit(module, numbers(*(10 * rank + batch for batch in range(5 + rank))))
     return module.fed, steps, module.weight.item()
+
+
+def test_nobody_waits_in_the_midst_of_a_stream(tmp_path: Path) -> None:
+    """Ranks that validate five and six batches of what has no length, and log each over all ranks."""
+    (first, mean), (second, same) = run_ranks(_validated, 2, tmp_path)
+    assert (first, second) == ([0.0, 1.0, 2.0, 3.0, 4.0], [10.0, 11.0, 12.0, 13.0, 14.0, 15.0])
+    assert mean == same == pytest.approx((sum(first) + sum(second)) / 11)
+
+
+class Count(IterableDataset[float]):
+    def __init__(self, first: int, number: int) -> None:
+        self._values = range(first, first + number)
+
+    def __iter__(self) -> Iterator[float]:
+        yield from map(float, self._values)
+
+
+def _validated(rank: int) -> tuple[list[float], float]:
+    seen: list[float] = []
+
+    class Logs(Line):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            seen.append(batch.item())
+            self.log("value", batch.item(), on_step=True, on_epoch=True, sync_dist=True, batch_size=1)
+
+    trainer = th.Trainer(**QUIET, use_distributed_sampler=False)
+    stream = DataLoader(Count(10 * rank, 5 + rank), batch_size=1)
+    with pytest.warns(UserWarning, match="loaders that do not tell it") if rank == 0 else contextlib.nullcontext():
+        (found,) = trainer.validate(Logs(), stream, verbose=False)
+    return seen, found["value_epoch"]
