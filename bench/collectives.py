@@ -6,8 +6,6 @@ Counted where every one of them passes: a gloo group numbers its collectives, wh
 from __future__ import annotations
 
 import importlib
-import multiprocessing
-import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -20,6 +18,7 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from bench.report import Result, row
 from bench.sides import LIGHTNING, OURS, everything_on, has_lightning
+from bench.two_ranks import on_two_ranks
 from bench.workloads import FEATURES, TINY, module_class, network, optimizer
 
 FIRST, LAST = 20, 80
@@ -29,7 +28,10 @@ RAW = "raw"
 def run(*, quick: bool) -> list[Result]:
     """Ours and Lightning's; nothing to shorten."""
     del quick
-    counts = {side: _in_two_processes(side) for side in (RAW, OURS, *([LIGHTNING] if has_lightning() else []))}
+    counts = {
+        side: on_two_ranks(collectives_per_step, side)
+        for side in (RAW, OURS, *([LIGHTNING] if has_lightning() else []))
+    }
     rows = [
         row(side, [count - counts[RAW]], at_most=0.0 if side == OURS else None, digits=3)
         for side, count in counts.items()
@@ -111,35 +113,3 @@ def in_trainer(package: str, *more: Any) -> int:
         )
         trainer.fit(module_class(api.LightningModule, TINY, 5)(), loader(sharded=False))
     return seen[LAST] - seen[FIRST]
-
-
-def _in_two_processes(side: str) -> float:
-    """What rank 0 counted."""
-    context = multiprocessing.get_context("spawn")
-    receiving, sending = context.Pipe(duplex=False)
-    with tempfile.TemporaryDirectory() as folder:
-        ranks = [context.Process(target=_rank, args=(rank, folder, side, sending)) for rank in range(2)]
-        for process in ranks:
-            process.start()
-        sending.close()
-        try:
-            count = float(receiving.recv())
-        except EOFError:
-            raise RuntimeError(f"the ranks of {side} ended without a count; their errors are above") from None
-        for process in ranks:
-            process.join()
-    return count
-
-
-def _rank(rank: int, folder: str, side: str, sending: Any) -> None:
-    torch.set_num_threads(1)
-    names = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
-    os.environ.update({name: str(value) for name, value in names.items()})
-    # Both trainers then know that their processes were started for them.
-    os.environ |= {"TORCHELASTIC_RUN_ID": "bench", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    count = collectives_per_step(side)
-    if rank == 0:
-        sending.send(count)
-    dist.barrier()
-    dist.destroy_process_group()

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import tempfile
 import time
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 import thunderhead as th
 from bench.pairs import PairedBatches
 from bench.report import Result, row
+from bench.two_ranks import on_two_ranks
 from bench.workloads import Batch, Workload, batches, network, optimizer
 
 WORK = Workload("MLP of 256 units", width=256, depth=3, batch_size=32)
@@ -24,7 +21,7 @@ WORK = Workload("MLP of 256 units", width=256, depth=3, batch_size=32)
 
 def run(*, quick: bool) -> list[Result]:
     """Ours alone: Lightning has no such pair in one process."""
-    ratios, raw = _in_two_processes(16 if quick else 40)
+    ratios, raw = on_two_ranks(_measured, 16 if quick else 40)
     return [
         Result(
             name="sharded-step",
@@ -99,38 +96,8 @@ def _measured(pairs: int) -> tuple[list[float], float]:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(Sharded(), loader)
-    measured = loader.measured
-    return measured.ratios(), sorted(measured.raw)[len(measured.raw) // 2]
-
-
-def _in_two_processes(pairs: int) -> tuple[list[float], float]:
-    """What rank 0 measured."""
-    context = multiprocessing.get_context("spawn")
-    receiving, sending = context.Pipe(duplex=False)
-    with tempfile.TemporaryDirectory() as folder:
-        ranks = [context.Process(target=_rank, args=(rank, folder, pairs, sending)) for rank in range(2)]
-        for process in ranks:
-            process.start()
-        sending.close()
-        try:
-            found: tuple[list[float], float] = receiving.recv()
-        except EOFError:
-            raise RuntimeError("the ranks ended without a measurement; their errors are above") from None
-        for process in ranks:
-            process.join()
-    return found
-
-
-def _rank(rank: int, folder: str, pairs: int, sending: Any) -> None:
-    torch.set_num_threads(1)
-    names = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
-    os.environ.update({name: str(value) for name, value in names.items()})
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = _measured(pairs)
-    if rank == 0:
-        sending.send(found)
-    dist.barrier()
-    dist.destroy_process_group()
+        trainer.fit(Sharded(), loader)
+    measured = loader.measured
+    return measured.ratios(), sorted(measured.raw)[len(measured.raw) // 2]
