@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,10 @@ from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.environment import ProcessRank
 from thunderhead.distributed.leave import leave_group
 from thunderhead.distributed.operations import ReduceOp, operation_of
+from thunderhead.distributed.owned import OwnedStrategy
 from thunderhead.files.checkpoint_io import CheckpointIO, Path
 from thunderhead.precision import Precision
 from thunderhead.ranks import Reduced, Replica
-from thunderhead.tensors import move_to_device
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -34,7 +34,7 @@ State = TypeVar("State")
 STATES: Final = ("state_dict", "optimizer_states")
 
 
-class Strategy(TellsDeadOverrides):
+class Strategy(OwnedStrategy, TellsDeadOverrides):
     """One process, one device; also the interface of all strategies.
 
     Args:
@@ -74,7 +74,7 @@ class Strategy(TellsDeadOverrides):
         self.parallel_devices: list[torch.device] | None = None
         self.model: nn.Module | None = None
         self.launcher: ScriptLauncher | ProcessLauncher | None = None
-        self.owner: Any = None
+        self.owner = None
 
     def bind(self, device: torch.device, place: ProcessRank) -> Self:
         """Take the trainer's device and place, unless they were given."""
@@ -124,33 +124,6 @@ class Strategy(TellsDeadOverrides):
     def is_global_zero(self) -> bool:
         """Whether this is rank 0."""
         return self.global_rank == 0
-
-    @property
-    def lightning_module(self) -> Steps | None:
-        """The module of the newest run; None before there is one."""
-        run = None if self.owner is None else self.owner._run
-        return None if run is None else cast(Steps, run.module)
-
-    @property
-    def optimizers(self) -> list[Optimizer]:
-        """Those of the newest fit."""
-        return [] if self.owner is None else cast("list[Optimizer]", self.owner.optimizers)
-
-    @optimizers.setter
-    def optimizers(self, optimizers: list[Optimizer]) -> None:
-        self.owner.optimizers = optimizers
-
-    @property
-    def lr_scheduler_configs(self) -> list[Any]:
-        """Their schedulers, and when they step."""
-        return [] if self.owner is None else cast("list[Any]", self.owner.lr_scheduler_configs)
-
-    def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
-        """The batch where the module is, through its transfer hooks where there is one; for whoever has a batch."""
-        module, device = self.lightning_module, device or self.root_device
-        if module is None:
-            return move_to_device(batch, device)
-        return module._apply_batch_transfer_handler(batch, device, dataloader_idx)
 
     def setup_environment(self) -> None:
         """Meet the other processes."""

@@ -140,10 +140,21 @@ def load_unreduced_gradients(module: nn.Module, gradients: Mapping[str, Any]) ->
     taken = set()
     for name, held in _held(module):
         gradient = gradients.get(name)
-        if isinstance(gradient, Tensor) and gradient.shape == held.sharded_param.shape:
-            held.unsharded_accumulated_grad = gradient.to(held.sharded_param.device, copy=True)
+        # Whole as far as FSDP2 cuts: where a layer is cut by tensor parallelism too, this rank's part of that.
+        if isinstance(gradient, Tensor) and gradient.shape == held._orig_size:
+            held.unsharded_accumulated_grad = _unsharded(held, gradient.to(held.sharded_param.device, copy=True))
             taken.add(name)
     return taken
+
+
+def _unsharded(held: FSDPParam, gradient: Tensor) -> Tensor:
+    spec = held._unsharded_dtensor_spec if held.is_dtensor else None
+    if spec is None:
+        return gradient
+    whole: Tensor = DTensor.from_local(
+        gradient, spec.mesh, spec.placements, run_check=False, shape=spec.shape, stride=spec.stride
+    )
+    return whole
 
 
 def _gradient(held: FSDPParam) -> Tensor | None:

@@ -59,6 +59,14 @@ def strategy_of(name: str) -> Any:
         "parts in a file": lambda: ModelParallelStrategy(data_parallel_size=1, save_distributed_checkpoint=False),
         "fsdp": lambda: FSDPStrategy(auto_wrap_policy={nn.Linear}),
         "fsdp directory": lambda: FSDPStrategy(state_dict_type="sharded"),
+        "copies": lambda: FSDPStrategy(
+            sharding_strategy="HYBRID_SHARD",
+            device_mesh=(2, 2),
+            auto_wrap_policy={nn.Linear},
+            state_dict_type="sharded",
+        ),
+        "both": lambda: ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=2),
+        "both in a file": lambda: ModelParallelStrategy(2, 2, save_distributed_checkpoint=False),
         "ddp": lambda: "ddp",
         "one": lambda: "single_device",
     }[name]()
@@ -76,6 +84,9 @@ CASES: dict[str, Any] = {
     "fsdp directory": ("fsdp directory", lambda: Sharded("nothing", dropout=0.3), {}),
     "compiled, directory": ("directory", Compiled, {}),
     "compiled, file": ("file", Compiled, {}),
+    "copies of shards": ("copies", lambda: Sharded("nothing", dropout=0.3), {"accumulate_grad_batches": 2}),
+    "pieces cut twice": ("both", lambda: Sharded("both", dropout=0.3), {"accumulate_grad_batches": 2}),
+    "pieces cut twice, in a file": ("both in a file", lambda: Sharded("both", dropout=0.3), {}),
     "bf16-true": ("file", lambda: Sharded(dropout=0.3), {"precision": "bf16-true"}),
 }
 
@@ -96,8 +107,8 @@ def _resumed(rank: int, folder: str, cases: list[str]) -> list[str]:
     wrong = []
     for case in cases:
         place = Path(folder) / case
-        batches = 5 if "parts" not in case else 10
-        after = (3, batches)  # inside of an epoch, and of a window; at its end
+        batches = {"parts": 10, "parts in a file": 10, "copies of shards": 3}.get(case, 5)
+        after = (min(3, batches - 1), batches)  # inside of an epoch, and of a window; at its end
         losses, weights = fit(case, Saves(place, after))
         for moment in after:
             of_resumed = fit(case, Saves(place), place / f"{moment}.ckpt")
@@ -109,9 +120,18 @@ def _resumed(rank: int, folder: str, cases: list[str]) -> list[str]:
 
 
 FEW = ("inside of a window", "parts in a file", "fsdp")
+OF_FOUR = ("copies of shards", "pieces cut twice", "pieces cut twice, in a file")
+REST = tuple(set(CASES) - set(FEW) - set(OF_FOUR))
 
 
-@pytest.mark.parametrize("cases", [FEW, pytest.param(tuple(set(CASES) - set(FEW)), marks=pytest.mark.matrix)])
+@pytest.mark.matrix
+def test_four_ranks_go_on_with_the_same_bits_and_one_process_reads_theirs(tmp_path: Path) -> None:
+    assert run_ranks(_resumed, 4, tmp_path, str(tmp_path), list(OF_FOUR)) == [[]] * 4
+    for case in OF_FOUR:
+        assert 0 < _score(str(tmp_path / case / "3.ckpt")) < 10
+
+
+@pytest.mark.parametrize("cases", [FEW, pytest.param(REST, marks=pytest.mark.matrix)])
 def test_as_many_ranks_go_on_with_the_same_bits(tmp_path: Path, cases: tuple[str, ...]) -> None:
     assert run_ranks(_resumed, 2, tmp_path, str(tmp_path), sorted(cases)) == [[]] * 2
 
@@ -195,6 +215,30 @@ def test_a_directory_is_made_one_file(
     assert set(made["optimizer_states"][0]["state"]) == set(range(4))
     assert main([str(source), "--output_file", str(output)]) == 1
     assert "exists; pass another --output_file" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_a_directory_that_calls_the_module_model(tmp_path: Path) -> None:
+    """As Lightning's FSDPStrategy lays one out: made by hand, of a file."""
+    import torch.distributed.checkpoint as dcp
+
+    def run(steps: Saves, path: Path | None = None) -> tuple[Any, ...]:
+        return fit("fsdp", steps, path, "single_device")
+
+    losses, weights = run(Saves(tmp_path, (3,)))
+    content = torch.load(tmp_path / "3.ckpt", weights_only=True)
+    (state,) = content.pop("optimizer_states")
+    names = list(content["state_dict"])
+    groups = [{**group, "params": [names[number] for number in group["params"]]} for group in state["param_groups"]]
+    by_name = {"state": {names[number]: of for number, of in state["state"].items()}, "param_groups": groups}
+    place = tmp_path / "theirs.ckpt"
+    tensors = {"model": content.pop("state_dict"), "optimizer_0": by_name}
+    dcp.save(tensors, storage_writer=dcp.FileSystemWriter(place), no_dist=True)
+    torch.save(content, place / "meta.pt")
+
+    assert run(Saves(tmp_path), place) == (losses[3:], weights)
+    read = Sharded.load_from_checkpoint(place, how="nothing")
+    assert all(torch.equal(value, tensors["model"][name]) for name, value in read.state_dict().items())
 
 
 def test_a_directory_of_another_kind_is_told(tmp_path: Path) -> None:
