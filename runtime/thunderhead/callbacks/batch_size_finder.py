@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from thunderhead.arguments import one_of, real_number, text, whole_number
 from thunderhead.callbacks.batch_size_search import MODES, Wanted, largest
-from thunderhead.compat.internals import garbage_collection_cuda, is_oom_error
+from thunderhead.compat.internal_devices import garbage_collection_cuda, is_oom_error
 from thunderhead.core.ending import EndsWell
 from thunderhead.core.fields import Field
 from thunderhead.core.state import TrainerFn

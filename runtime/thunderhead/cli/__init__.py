@@ -15,9 +15,10 @@ try:
         ReduceLROnPlateau,
     )
     from thunderhead.cli.command import LightningCLI
-    from thunderhead.cli.instantiating import instantiate_class, instantiate_module
+    from thunderhead.cli.instantiating import instantiate_module
     from thunderhead.cli.parser import LightningArgumentParser
     from thunderhead.cli.save_config import SaveConfigCallback
+    from thunderhead.compat.internal_arguments import instantiate_class
 except ModuleNotFoundError as error:
     if (sentence := needed(__name__, error)) is None:
         raise

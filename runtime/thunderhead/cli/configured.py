@@ -10,8 +10,8 @@ from typing import Any
 from jsonargparse import Namespace
 
 from thunderhead.cli.annotations import AUTOMATIC
-from thunderhead.cli.instantiating import instantiate_class
 from thunderhead.cli.parser import LightningArgumentParser
+from thunderhead.compat.internal_arguments import instantiate_class
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.hooks.overriding import is_overridden
 from thunderhead.user.module import LightningModule

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from importlib import import_module
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -75,15 +74,3 @@ def instantiate_module(class_type: type, config: Mapping[str, Any]) -> Any:
         parser.add_class_arguments(class_type, "module", fail_untyped=False)
         described = arguments
     return parser.instantiate(parser.parse_object({"module": described})).module
-
-
-def instantiate_class(args: object, init: Mapping[str, Any]) -> Any:
-    """An object of the class that ``init`` names.
-
-    Args:
-        args: its positional argument, or a tuple of several.
-        init: ``class_path`` and, optionally, ``init_args``.
-    """
-    module, _, name = init["class_path"].rpartition(".")
-    positional = args if isinstance(args, tuple) else (args,)
-    return getattr(import_module(module), name)(*positional, **init.get("init_args", {}))

@@ -89,6 +89,7 @@ def _torch(sign: str, wanted: str) -> bool:
     return found is not None and _holds(found, f"{sign}{wanted}")
 
 
+_BITSANDBYTES_AVAILABLE = RequirementCache("bitsandbytes>=0.45.2")
 _IS_WINDOWS = sys.platform == "win32"
 _IS_INTERACTIVE = hasattr(sys, "ps1") or bool(sys.flags.interactive)
 _PYTHON_GREATER_EQUAL_3_11_0 = sys.version_info >= (3, 11)

@@ -1,4 +1,4 @@
-"""Names of Lightning's inside that libraries use and we offer, by module; where each lives, if not in ``internals``.
+"""Names of Lightning's inside that libraries use and we offer, by module, and where each lives.
 
 Chosen by how many public repositories import them. They are found beside the public names, and listed nowhere.
 """
@@ -10,6 +10,7 @@ from typing import Final
 _CONNECTORS: Final = "lightning.pytorch.trainer.connectors"
 _LOOPS: Final = "_EvaluationLoop _FitLoop _PredictionLoop _TrainingEpochLoop"
 _FLAGS: Final = (
+    "_BITSANDBYTES_AVAILABLE "
     "_IS_INTERACTIVE _IS_WINDOWS _NUMPY_AVAILABLE _OMEGACONF_AVAILABLE _PYTHON_GREATER_EQUAL_3_11_0 _RICH_AVAILABLE "
     "_TORCHMETRICS_GREATER_EQUAL_0_11 _TORCHMETRICS_GREATER_EQUAL_1_0_0 _TORCHVISION_AVAILABLE "
     "_TORCH_EQUAL_2_4_0 _TORCH_EQUAL_2_8 _TORCH_EQUAL_2_9 _TORCH_GREATER_EQUAL_2_0 _TORCH_GREATER_EQUAL_2_1 "
@@ -17,7 +18,19 @@ _FLAGS: Final = (
     "_TORCH_GREATER_EQUAL_2_5 _TORCH_GREATER_EQUAL_2_6 _TORCH_GREATER_EQUAL_2_8 _TORCH_LESS_EQUAL_2_6 "
     "RequirementCache compare_version module_available package_available"
 )
+_FILES: Final = "_is_dir _is_local_file_protocol _load _load_from_checkpoint get_filesystem"
+_ARGUMENTS: Final = "collect_init_args get_init_args is_param_in_hook_signature"
+_DEVICES: Final = (
+    "_distributed_is_initialized _get_rank _optimizer_to_device _optimizers_to_device convert_inf is_cuda_available "
+    "num_cuda_devices"
+)
+_OF_FABRIC: Final = "_NotYetLoadedTensor _lazy_load _materialize_meta_tensors _runif_reasons"
 _FOUND: Final = {
+    "lightning.fabric.plugins.precision.bitsandbytes": "_BITSANDBYTES_AVAILABLE",
+    "lightning.fabric.utilities.init": "_materialize_meta_tensors",
+    "lightning.fabric.utilities.load": "_NotYetLoadedTensor _lazy_load",
+    "lightning.fabric.utilities.testing": "_runif_reasons",
+    "lightning.fabric.wrappers": "_FabricDataLoader _FabricModule _FabricOptimizer",
     "lightning.fabric.accelerators.cuda": "is_cuda_available num_cuda_devices",
     "lightning.fabric.plugins.collectives.collective": "CollectibleGroup",
     "lightning.fabric.plugins.collectives.torch_collective": "CollectibleGroup default_pg_timeout",
@@ -74,7 +87,14 @@ _HOMES: Final[dict[str, str | None]] = {
     "_FitLoop": "trainer.shown_loops:ShownFitLoop",
     "_PredictionLoop": "trainer.shown_loops:ShownEvaluationLoop",
     "_TrainingEpochLoop": "trainer.shown_loops:ShownEpochLoop",
+    "_FabricDataLoader": "fabric.wrappers:FabricDataLoader",
+    "_FabricModule": "fabric.wrappers:FabricModule",
+    "_FabricOptimizer": "fabric.wrappers:FabricOptimizer",
     **dict.fromkeys(_FLAGS.split(), "compat.installed"),
+    **dict.fromkeys(_FILES.split(), "compat.internal_files"),
+    **dict.fromkeys(_ARGUMENTS.split(), "compat.internal_arguments"),
+    **dict.fromkeys(_DEVICES.split(), "compat.internal_devices"),
+    **dict.fromkeys(_OF_FABRIC.split(), "compat.internal_fabric"),
 }
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 from thunderhead.compat.internal_names import INTERNALS
+from thunderhead.compat.reasons import reason
+
+__all__ = ["INTERNALS", "MODULES", "ROOTS", "VERSION", "canonical", "home", "reason", "submodules"]
 
 VERSION: Final = "2.6.6"
 ROOTS: Final = ("lightning", "pytorch_lightning", "lightning_fabric")
@@ -75,10 +78,12 @@ _SHARED: Final = {
 _BORING: Final = "BoringDataModule BoringModel DemoModel"
 _DEMOS: Final = f"{_BORING} ManualOptimBoringModel RandomDataset RandomIterableDataset"
 _LEARNERS: Final = f"{_DEMOS} LightningLSTM LightningTransformer SequenceSampler SimpleLSTM Transformer"
-_HELPERS: Final = (
-    "Interval LightningEnum find_shared_parameters garbage_collection_cuda get_filesystem instantiate_class "
-    "is_oom_error is_picklable lightning_getattr lightning_hasattr lightning_setattr recursive_detach reset_seed "
-    "set_shared_parameters suggested_max_num_workers"
+_DEVICES: Final = (
+    "find_shared_parameters garbage_collection_cuda is_oom_error recursive_detach reset_seed set_shared_parameters"
+)
+_FABRIC_HELPERS: Final = (
+    "DistributedSamplerWrapper convert_tensors_to_scalars convert_to_tensors extract_batch_size has_len_all_ranks "
+    "is_shared_filesystem pl_worker_init_function"
 )
 _STRATEGIES: Final = "DDPStrategy DeepSpeedStrategy FSDPStrategy ModelParallelStrategy ParallelStrategy Strategy"
 
@@ -295,8 +300,8 @@ _HOMES: Final[dict[str, str | None]] = {
     "TrainingSpikeException": "callbacks.spike",
     **dict.fromkeys(("Throughput", "get_available_flops", "measure_flops"), "throughput"),
     "Tuner": "tuner",
-    "lightning.fabric.utilities.ThroughputMonitor": None,
-    "lightning.fabric.utilities.throughput.ThroughputMonitor": None,
+    "lightning.fabric.utilities.ThroughputMonitor": "fabric.throughput_monitor",
+    "lightning.fabric.utilities.throughput.ThroughputMonitor": "fabric.throughput_monitor",
     "lightning.fabric.utilities.spike.SpikeDetection": None,
     **dict.fromkeys(("CSVLogger", "Logger", "TensorBoardLogger"), "loggers"),
     **dict.fromkeys(("MLFlowLogger", "WandbLogger"), "loggers"),
@@ -313,10 +318,10 @@ _HOMES: Final[dict[str, str | None]] = {
         ),
         "files.hparams_files",
     ),
-    "lightning.fabric.loggers.CSVLogger": None,
-    "lightning.fabric.loggers.TensorBoardLogger": None,
-    "lightning.fabric.loggers.csv_logs.CSVLogger": None,
-    "lightning.fabric.loggers.tensorboard.TensorBoardLogger": None,
+    "lightning.fabric.loggers.CSVLogger": "fabric.loggers",
+    "lightning.fabric.loggers.TensorBoardLogger": "fabric.loggers",
+    "lightning.fabric.loggers.csv_logs.CSVLogger": "fabric.loggers",
+    "lightning.fabric.loggers.tensorboard.TensorBoardLogger": "fabric.loggers",
     **dict.fromkeys(("DoublePrecision", "HalfPrecision", "MixedPrecision", "Precision"), "precision"),
     **dict.fromkeys(("AsyncCheckpointIO", "CheckpointIO", "TorchCheckpointIO"), "files.checkpoint_io"),
     **dict.fromkeys(("LayerSync", "TorchSyncBatchNorm"), "layer_sync"),
@@ -333,6 +338,8 @@ _HOMES: Final[dict[str, str | None]] = {
     "DDPStrategy": "distributed.strategy",
     "FSDPStrategy": "distributed.fsdp",
     "ModelParallelStrategy": "distributed.model_parallel",
+    "lightning.fabric.strategies.ModelParallelStrategy": "fabric.model_parallel",
+    "lightning.fabric.strategies.model_parallel.ModelParallelStrategy": "fabric.model_parallel",
     "ParallelStrategy": "distributed.parallel",
     "Strategy": "distributed.strategy",
     "SingleDeviceStrategy": "distributed.strategy:Strategy",
@@ -347,51 +354,21 @@ _HOMES: Final[dict[str, str | None]] = {
     **dict.fromkeys((*_RANK_ZERO_MODULE.split(), "disable_possible_user_warnings"), "compat.rank_zero"),
     **dict.fromkeys((*_TYPES.split(), "GradClipAlgorithmType", "LRScheduler"), "compat.types"),
     "ReduceLROnPlateau": "compat.types",
-    **dict.fromkeys(_HELPERS.split(), "compat.internals"),
+    **dict.fromkeys(("Interval", "LightningEnum"), "compat.internals"),
+    "get_filesystem": "compat.internal_files",
+    **dict.fromkeys(
+        ("instantiate_class", "is_picklable", "lightning_getattr", "lightning_hasattr", "lightning_setattr"),
+        "compat.internal_arguments",
+    ),
+    **dict.fromkeys(_DEVICES.split(), "compat.internal_devices"),
+    "suggested_max_num_workers": "data.loader_warnings",
+    **dict.fromkeys(_FABRIC_HELPERS.split(), "compat.internal_fabric"),
     **dict.fromkeys(("AcceleratorRegistry", "StrategyRegistry"), "compat.registries"),
     **dict.fromkeys(_LEARNERS.split(), "user.demos"),
-    **{f"lightning.pytorch.cli.{name}": "cli" for name in _PYTORCH["cli"].split()},
+    **{f"lightning.pytorch.cli.{name}": "cli" for name in _PYTORCH["cli"].split() if name != "instantiate_class"},
     **dict.fromkeys(
         ("AdvancedProfiler", "PassThroughProfiler", "Profiler", "PyTorchProfiler", "SimpleProfiler"), "profilers"
     ),
-}
-
-_LATER: Final = "it is not there yet"
-_FROM_ENVIRONMENT: Final = "ranks follow the environment that the launcher sets; leave it out"
-_FSDP2: Final = "use FSDPStrategy, or shard in configure_model under ModelParallelStrategy"
-_NO_XLA: Final = "torch_xla has ended; train with accelerator='tpu', by the package torch-tpu"
-_REASONS: Final[dict[str, str]] = {
-    "DeepSpeedStrategy": _FSDP2,
-    "DeepSpeedPrecision": "DeepSpeed is not supported; pass precision='bf16-mixed'",
-    "DeepSpeedSummary": "DeepSpeed is not supported; use ModelSummary",
-    "FSDPPrecision": "pass precision='bf16-true' or 'bf16-mixed'",
-    "DataParallelStrategy": "use strategy='ddp'",
-    "CometLogger": "use TensorBoardLogger or CSVLogger, or derive one from Logger",
-    "LitLogger": "use TensorBoardLogger or CSVLogger, or derive one from Logger",
-    "NeptuneLogger": "Lightning has removed it as well; use TensorBoardLogger, or derive one from Logger",
-    "CSVLogger": "use lightning.pytorch.loggers.CSVLogger",
-    "TensorBoardLogger": "use lightning.pytorch.loggers.TensorBoardLogger",
-    "ThroughputMonitor": "use Throughput, or the callback lightning.pytorch.callbacks.ThroughputMonitor",
-    "SpikeDetection": "use the callback lightning.pytorch.callbacks.SpikeDetection",
-    "BitsandbytesPrecision": "quantise in configure_model",
-    "TransformerEnginePrecision": "pass precision='bf16-mixed', with its layers and autocast inside the module",
-    "pl_worker_init_function": "loader processes are seeded per sample; leave it out",
-    **dict.fromkeys(_ENVIRONMENTS.split(), _FROM_ENVIRONMENT),
-    **dict.fromkeys(
-        (
-            "XLAAccelerator",
-            "XLACheckpointIO",
-            "XLAEnvironment",
-            "XLAFSDPStrategy",
-            "XLAPrecision",
-            "XLAProfiler",
-            "XLAStrategy",
-            "SingleDeviceXLAStrategy",
-        ),
-        _NO_XLA,
-    ),
-    **dict.fromkeys(("MNIST", "MNISTDataModule"), "load it with torchvision.datasets.MNIST"),
-    "WikiText2": "it is a download; give LightningTransformer a loader of your own text",
 }
 
 
@@ -405,11 +382,6 @@ def home(module: str, name: str) -> str | None:
     """Where ``name`` of the canonical ``module`` lives in our package, as ``module:name``; None where it does not."""
     found = _HOMES.get(f"{module}.{name}", _HOMES.get(name))
     return found if found is None or ":" in found else f"{found}:{name}"
-
-
-def reason(name: str) -> str:
-    """Why ``name`` has no home, and what to use instead."""
-    return _REASONS.get(name, _LATER)
 
 
 def submodules(module: str) -> list[str]:

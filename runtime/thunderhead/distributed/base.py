@@ -96,6 +96,11 @@ class Strategy(OwnedStrategy, TellsDeadOverrides):
         return self._device
 
     @property
+    def precision(self) -> Precision:
+        """The number format, as codebases on Fabric ask for it."""
+        return self.precision_plugin or Precision()
+
+    @property
     def process(self) -> ProcessRank:
         """This process among all."""
         return self._place or ProcessRank()

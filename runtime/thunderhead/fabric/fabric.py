@@ -35,6 +35,7 @@ from thunderhead.exceptions import MisconfigurationException
 from thunderhead.fabric import checkpoints
 from thunderhead.fabric.clipping import clip
 from thunderhead.fabric.launched_fabric import Launched
+from thunderhead.fabric.unfilled import Unfilled
 from thunderhead.fabric.wrappers import FabricDataLoader, FabricModule, FabricOptimizer, unwrapped
 from thunderhead.rng import seed_everything
 from thunderhead.tensors import move_to_device
@@ -278,11 +279,12 @@ class Fabric(Launched):
         """Modules made inside have their parameters on ``device``, in the run's number format.
 
         Args:
-            empty_init: do not fill them: on the meta device where the strategy spreads them.
+            empty_init: do not fill them: on the meta device where the strategy spreads them. No random number is drawn.
         """
         self._ready("init_module")
         where = torch.device("meta") if empty_init and self._strategy.spreads else self._strategy.module_context()
-        with self._precision.init_context(), where:
+        filled = Unfilled() if empty_init else nullcontext()
+        with self._precision.init_context(), where, filled:
             yield
 
     # --- keeping -------------------------------------------------------------------------------------------------

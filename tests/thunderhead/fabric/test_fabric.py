@@ -265,3 +265,35 @@ def test_ranks_that_are_children() -> None:
 def test_misuse_is_told(use: Any, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         use(Fabric(accelerator="cpu"), network())
+
+
+def _sharded_by_a_function(rank: int) -> list[float]:
+    from torch.distributed.fsdp import fully_shard
+
+    from thunderhead.fabric.model_parallel import ModelParallelStrategy
+
+    def shard(module: nn.Module, mesh: Any) -> nn.Module:
+        return fully_shard(module, mesh=mesh["data_parallel"])
+
+    th.seed_everything(3, verbose=False)
+    return in_fabric(
+        Fabric(accelerator="cpu", strategy=ModelParallelStrategy(shard, data_parallel_size=2, tensor_parallel_size=1))
+    )
+
+
+def test_a_function_shards_the_module(tmp_path: Path) -> None:
+    one, other = run_ranks(_sharded_by_a_function, 2, tmp_path)
+    losses = run_ranks(_reduced, 2, tmp_path)
+    assert [one, other] == [pytest.approx(each, rel=2e-5) for each in losses]
+
+
+def _reduced(rank: int) -> list[float]:
+    th.seed_everything(3, verbose=False)
+    return in_fabric(Fabric(accelerator="cpu", strategy="ddp"))
+
+
+def test_what_shards_a_module_is_a_function() -> None:
+    from thunderhead.fabric.model_parallel import ModelParallelStrategy
+
+    with pytest.raises(TypeError, match="in configure_model"):
+        ModelParallelStrategy("auto")  # type: ignore[arg-type]
