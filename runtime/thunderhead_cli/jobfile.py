@@ -83,8 +83,12 @@ def problems_of(file: JobFile) -> list[Problem]:
     return validate(file.job)
 
 
-def documents_of(path: Path) -> list[Mapping[str, Any]]:
+def documents_of(path: Path, wanted: str = "the path of a job file with -f") -> list[Mapping[str, Any]]:
     """Every document of a YAML or JSON file, read as Kubernetes would.
+
+    Args:
+        path: of the file.
+        wanted: what to give where there is none.
 
     Raises:
         UnreadableJobFile: no such file, or none that can be read.
@@ -96,9 +100,7 @@ def documents_of(path: Path) -> list[Mapping[str, Any]]:
             raise JobFileError(f"{path}: has {size} bytes; an API server takes at most {MAX_BYTES}")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UnreadableJobFile(
-            f"{path}: cannot be read: {error.strerror}; give the path of a job file with -f"
-        ) from error
+        raise UnreadableJobFile(f"{path}: cannot be read: {error.strerror}; give {wanted}") from error
     except UnicodeDecodeError as error:
         raise JobFileError(f"{path}: is not UTF-8 text (byte {error.start}); give a YAML or JSON file") from error
     try:

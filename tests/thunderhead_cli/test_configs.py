@@ -147,7 +147,7 @@ def test_classes_of_the_script_can_be_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [
-        (None, 2, "cannot be read"),
+        (None, 2, "cannot be read: No such file or directory; give the path of a configuration"),
         ("model: [1", 78, "is no valid YAML"),
         ("fit: {}\ntest: {}\n", 78, "holds fit and test, but a job does one thing"),
         (EXAMPLES[0].read_text(), 78, "holds a TrainingJob, and no configuration; use thunderhead job to-config"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
@@ -94,5 +94,5 @@ class SaveConfigCallback(Callback):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             self.parser.save(self.config, path, skip_unset=False, overwrite=self.overwrite, multifile=True)
             return
-        text: Any = self.parser.dump(self.config, skip_unset=False)
+        text = self.parser.dump(self.config, skip_unset=False)
         place_of(path).write(path, lambda stream: stream.write(text.encode()))

@@ -21,7 +21,7 @@ def read_config(path: Path) -> tuple[Command, dict[str, Any]]:
         UnreadableJobFile: no such file, or none that can be read.
         JobFileError: it is no configuration.
     """
-    documents = documents_of(path)
+    documents = documents_of(path, "the path of a configuration")
     if len(documents) != 1:
         raise JobFileError(f"{path}: holds {len(documents)} documents; a configuration is one")
     found = dict(documents[0])

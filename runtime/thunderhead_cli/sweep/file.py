@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from thunderhead_api.names import JOB_NAME_MAX, job_name_problem
 from thunderhead_api.walk import did_you_mean
-from thunderhead_cli.jobfile import JobFileError, UnreadableJobFile, documents_of
+from thunderhead_cli.jobfile import JobFileError, documents_of
 
 _NUMBER_DIGITS: Final = 5
 """Trials are jobs named ``<sweep>-<number>``, for which this much of a name is kept."""
@@ -119,10 +119,7 @@ def read_sweep_file(path: Path) -> SweepFile:
         UnreadableJobFile: no such file, or none that can be read.
         SweepFileError: it holds no sweep.
     """
-    try:
-        documents = documents_of(path)
-    except UnreadableJobFile as error:
-        raise UnreadableJobFile(str(error).replace("a job file", "a sweep file")) from error
+    documents = documents_of(path, "the path of a sweep file with -f")
     if len(documents) != 1:
         raise SweepFileError(f"{path}: holds {len(documents)} documents; write exactly one sweep into it")
     try:
