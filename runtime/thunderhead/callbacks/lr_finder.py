@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from thunderhead.arguments import one_of, real_number, switch, text, whole_number
 from thunderhead.callbacks.lr_search import MODES, LRFinder, search, set_rate
+from thunderhead.callbacks.spread import refuse_spread
 from thunderhead.core.ending import EndsWell
 from thunderhead.core.fields import Field, has_field
 from thunderhead.exceptions import MisconfigurationException, NoSuchField
@@ -92,6 +93,7 @@ class LearningRateFinder(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """What is restored from here on is of this run."""
         self._restored = False
+        refuse_spread(self, trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Search, unless a checkpoint holds what was found."""

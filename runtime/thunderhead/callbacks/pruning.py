@@ -14,6 +14,7 @@ from torch.nn.utils import prune
 
 from thunderhead.arguments import one_of, switch
 from thunderhead.callbacks.pruning_targets import Target, module_paths, sanitized
+from thunderhead.callbacks.spread import refuse_spread
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.user.callback import Callback
 from thunderhead.warning import say
@@ -118,6 +119,8 @@ class ModelPruning(Callback):
         """
         self._restored = None
         self._refuse_averages(trainer)
+        if stage == "fit":
+            refuse_spread(self, trainer)
         found = sanitized(type(self).__name__, pl_module, self._parameters_to_prune, self._parameter_names)
         self._targets = list(self.filter_parameters_to_prune(found))
         paths = module_paths(pl_module)

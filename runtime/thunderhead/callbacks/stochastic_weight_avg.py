@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import SWALR, AveragedModel
 
 from thunderhead.arguments import one_of, whole_number
+from thunderhead.callbacks.spread import refuse_spread
 from thunderhead.core.optimization import LRSchedulerConfig
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.user.callback import Callback
@@ -84,6 +85,11 @@ class StochasticWeightAveraging(Callback):
     def swa_end(self) -> float:
         """The last one."""
         return self._end
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a module that is spread over ranks."""
+        if stage == "fit":
+            refuse_spread(self, trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find out which epochs these are, and go on from a checkpoint.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from thunderhead.arguments import real_number, switch, whole_number
+from thunderhead.callbacks.spread import refuse_spread
 from thunderhead.core.hooks import StepOutput
 from thunderhead.core.state import TrainerFn
 from thunderhead.exceptions import MisconfigurationException, UnknownArgument, did_you_mean
@@ -67,6 +68,11 @@ class WeightAveraging(Callback):
             epoch_idx: number of the epoch just ended, from 0; None after a step.
         """
         return step_idx is not None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a module that is spread over ranks."""
+        if stage == "fit":
+            refuse_spread(self, trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The module has its layers and is on its device: the average begins as a copy, or as a checkpoint has it."""
