@@ -51,7 +51,17 @@ def tests(client: Client, side: str, version: str) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         root, report = Path(folder) / "source", Path(folder) / "report.xml"
         shutil.copytree(venvs.source(client, version), root)
-        options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", f"--junitxml={report}", f"--rootdir={root}"]
+        options = [
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-o",
+            "addopts=",
+            "-o",
+            "timeout=0",
+            f"--junitxml={report}",
+            f"--rootdir={root}",
+        ]
         said, _, seconds = _run(client, side, ["-m", "pytest", *options, *client.tests], str(root))
         passed, failed = _cases(report, said)
     (venvs.cache() / f"{client.name}.{side}.tests.log").write_text(said)
