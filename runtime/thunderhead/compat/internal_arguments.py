@@ -115,7 +115,7 @@ def _holders(model: Known, attribute: str) -> list[Any]:
     return [c for c in candidates if (attribute in c if isinstance(c, dict) else hasattr(c, attribute))]
 
 
-def _first(model: Known, attribute: str) -> Any:
+def _first(model: Known, attribute: str) -> object:
     found = _holders(model, attribute)
     if not found:
         raise AttributeError(f"neither module, hyperparameters nor datamodule of {type(model).__name__}: {attribute!r}")

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ class _NotYetLoadedTensor:
     """No tensor is one: ``_lazy_load`` gives tensors that the system reads from the file when they are touched."""
 
 
-def _lazy_load(filename: str | os.PathLike[str]) -> Any:
+def _lazy_load(filename: str | os.PathLike[str]) -> object:
     """What ``torch.save`` wrote, of which nothing is read before it is used."""
     if not os.path.isfile(filename):
         raise FileNotFoundError(f"{os.fspath(filename)!r} is no file; give the path of what torch.save wrote")
@@ -50,7 +50,7 @@ def _materialize_meta_tensors(module: nn.Module, device: torch.device) -> None:
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
-def convert_to_tensors(data: Any, device: torch.device) -> Any:
+def convert_to_tensors(data: object, device: torch.device) -> object:
     """A collection whose numbers and arrays are tensors on ``device``."""
     if isinstance(data, dict):
         return {key: convert_to_tensors(value, device) for key, value in data.items()}
@@ -61,14 +61,14 @@ def convert_to_tensors(data: Any, device: torch.device) -> Any:
     return map_tensors(data, lambda tensor: tensor.to(device).contiguous())
 
 
-def convert_tensors_to_scalars(data: Any) -> Any:
+def convert_tensors_to_scalars(data: object) -> object:
     """A collection whose tensors are numbers.
 
     Raises:
         ValueError: one has several elements.
     """
 
-    def number(tensor: Tensor) -> Any:
+    def number(tensor: Tensor) -> object:
         if tensor.numel() != 1:
             raise ValueError(f"a tensor of {tensor.numel()} elements is no scalar; log its mean, or each element")
         return tensor.item()
@@ -90,7 +90,7 @@ def extract_batch_size(batch: object) -> int:
     return size
 
 
-def has_len_all_ranks(dataloader: Any, strategy: Known, allow_zero_length: bool = False) -> bool:
+def has_len_all_ranks(dataloader: Sized, strategy: Known, allow_zero_length: bool = False) -> bool:
     """Whether the loader has a length on every rank.
 
     Raises:
@@ -126,7 +126,7 @@ class _Drawn(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.sampler)  # type: ignore[arg-type]  # or it raises
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: int) -> object:
         return index
 
 
@@ -185,6 +185,6 @@ _LACKING: Final[dict[str, Callable[[Any], bool]]] = {
 }
 
 
-def _runif_reasons(**wanted: Any) -> tuple[list[str], dict[str, bool]]:
+def _runif_reasons(**wanted: object) -> tuple[list[str], dict[str, bool]]:
     """What a test asks of the machine that it has not, in words for pytest's skipif."""
     return [f"{name}={value}" for name, value in wanted.items() if value and _LACKING[name](value)], {}
