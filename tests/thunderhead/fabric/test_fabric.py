@@ -270,7 +270,7 @@ def test_misuse_is_told(use: Any, error: type[Exception], said: str) -> None:
 def _sharded_by_a_function(rank: int) -> list[float]:
     from torch.distributed.fsdp import fully_shard
 
-    from thunderhead.fabric.model_parallel import ModelParallelStrategy
+    from thunderhead.fabric.parallelize import ModelParallelStrategy
 
     def shard(module: nn.Module, mesh: Any) -> nn.Module:
         return fully_shard(module, mesh=mesh["data_parallel"])
@@ -293,7 +293,7 @@ def _reduced(rank: int) -> list[float]:
 
 
 def test_what_shards_a_module_is_a_function() -> None:
-    from thunderhead.fabric.model_parallel import ModelParallelStrategy
+    from thunderhead.fabric.parallelize import ModelParallelStrategy
 
     with pytest.raises(TypeError, match="in configure_model"):
         ModelParallelStrategy("auto")  # type: ignore[arg-type]
