@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -20,9 +19,9 @@ from thunderhead.distributed.base import STATES, State
 from thunderhead.distributed.cluster import ClusterEnvironment
 from thunderhead.distributed.parallel import ParallelStrategy
 from thunderhead.exceptions import MisconfigurationException
-from thunderhead.files import file, sharded
+from thunderhead.files import file, in_place, sharded
 from thunderhead.files.checkpoint_io import CheckpointIO, Path
-from thunderhead.files.places import LOCAL, is_url
+from thunderhead.files.places import is_url
 from thunderhead.precision import Precision
 from thunderhead.ranks import Replica
 from thunderhead.rng import seed_process
@@ -308,11 +307,11 @@ class ModelParallelStrategy(ParallelStrategy):
                 f"{path!r}: ranks that save together write a directory of a file system, without storage_options; pass "
                 "ModelParallelStrategy(save_distributed_checkpoint=False) for one file anywhere"
             )
-        beside: str = self.tell(_beside(path))
-        self.on_first(lambda: os.makedirs(beside), path)
-        sharded.write_tensors(tensors, beside)
-        self.on_first(lambda: file.write(rest, os.path.join(beside, sharded.META)), path)
-        self.on_first(lambda: _put_in_place(beside, path), path)
+        written: str = self.tell(in_place.beside(path))
+        self.on_first(lambda: os.makedirs(written), path)
+        sharded.write_tensors(tensors, written)
+        self.on_first(lambda: file.write(rest, os.path.join(written, sharded.META)), path)
+        self.on_first(lambda: in_place.put_in_place(written, path), path)
 
     def load_checkpoint(self, checkpoint_path: Path, weights_only: bool | None = None) -> dict[str, Any]:
         path = os.fspath(checkpoint_path)
@@ -358,19 +357,3 @@ def _size(name: str, value: object) -> int | None:
             f"ModelParallelStrategy({name}={value!r}) is neither 'auto' nor a number from 1"
         )
     return value
-
-
-def _beside(path: str) -> str:
-    folder, name = os.path.split(path.rstrip("/"))
-    return os.path.join(folder, f".{name}.{secrets.token_hex(4)}")
-
-
-def _put_in_place(written: str, path: str) -> None:
-    """What is whole takes the place of what was there, if anything."""
-    before = _beside(path)
-    there = os.path.lexists(path)
-    if there:
-        os.rename(path, before)
-    os.rename(written, path)
-    if there:
-        LOCAL.remove(before)

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import IO, Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
+from thunderhead.files.in_place import beside, put_in_place
+
 Save = Callable[[Any], None]
 
 _PROBE_BYTES: Final = 4096  # a block: a full disk takes an empty file, but nothing in it
@@ -102,7 +104,7 @@ class LocalFiles:
         target = Path(local(path))
         _refuse_what_is_no_file(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        temporary = Path(beside(str(target)))
         try:
             with open(temporary, "xb") as stream:
                 save(stream)
@@ -141,24 +143,23 @@ class LocalFiles:
         if same(target, path):
             return
         link, source = Path(local(path)), Path(local(target)).absolute()
-        if self.is_directory(path) and not link.is_symlink():
-            self.remove(path)  # a directory cannot be renamed over
         link.parent.mkdir(parents=True, exist_ok=True)
-        temporary = link.with_name(f".{link.name}.{secrets.token_hex(4)}")
+        temporary = beside(str(link))
         try:
             os.symlink(os.path.relpath(source, link.absolute().parent), temporary)
         except OSError:  # a file system without links
             self._copy(source, link)
         else:
-            os.replace(temporary, link)
+            put_in_place(temporary, str(link))
 
     def _copy(self, source: Path, to: Path) -> None:
+        temporary = beside(str(to))
         if source.is_dir():
-            self.remove(str(to))
-            shutil.copytree(source, to)
+            shutil.copytree(source, temporary)
         else:
             with open(source, "rb") as whole:
-                self.write(str(to), lambda stream: shutil.copyfileobj(whole, stream))
+                self.write(temporary, lambda stream: shutil.copyfileobj(whole, stream))
+        put_in_place(temporary, str(to))
 
     def remove(self, path: str) -> None:
         """Delete it; of a link, the link."""
