@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MethodType
-from typing import Any, Final
+from typing import Any, Final, SupportsIndex
 
 import torch
 from torch import Tensor, nn
@@ -165,6 +165,10 @@ class FabricOptimizer:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Into the user's optimizer."""
         self._optimizer.load_state_dict(state_dict)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        """A copy wraps a copy, and steps as torch's own does: it belongs to no Fabric."""
+        return FabricOptimizer, (self._optimizer, None, None, ())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_optimizer"], name)

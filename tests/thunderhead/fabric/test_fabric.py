@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +210,26 @@ def test_a_module_is_the_users_own() -> None:
     model.register_forward_hook(lambda *_: calls.append("hook"))
     model(torch.ones(1, 4))
     assert calls == ["hook"]
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))], ids=["deepcopy", "pickle"]
+)
+def test_an_optimizer_can_be_copied(copied: Callable[[Any], Any]) -> None:
+    fabric = Fabric(accelerator="cpu")
+    model = fabric.setup_module(network())
+    optimizer = fabric.setup_optimizers(torch.optim.AdamW(model.parameters(), lr=0.05))
+    fabric.backward(model(torch.ones(1, 4)).sum())
+    optimizer.step()
+    again = copied(optimizer)
+    assert isinstance(again, torch.optim.AdamW)
+    state, before = again.state_dict(), optimizer.state_dict()
+    assert state["param_groups"] == before["param_groups"]
+    assert torch.equal(state["state"][0]["exp_avg"], before["state"][0]["exp_avg"])
+    for parameter in again.param_groups[0]["params"]:
+        parameter.grad = torch.ones_like(parameter)
+    again.step()
+    assert again.state_dict()["state"][0]["step"] == optimizer.state_dict()["state"][0]["step"] + 1
 
 
 def test_callbacks_loggers_and_launch(capsys: pytest.CaptureFixture[str]) -> None:
