@@ -73,7 +73,7 @@ class Profiler(ABC):
         """The run has ended, and was reported."""
 
     def describe(self) -> None:
-        """Write the report into its file, or print it, and forget the run."""
+        """Write the report into its file, or print it, and close what was open; what is counted adds up over runs."""
         report = self.summary()
         if report and self.filename and self.dirpath:
             _append(os.path.join(self.dirpath, self._prepare_filename()), report)
