@@ -68,13 +68,18 @@ class BasePredictionWriter(Callback):
                 f"{type(self).__name__} with {type(pl_module).__name__}.predict_step(dataloader_iter): which samples "
                 "are in a batch is not known there; take batch and batch_idx instead"
             )
-        base = BasePredictionWriter
-        if self.interval.on_batch and getattr(self.write_on_batch_end, "__func__", None) is base.write_on_batch_end:
-            raise NotImplementedError(self._lacks("write_on_batch_end"))
-        if self.interval.on_epoch and getattr(self.write_on_epoch_end, "__func__", None) is base.write_on_epoch_end:
-            raise NotImplementedError(self._lacks("write_on_epoch_end"))
+        # One who overrides the hook itself may need no such method.
+        for hook, writes, wanted in (
+            ("on_predict_batch_end", "write_on_batch_end", self.interval.on_batch),
+            ("on_predict_epoch_end", "write_on_epoch_end", self.interval.on_epoch),
+        ):
+            if wanted and self._is_bases(hook) and self._is_bases(writes):
+                raise NotImplementedError(self._lacks(writes))
         if self.interval.on_epoch:
             trainer.keep_predictions()
+
+    def _is_bases(self, name: str) -> bool:
+        return getattr(getattr(self, name), "__func__", None) is getattr(BasePredictionWriter, name)
 
     def write_on_batch_end(
         self,

@@ -134,6 +134,26 @@ def test_a_method_that_is_not_overridden(interval: str, method: str) -> None:
         predict(BasePredictionWriter(interval), Untouched())
 
 
+def test_who_overrides_the_hook_itself_needs_no_such_method() -> None:
+    """As pytorch-forecasting's do: all there is to write is collected in the hooks."""
+
+    class Collects(BasePredictionWriter):
+        def __init__(self) -> None:
+            super().__init__("batch_and_epoch")
+            self.heard: list[Any] = []
+
+        def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *_: Any) -> None:
+            self.heard.append(outputs)
+
+        def on_predict_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            self.heard.append("end")
+
+    collects = Collects()
+    th.Trainer(**QUIET, callbacks=collects).predict(Twice(), numbers(2))
+    assert len(collects.heard) > 1
+    assert collects.heard[-1] == "end"
+
+
 class Untouched:
     """What is refused is so before the first batch."""
 
