@@ -1,14 +1,17 @@
-"""Loggers for Fabric: the trainer's, whose directory is called ``root_dir``."""
+"""Loggers for Fabric: the trainer's, whose directory is called ``root_dir``.
+
+Classes are named by whose they are, since a command line finds a class by its name alone.
+"""
 
 from __future__ import annotations
 
 import os
 
-from thunderhead.loggers.csv_logger import CSVLogger as _CSVLogger
-from thunderhead.loggers.tensorboard import TensorBoardLogger as _TensorBoardLogger
+from thunderhead.loggers.csv_logger import CSVLogger as TrainersCSVLogger
+from thunderhead.loggers.tensorboard import TensorBoardLogger as TrainersTensorBoardLogger
 
 
-class CSVLogger(_CSVLogger):
+class FabricCSVLogger(TrainersCSVLogger):
     """Writes ``metrics.csv`` under ``<root_dir>/<name>/version_<n>``.
 
     Args:
@@ -30,7 +33,7 @@ class CSVLogger(_CSVLogger):
         super().__init__(root_dir, name, version, prefix, flush_logs_every_n_steps)
 
 
-class TensorBoardLogger(_TensorBoardLogger):
+class FabricTensorBoardLogger(TrainersTensorBoardLogger):
     """Writes event files under ``<root_dir>/<name>/version_<n>``.
 
     Args:
@@ -54,3 +57,7 @@ class TensorBoardLogger(_TensorBoardLogger):
         **kwargs: object,
     ) -> None:
         super().__init__(root_dir, name, version, False, default_hp_metric, prefix, sub_dir, **kwargs)
+
+
+CSVLogger = FabricCSVLogger
+TensorBoardLogger = FabricTensorBoardLogger

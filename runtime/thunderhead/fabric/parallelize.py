@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import Any
 
 from torch import nn
 
-from thunderhead.distributed.model_parallel import ModelParallelStrategy as _ModelParallelStrategy
-
-if TYPE_CHECKING:
-    from torch.distributed.device_mesh import DeviceMesh
+from thunderhead.distributed.model_parallel import ModelParallelStrategy as TrainersModelParallelStrategy
 
 
-class ModelParallelStrategy(_ModelParallelStrategy):
+class FabricModelParallelStrategy(TrainersModelParallelStrategy):
     """Ranks hold a module together, which ``parallelize_fn(module, device_mesh)`` shards in ``Fabric.setup``.
 
     Args:
@@ -28,7 +25,8 @@ class ModelParallelStrategy(_ModelParallelStrategy):
 
     def __init__(
         self,
-        parallelize_fn: Callable[[nn.Module, DeviceMesh], nn.Module],
+        # Takes module and mesh, returns a module; said so in types, a command line's completion lists every module.
+        parallelize_fn: Callable[..., Any],
         data_parallel_size: int | str = "auto",
         tensor_parallel_size: int | str = "auto",
         save_distributed_checkpoint: bool = True,
@@ -50,3 +48,6 @@ class ModelParallelStrategy(_ModelParallelStrategy):
         if not isinstance(made, nn.Module):
             raise TypeError(f"parallelize_fn returned a {type(made).__name__}; let it return the module")
         return super().wrap_forward(made)
+
+
+ModelParallelStrategy = FabricModelParallelStrategy

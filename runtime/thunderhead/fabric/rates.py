@@ -8,7 +8,7 @@ from thunderhead.fabric.fabric import Fabric
 from thunderhead.throughput import Throughput, get_available_flops
 
 
-class ThroughputMonitor(Throughput):
+class FabricThroughputMonitor(Throughput):
     """``Throughput`` that knows Fabric's devices; ranks other than 0 count nothing.
 
     Args:
@@ -40,3 +40,6 @@ class ThroughputMonitor(Throughput):
         found = self.compute()
         self._fabric.log_dict(found, step=self.step)
         return found
+
+
+ThroughputMonitor = FabricThroughputMonitor

@@ -17,6 +17,8 @@ from cli_parts import QUIET, BareModel, CliData, CliModel, Encoder, InjectedMode
 from torch import nn
 
 import thunderhead as th
+import thunderhead.fabric.loggers
+import thunderhead.fabric.parallelize  # whatever a process has imported, a class's name means one, and help ends
 from thunderhead.callbacks import EarlyStopping, ModelCheckpoint
 from thunderhead.cli import LightningArgumentParser, LightningCLI, ReduceLROnPlateau
 from thunderhead.exceptions import MisconfigurationException
