@@ -65,18 +65,19 @@ Running = Callable[[], Any]
 
 
 @pytest.fixture
-def running(server: ApiServer, kubeconfig: Callable[[str], None], unused_tcp_port: int) -> Running:
+def running(server: ApiServer, kubeconfig: Callable[[str], None], a_port: Callable[[], int]) -> Running:
     """Starts kopf with our registry and settings; yields the operator, the task and the health URL."""
 
     @asynccontextmanager
     async def start() -> AsyncIterator[tuple[Operator, asyncio.Task[None], str]]:
         operator, stop = Operator(), asyncio.Event()
-        health = f"http://127.0.0.1:{unused_tcp_port}/healthz"
+        health = f"http://127.0.0.1:{a_port()}/healthz"
         async with server.serve() as url:
             kubeconfig(url)
             registry = shell_registry(operator, on_start=operator.start, on_stop=operator.stop)
             settings = shell_settings()
             settings.watching.reconnect_backoff = 0.01
+            settings.process.ultimate_exiting_timeout = None  # it would be the tests' end
             work = kopf.operator(
                 registry=registry,
                 settings=settings,

@@ -64,7 +64,7 @@ Begin = Callable[[], AbstractAsyncContextManager[Whole]]
 
 
 @pytest.fixture
-def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unused_tcp_port_factory: Callable[[], int]) -> Begin:
+def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_port: Callable[[], int]) -> Begin:
     """Runs an operator until the end of a block, at which it has to end well."""
 
     @asynccontextmanager
@@ -72,14 +72,17 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unused_tcp_port_facto
         cluster = MemoryCluster()
         server = ApiServer(cluster)
         async with server.serve() as url:
-            wanted = options(tmp_path, monkeypatch, url, unused_tcp_port_factory)
+            wanted = options(tmp_path, monkeypatch, url, a_port)
             shell = Shell(wanted)
             running = asyncio.create_task(shell.run())
             try:
                 yield Whole(cluster, server, wanted, running)
             finally:
+                ended = running.done()
                 shell.stop()
                 await asyncio.wait([running], timeout=WAIT_S)
+                if ended:
+                    await running  # its error explains that of the block
         await running
 
     return process
