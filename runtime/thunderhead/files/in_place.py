@@ -28,21 +28,33 @@ def put_in_place(written: str, path: str) -> None:
     Raises:
         OSError: it cannot be done; what was at ``path`` is there still.
     """
-    if os.path.isdir(path) and not os.path.islink(path):
-        _in_place_of_directory(written, path)
-    elif os.path.isdir(written) and not os.path.islink(written) and os.path.lexists(path):
-        _in_place_of_directory(written, path)  # a file cannot be renamed over by a directory either
+    # Neither can a directory be renamed over, nor anything that is there by a directory.
+    if _is_directory(path) or (_is_directory(written) and os.path.lexists(path)):
+        _exchange(written, path)
     else:
         os.replace(written, path)
     for left in _left_beside(path):
         with contextlib.suppress(OSError):  # it is in nobody's way
-            _remove(left)
+            remove(left)
 
 
-def _in_place_of_directory(written: str, path: str) -> None:
+def remove(path: str) -> None:
+    """Delete a file or a directory; of a link, the link; nothing where a file is gone already."""
+    if _is_directory(path):
+        shutil.rmtree(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _is_directory(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
+
+
+def _exchange(written: str, path: str) -> None:
     """By an exchange of the two names where the system has one (Linux); else there is nothing for a moment."""
     if _exchanged(written, path):
-        _remove(written)
+        remove(written)
         return
     before = beside(path)
     os.rename(path, before)
@@ -51,7 +63,7 @@ def _in_place_of_directory(written: str, path: str) -> None:
     except OSError:
         os.rename(before, path)
         raise
-    _remove(before)
+    remove(before)
 
 
 def _exchanged(one: str, other: str) -> bool:
@@ -69,10 +81,3 @@ def _left_beside(path: str) -> list[str]:
     folder, name = os.path.split(path.rstrip("/"))
     ours = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{8}}")
     return [os.path.join(folder, entry) for entry in os.listdir(folder or ".") if ours.fullmatch(entry)]
-
-
-def _remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    else:
-        os.unlink(path)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
-from thunderhead.files.in_place import beside, put_in_place
+from thunderhead.files.in_place import beside, put_in_place, remove
 
 Save = Callable[[Any], None]
 
@@ -163,11 +163,7 @@ class LocalFiles:
 
     def remove(self, path: str) -> None:
         """Delete it; of a link, the link."""
-        target = Path(local(path))
-        if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)
-        else:
-            target.unlink(missing_ok=True)
+        remove(str(Path(local(path))))  # without a slash at the end, which would lead through a link
 
     def check(self, directory: str) -> None:
         """Write a block into the nearest directory that exists, and delete it: permissions alone do not tell it all."""

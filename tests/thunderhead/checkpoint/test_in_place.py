@@ -76,7 +76,7 @@ def test_there_is_no_moment_without_one(tmp_path: Path, there: str, monkeypatch:
     path = tmp_path / "x.ckpt"
     KINDS[there](path, "old")
     a_directory(written := Path(in_place.beside(str(path))), "new")
-    monkeypatch.setattr(in_place, "_remove", die)
+    monkeypatch.setattr(in_place, "remove", die)
     monkeypatch.setattr(os, "rename", no_rename)
     with pytest.raises(Died):
         in_place.put_in_place(str(written), str(path))

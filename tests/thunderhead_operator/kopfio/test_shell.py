@@ -17,8 +17,8 @@ from op_server import ApiServer
 from op_world import NAMESPACE
 
 from thunderhead_operator.cluster.memory import MemoryCluster
+from thunderhead_operator.kopfio import shell
 from thunderhead_operator.kopfio.registry import shell_registry
-from thunderhead_operator.kopfio.settings import shell_settings
 
 WAIT_S = 30.0
 
@@ -75,9 +75,8 @@ def running(server: ApiServer, kubeconfig: Callable[[str], None], a_port: Callab
         async with server.serve() as url:
             kubeconfig(url)
             registry = shell_registry(operator, on_start=operator.start, on_stop=operator.stop)
-            settings = shell_settings()
+            settings = shell.shell_settings()
             settings.watching.reconnect_backoff = 0.01
-            settings.process.ultimate_exiting_timeout = None  # it would be the tests' end
             work = kopf.operator(
                 registry=registry,
                 settings=settings,
