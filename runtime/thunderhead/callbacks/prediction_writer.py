@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from thunderhead.arguments import one_of
+from thunderhead.hooks.overriding import is_overridden
 from thunderhead.loops.signature import wants_iterator
 from thunderhead.user.callback import Callback
 from thunderhead.warning import warn_once
@@ -73,13 +74,10 @@ class BasePredictionWriter(Callback):
             ("on_predict_batch_end", "write_on_batch_end", self.interval.on_batch),
             ("on_predict_epoch_end", "write_on_epoch_end", self.interval.on_epoch),
         ):
-            if wanted and self._is_bases(hook) and self._is_bases(writes):
+            if wanted and not any(is_overridden(name, self, BasePredictionWriter) for name in (hook, writes)):
                 raise NotImplementedError(self._lacks(writes))
         if self.interval.on_epoch:
             trainer.keep_predictions()
-
-    def _is_bases(self, name: str) -> bool:
-        return getattr(getattr(self, name), "__func__", None) is getattr(BasePredictionWriter, name)
 
     def write_on_batch_end(
         self,
