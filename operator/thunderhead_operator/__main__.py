@@ -44,7 +44,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="how long pods stay on a node that Kubernetes calls unreachable (default %(default)s)",
     )
+    add("--runtime-pull-policy", default=None, choices=["Always", "IfNotPresent", "Never"], help="of the runtime image")
+    add("--runtime-pull-secret", action="append", default=[], metavar="NAME", help="to pull it with; repeatable")
     add("--workers", type=int, default=8, help="jobs worked on at once (default %(default)s)")
+    add(
+        "--api-qps", type=float, default=0.0, help="calls a second to the API server, 0: no limit (default %(default)s)"
+    )
+    add("--api-burst", type=int, default=100, help="calls at once above it (default %(default)s)")
     add("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     add("--log-format", default="json", choices=["json", "text"])
     return result
@@ -71,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         metrics_port=options.metrics_port,
         health_port=options.health_port,
         workers=options.workers,
+        api_qps=options.api_qps,
+        api_burst=options.api_burst,
     )
 
     async def run() -> None:
@@ -83,6 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _config(options: argparse.Namespace) -> Config:
     given: dict[str, Any] = {
         "runtime_image": options.runtime_image,
+        "runtime_pull_policy": options.runtime_pull_policy,
+        "runtime_pull_secrets": tuple(options.runtime_pull_secret),
         "node_loss_toleration_s": options.node_loss_toleration_seconds,
     }
     if options.policy is not None:

@@ -17,6 +17,7 @@ import yaml
 from helm_python import HelmError
 
 from thunderhead_api.schema import crd
+from thunderhead_api.treaty import AGENT_PORT
 from thunderhead_operator.__main__ import parser
 from thunderhead_operator.cluster.client import KubernetesCluster, resource_of
 from thunderhead_operator.control.resync import watched
@@ -37,7 +38,10 @@ MATRIX: dict[str, Manifest] = {
         "fullnameOverride": "trainer",
         "image": {"repository": "registry.example/operator", "digest": DIGEST, "pullPolicy": "Always"},
         "imagePullSecrets": [{"name": "pull"}],
-        "runtimeImage": {"repository": "registry.example/runtime", "tag": "2"},
+        "runtimeImage": {
+            "repository": "registry.example/runtime", "tag": "2",
+            "pullPolicy": "Always", "pullSecrets": [{"name": "pull"}],
+        },
         "serviceAccount": {"name": "robot", "annotations": {"example.com/role": "arn"}},
         "metrics": {
             "serviceMonitor": {"enabled": True, "labels": {"release": "prom"}},
@@ -53,7 +57,15 @@ MATRIX: dict[str, Manifest] = {
         "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
         "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
         "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca"}],
-        "networkPolicy": {"agentPeers": []},
+        "networkPolicy": {"agentPeers": [], "operator": {"enabled": True, "apiServerPorts": [6443]}},
+        "commonLabels": {"cost-center": "ml"},
+        "podDisruptionBudget": {"enabled": True, "maxUnavailable": "50%"},
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}
+        ],
+        "envFrom": [{"configMapRef": {"name": "proxy"}}],
+        "api": {"qps": 50, "burst": 200},
+        "workers": 16,
     },
     "bare": {
         "crds": {"enabled": False},
@@ -106,10 +118,18 @@ def test_a_misspelt_pod_field_would_be_found(render: Render) -> None:
         kubernetes_validate.validate(broken, KUBERNETES[0], strict=True)
 
 
+@pytest.mark.parametrize("which", ["Deployment", "Pod"])
 @pytest.mark.parametrize("case", MATRIX)
-def test_pods_are_restricted(case: str, render: Render) -> None:
-    """Pod Security Standards, profile restricted, plus a root file system that cannot be written."""
-    pod = deployment(render(MATRIX[case]))["spec"]["template"]["spec"]
+def test_pods_are_restricted(case: str, which: str, render: Render) -> None:
+    """Pod Security Standards, profile restricted, and a root file system that cannot be written; `helm test` too."""
+    manifests = render(MATRIX[case])
+    if which == "Deployment":
+        pod = deployment(manifests)["spec"]["template"]["spec"]
+    elif of_kind(manifests, "Pod"):
+        (pod,) = (test["spec"] for test in of_kind(manifests, "Pod"))
+    else:
+        assert case == "bare", "no Service, so nothing that a test could ask"
+        return
     assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC", "hostUsers"}
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] > 0
@@ -124,14 +144,14 @@ def test_pods_are_restricted(case: str, render: Render) -> None:
         "projected",
         "secret",
     }
-    assert all(volume.keys() - {"name"} <= allowed for volume in pod["volumes"])
+    assert all(volume.keys() - {"name"} <= allowed for volume in pod.get("volumes", []))
     for container in pod["containers"]:
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
-        assert not any("hostPort" in port for port in container["ports"])
+        assert not any("hostPort" in port for port in container.get("ports", []))
 
 
 Rights = dict[tuple[str, str], set[str]]
@@ -198,7 +218,7 @@ AT_HOME = ("coordination.k8s.io", "leases")
 
 async def test_cluster_scope_grants_exactly_what_is_used(render: Render) -> None:
     needed = await rights_in_use()
-    manifests = render({"rbac": {"aggregate": False}})
+    manifests = render({"rbac": {"aggregate": False, "userRoles": False}})
     (role,) = of_kind(manifests, "ClusterRole")
     (lease,) = of_kind(manifests, "Role")
     assert granted(lease["rules"]) == {AT_HOME: needed.pop(AT_HOME)}
@@ -208,7 +228,14 @@ async def test_cluster_scope_grants_exactly_what_is_used(render: Render) -> None
 
 @pytest.mark.parametrize(
     ("rbac", "roles"),
-    [({}, 4), ({"aggregate": False}, 1), ({"scope": "namespaced"}, 0), ({"scope": "namespaced", "aggregate": True}, 3)],
+    [
+        ({}, 4),
+        ({"aggregate": False}, 4),
+        ({"aggregate": False, "userRoles": False}, 1),
+        ({"scope": "namespaced"}, 0),
+        ({"scope": "namespaced", "aggregate": True}, 3),
+        ({"scope": "namespaced", "userRoles": True}, 3),
+    ],
     ids=str,
 )
 def test_cluster_roles_come_with_cluster_scope_or_when_asked_for(
@@ -354,11 +381,67 @@ def test_monitors_select_what_there_is(render: Render) -> None:
         ({"watchNamespaces": ["team-a"]}, "watchNamespaces needs rbac.scope namespaced"),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
         ({"metrics": {"port": 8080}}, "must differ"),
+        ({"commonLabels": {"helm.sh/chart": "x"}}, "commonLabels: helm.sh/chart is the chart's own label"),
+        ({"podDisruptionBudget": {"maxUnavailable": "half"}}, "/podDisruptionBudget/maxUnavailable"),
+        ({"api": {"qps": -1}}, "/api/qps"),
+        ({"runtimeImage": {"pullPolicy": "Sometimes"}}, "/runtimeImage/pullPolicy"),
     ],
 )
 def test_wrong_values_are_refused(values: Manifest, said: str, render: Render) -> None:
     with pytest.raises(HelmError, match=said):
         render(values)
+
+
+def test_what_selects_the_operators_pods_finds_them_and_not_the_test(render: Render) -> None:
+    manifests = render(MATRIX["everything"])
+    labels = deployment(manifests)["spec"]["template"]["metadata"]["labels"].items()
+    (test,) = of_kind(manifests, "Pod")
+    selectors = [
+        *(budget["spec"]["selector"]["matchLabels"] for budget in of_kind(manifests, "PodDisruptionBudget")),
+        *(policy["spec"]["podSelector"]["matchLabels"] for policy in of_kind(manifests, "NetworkPolicy")),
+        *(service["spec"]["selector"] for service in of_kind(manifests, "Service")),
+        deployment(manifests)["spec"]["selector"]["matchLabels"],
+    ]
+    assert len(selectors) == 4
+    for selector in selectors:
+        assert selector.items() <= labels
+        assert not selector.items() <= test["metadata"]["labels"].items()
+
+
+def test_the_operators_network_is_what_it_needs(render: Render) -> None:
+    values = {"networkPolicy": {"operator": {"enabled": True, "apiServerPorts": [443]}}, "metrics": {"port": 9191}}
+    manifests = render(values)
+    (policy,) = of_kind(manifests, "NetworkPolicy")
+    ports = {
+        direction: {port["port"] for rule in policy["spec"][direction] for port in rule["ports"]}
+        for direction in ("ingress", "egress")
+    }
+    assert ports == {"ingress": {"health", "metrics"}, "egress": {53, 443, AGENT_PORT}}
+    names = {port["name"] for port in deployment(manifests)["spec"]["template"]["spec"]["containers"][0]["ports"]}
+    assert ports["ingress"] == names
+    (health,) = (rule for rule in policy["spec"]["ingress"] if rule["ports"][0]["port"] == "health")
+    assert "from" not in health, "a kubelet is on no list of pods"
+    (test,) = of_kind(manifests, "Pod")
+    (metrics,) = (rule for rule in policy["spec"]["ingress"] if rule["ports"][0]["port"] == "metrics")
+    admitted = [peer["podSelector"]["matchLabels"] for peer in metrics["from"]]
+    assert any(labels.items() <= test["metadata"]["labels"].items() for labels in admitted)
+    assert {"app.kubernetes.io/name": "prometheus"} in admitted
+
+
+def test_common_labels_are_on_every_object_and_pod(render: Render) -> None:
+    manifests = render({"commonLabels": {"cost-center": "12"}})
+    labelled = [m for m in manifests if m["kind"] != "CustomResourceDefinition"]
+    pods = [deployment(manifests)["spec"]["template"]]
+    assert all(thing["metadata"]["labels"]["cost-center"] == "12" for thing in [*labelled, *pods])
+    assert "cost-center" not in deployment(manifests)["spec"]["selector"]["matchLabels"], "a selector never changes"
+
+
+def test_values_of_the_runtime_image_and_of_calls_reach_the_command_line(render: Render) -> None:
+    options = parser().parse_args(arguments(render(MATRIX["everything"])))
+    assert (options.runtime_pull_policy, options.runtime_pull_secret) == ("Always", ["pull"])
+    assert (options.api_qps, options.api_burst, options.workers) == (50.0, 200, 16)
+    usual = parser().parse_args(arguments(render({})))
+    assert (usual.runtime_pull_policy, usual.runtime_pull_secret, usual.api_qps) == (None, [], 0.0)
 
 
 def test_a_service_monitor_needs_its_service(render: Render) -> None:

@@ -38,6 +38,11 @@ def test_peers_and_tolerations_reach_decisions() -> None:
     assert (made.runtime_image, made.node_loss_toleration_s) == ("runtime:1", 7)
 
 
+def test_how_the_runtime_image_is_pulled_reaches_decisions() -> None:
+    made = config("--runtime-pull-policy=Always", "--runtime-pull-secret=a", "--runtime-pull-secret=b")
+    assert (made.runtime_pull_policy, made.runtime_pull_secrets) == ("Always", ("a", "b"))
+
+
 @pytest.mark.parametrize("wrong", ['{"podSelector": {}}', '["a"]', "prometheus", ""])
 def test_peers_that_are_none(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:

@@ -19,12 +19,31 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
+{{/* Of the pod of `helm test`; no operator, so that no Service and no budget counts it. */}}
+{{- define "thunderhead.testLabels" -}}
+app.kubernetes.io/name: thunderhead
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
+{{- end -}}
+
 {{- define "thunderhead.labels" -}}
 {{ include "thunderhead.selectorLabels" . }}
 app.kubernetes.io/part-of: thunderhead
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- include "thunderhead.commonLabels" . }}
+{{- end -}}
+
+{{/* The site's own labels; the chart's win, for a selector that does not find its pods is an operator that nobody sees. */}}
+{{- define "thunderhead.commonLabels" -}}
+{{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/part-of" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" -}}
+{{- range $key, $value := .Values.commonLabels }}
+{{- if has $key $own }}
+{{- fail (printf "commonLabels: %s is the chart's own label; name another" $key) }}
+{{- end }}
+{{ $key }}: {{ $value | quote }}
+{{- end }}
 {{- end -}}
 
 {{- define "thunderhead.serviceAccountName" -}}
@@ -53,6 +72,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- else -}}
 []
 {{- end -}}
+{{- end -}}
+
+{{/* Where agents listen: AGENT_PORT of the treaty. */}}
+{{- define "thunderhead.agentPort" -}}
+9400
 {{- end -}}
 
 {{- define "thunderhead.hasPrometheusOperator" -}}
@@ -107,6 +131,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - {{ printf "--policy=%s" (dict "allow" .Values.policy.allow "serviceAccounts" .Values.policy.serviceAccounts | toJson) | quote }}
 - {{ printf "--agent-peers=%s" (include "thunderhead.agentPeers" .) | quote }}
 - --node-loss-toleration-seconds={{ .Values.nodeLossTolerationSeconds }}
+{{- with .Values.runtimeImage.pullPolicy }}
+- --runtime-pull-policy={{ . }}
+{{- end }}
+{{- range .Values.runtimeImage.pullSecrets }}
+- --runtime-pull-secret={{ .name }}
+{{- end }}
+- --workers={{ .Values.workers }}
+{{- if .Values.api.qps }}
+- --api-qps={{ .Values.api.qps }}
+- --api-burst={{ .Values.api.burst }}
+{{- end }}
 - --log-level={{ .Values.log.level }}
 - --log-format={{ .Values.log.format }}
 {{- end -}}

@@ -18,6 +18,7 @@ from thunderhead_api.treaty import GROUP, KIND, PLURAL, VERSION, Label
 from thunderhead_operator.cluster.decode import decode, slim, without_history
 from thunderhead_operator.cluster.errors import NotFound, TooLong, Unavailable, error_for
 from thunderhead_operator.cluster.gather import gather
+from thunderhead_operator.cluster.pace import Pace
 from thunderhead_operator.cluster.stream import change_in, lines, read_within
 from thunderhead_operator.plan.kinds import TRAITS, Children, Kind, readable
 from thunderhead_operator.plan.objects import Manifest, Obj, items, section
@@ -69,10 +70,13 @@ def make_client(configuration: client.Configuration) -> client.ApiClient:
 class KubernetesCluster:
     """Implements :class:`~thunderhead_operator.cluster.api.ClusterApi`."""
 
-    def __init__(self, api: client.ApiClient, on_call: OnCall = lambda verb, status: None) -> None:
-        """``on_call``: for metrics."""
+    def __init__(
+        self, api: client.ApiClient, on_call: OnCall = lambda verb, status: None, pace: Pace | None = None
+    ) -> None:
+        """``on_call``: for metrics; ``pace``: how many calls a second, none: as they come."""
         self._api = api
         self._on_call = on_call
+        self._pace = pace or Pace(0, 1)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -242,6 +246,8 @@ class KubernetesCluster:
         **how: Any,
     ) -> tuple[Obj, int]:
         """One request; its JSON, and of how many bytes."""
+        if resource != _LEASES:  # a renewal that waited behind a thousand reads would lose the lease
+            await self._pace.turn()
         async with self._open(verb, resource, namespace, name, limits=_TIMEOUT, **how) as answer:
             text = await read_within(answer.content, most)
             status, headers = answer.status, answer.headers

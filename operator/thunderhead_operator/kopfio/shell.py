@@ -16,6 +16,7 @@ import kopf
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
 
 from thunderhead_operator.cluster.client import KubernetesCluster, load_client
+from thunderhead_operator.cluster.pace import Pace
 from thunderhead_operator.control.engine import Operator, utc_now
 from thunderhead_operator.control.lease import Lease
 from thunderhead_operator.control.metrics import Gauges, Metrics
@@ -43,6 +44,9 @@ class Options:
     metrics_port: int = 9090
     health_port: int = 8080
     workers: int = 8
+    api_qps: float = 0.0
+    """Calls a second to the API server; 0: no limit."""
+    api_burst: int = 100
 
 
 class Shell:
@@ -60,7 +64,8 @@ class Shell:
 
     async def run(self) -> None:
         """Until a signal or an error of its own ends it: an API server that is away only makes it wait."""
-        self._cluster = KubernetesCluster(await load_client(), self._metrics.on_call)
+        pace = Pace(self._options.api_qps, self._options.api_burst)
+        self._cluster = KubernetesCluster(await load_client(), self._metrics.on_call, pace)
         try:
             self._assemble()
             registry = shell_registry(self, on_start=self._start, on_stop=self._end)

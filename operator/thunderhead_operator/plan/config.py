@@ -14,6 +14,10 @@ class Config:
 
     runtime_image: str = "thunderhead-runtime:dev"
     """Image of jobs that name none."""
+    runtime_pull_policy: str | None = None
+    """How that image is pulled; none: Kubernetes' default for its tag."""
+    runtime_pull_secrets: tuple[str, ...] = ()
+    """Secrets to pull that image with, by name, in the job's namespace."""
     agent_peers: tuple[dict[str, Any], ...] = field(
         default=({"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": "thunderhead"}}},)
     )

@@ -87,6 +87,7 @@ def _pod_spec(ctx: Context, spec: TrainingJobSpec, rank: int) -> Manifest:
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "tolerations": _tolerations(ctx),
         **_placement(ctx),
+        **_pull_secrets(ctx, spec),
         "containers": [_trainer(ctx, spec, rank)],
         "volumes": _volumes(ctx, spec),
     }
@@ -130,10 +131,18 @@ def _lost_node(ctx: Context) -> str | None:
     return last.culprit.node if last and last.cause is Cause.NODE_LOST and last.culprit else None
 
 
+def _pull_secrets(ctx: Context, spec: TrainingJobSpec) -> Manifest:
+    """The site's, for the site's image alone: a job that names its own image brings its own by podTemplate."""
+    names = ctx.config.runtime_pull_secrets if spec.image is None else ()
+    return {"imagePullSecrets": [{"name": name} for name in names]} if names else {}
+
+
 def _trainer(ctx: Context, spec: TrainingJobSpec, rank: int) -> Manifest:
+    policy = ctx.config.runtime_pull_policy if spec.image is None else None
     return {
         "name": CONTAINER,
         "image": image_of(ctx, spec),
+        **({"imagePullPolicy": policy} if policy else {}),
         "command": list(AGENT_COMMAND),
         "env": _environment(ctx, spec, rank),
         "ports": [

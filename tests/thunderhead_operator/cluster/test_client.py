@@ -24,6 +24,7 @@ from thunderhead_operator.cluster.errors import (
     Unavailable,
 )
 from thunderhead_operator.cluster.memory import MemoryCluster
+from thunderhead_operator.cluster.pace import Pace
 from thunderhead_operator.plan.kinds import Kind
 
 PLACE = NAMESPACE, NAME
@@ -50,6 +51,28 @@ async def api(server: ApiServer, calls: list[tuple[str, int]]) -> AsyncIterator[
         made = KubernetesCluster(make_client(Configuration(host=url)), lambda *call: calls.append(call))
         yield made
         await made.close()
+
+
+class Counted(Pace):
+    """A pace that counts turns and makes nobody wait."""
+
+    turns = 0
+
+    async def turn(self) -> None:
+        self.turns += 1
+
+
+async def test_calls_have_their_pace_and_the_lease_none(server: ApiServer, memory: MemoryCluster) -> None:
+    memory.create(job())
+    memory.create({"kind": "Lease", "metadata": {"name": "lease", "namespace": NAMESPACE}})
+    pace = Counted(1, 1)
+    async with server.serve() as url:
+        api = KubernetesCluster(make_client(Configuration(host=url)), pace=pace)
+        await api.get_job(*PLACE)
+        assert pace.turns == 1
+        await api.get_lease(NAMESPACE, "lease")
+        assert pace.turns == 1, "a renewal that waited behind a thousand reads would lose the lease"
+        await api.close()
 
 
 READABLE = [kind for kind in Kind if kind is not Kind.SECRET]

@@ -101,6 +101,28 @@ def test_dead_nodes_are_left_soon() -> None:
     assert seconds == {"node.kubernetes.io/not-ready": 5, "node.kubernetes.io/unreachable": 5}
 
 
+@pytest.mark.parametrize(
+    ("spec", "policy", "secrets"),
+    [
+        (None, "Always", [{"name": "site"}]),
+        ({"image": "mine:1"}, None, None),
+        (
+            {"podTemplate": {"spec": {"imagePullSecrets": [{"name": "mine"}]}}},
+            "Always",
+            [{"name": "site"}, {"name": "mine"}],
+        ),
+    ],
+    ids=["the site's image", "an image of one's own", "a template"],
+)
+def test_the_sites_image_is_pulled_as_the_site_says(
+    spec: Manifest | None, policy: str | None, secrets: list[Manifest] | None
+) -> None:
+    site = Config(runtime_image="runtime:1", runtime_pull_policy="Always", runtime_pull_secrets=("site",))
+    made = render_pod(context(None, spec=spec, config=site), 0)
+    assert trainer(made).get("imagePullPolicy") == policy
+    assert made["spec"].get("imagePullSecrets") == secrets
+
+
 def test_a_template_is_laid_over_and_changes_no_identity() -> None:
     made = rendered(spec=FULL)
     assert (made["spec"]["restartPolicy"], made["spec"]["hostname"]) == ("Never", "digits-1-1")
