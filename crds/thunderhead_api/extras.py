@@ -8,6 +8,7 @@ from typing import Any, Final
 
 MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "operator": ("kopf", "kubernetes", "prometheus_client", "aiohttp"),
+    "client": ("kubernetes",),
     "s3": ("boto3", "botocore", "awscrt"),
     "runtime": ("torch", "numpy", "safetensors", "awscrt", "prometheus_client"),
     "loggers": ("tensorboard",),

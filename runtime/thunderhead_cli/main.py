@@ -18,6 +18,7 @@ from thunderhead_cli.configs.job_command import app as configs
 from thunderhead_cli.jobfile import JobFile, JobFileError, UnreadableJobFile, problems_of, read_job_file
 from thunderhead_cli.local.logs import Logs
 from thunderhead_cli.options import WRONG_COMMAND_LINE, WrongOption
+from thunderhead_cli.remote.verbs import app as on_cluster
 
 app = typer.Typer(
     name="thunderhead",
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 
 app.add_typer(configs, name="job")
+app.add_typer(on_cluster)
 
 FileOption = Annotated[
     Path, typer.Option("-f", "--file", metavar="FILE", help="The job: YAML or JSON with one TrainingJob.")

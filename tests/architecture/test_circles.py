@@ -43,7 +43,7 @@ def test_each_of_them_is_what_closes_it(cut: str, write: Write) -> None:
     assert components(write(f"without_{cut}", FILES | {cut: ""})) == []
 
 
-PACKAGES = ["thunderhead_api", "thunderhead_operator", "thunderhead_agent", "thunderhead_cli"]
+PACKAGES = ["thunderhead_api", "thunderhead_operator", "thunderhead_agent", "thunderhead_client", "thunderhead_cli"]
 
 
 @pytest.mark.parametrize("package", [*PACKAGES, "thunderhead.store", "thunderhead.job"])

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ["thunderhead_api", "thunderhead_operator", "thunderhead_agent", "thunderhead_cli", "thunderhead"]
+PACKAGES = [
+    "thunderhead_api",
+    "thunderhead_operator",
+    "thunderhead_agent",
+    "thunderhead_client",
+    "thunderhead_cli",
+    "thunderhead",
+]
 # Names that Lightning gave: the description of a module, and the callback that prints it.
 PUBLIC_TWICE = ["ModelSummary"]
 

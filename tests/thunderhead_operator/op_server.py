@@ -184,9 +184,14 @@ class ApiServer:
             if what == kind and int(obj["metadata"]["resourceVersion"]) > since:
                 queue.put_nowait((event, obj))
         self.watches.append((kind, queue))
+        ends_at = asyncio.get_running_loop().time() + float(request.query.get("timeoutSeconds", 3600))
         try:
             while True:
-                event, obj = await queue.get()
+                try:
+                    async with asyncio.timeout_at(ends_at):
+                        event, obj = await queue.get()
+                except TimeoutError:
+                    return response
                 if event == "RAW":
                     if obj is None:
                         return response

@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from thunderhead_api.extras import require, uses_s3
+from thunderhead_api.job_exit import exit_code
 from thunderhead_api.names import pod_name
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_cli.jobfile import JobFile
@@ -31,7 +32,7 @@ from thunderhead_cli.local.progress_line import ProgressLine
 from thunderhead_cli.local.results import results_of
 from thunderhead_cli.local.rundir import RunDir, choose_run, exclusive
 from thunderhead_cli.local.session import Session
-from thunderhead_cli.local.summary import Places, exit_code, print_summary, summary
+from thunderhead_cli.local.summary import Places, print_summary, summary
 from thunderhead_operator.cluster.memory import MemoryCluster
 
 

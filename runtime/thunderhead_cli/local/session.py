@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from thunderhead_api.conditions import is_finished, is_true
+from thunderhead_api.job_exit import is_held
 from thunderhead_api.messages import StatusReply
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_api.treaty import ConditionType
@@ -20,7 +21,6 @@ from thunderhead_cli.local.logs import LogFollower
 from thunderhead_cli.local.news import news
 from thunderhead_cli.local.progress_line import ProgressLine, progress_line
 from thunderhead_cli.local.rundir import RunDir
-from thunderhead_cli.local.summary import is_held
 
 LOOK_SECONDS: Final = 0.2
 """How often pods, agents and faults are looked at when nothing calls for it sooner."""

@@ -1,4 +1,4 @@
-"""What a run came to: its exit code, and the table printed at its end."""
+"""What a run came to: the table printed at its end."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from thunderhead_api.conditions import find_condition, is_true
+from thunderhead_api.conditions import find_condition
 from thunderhead_api.messages import Culprit, TimeSpent
 from thunderhead_api.status import LedgerEntry, TrainingJobStatus
 from thunderhead_api.time_spent import KINDS, WORK, seconds_of
-from thunderhead_api.treaty import Cause, ConditionType, ExitCode
+from thunderhead_api.treaty import Cause, ConditionType
 from thunderhead_cli.local.progress_line import duration, metrics_shown
 from thunderhead_cli.local.results import Result
 from thunderhead_operator.plan.given_up import sentence
 
-INTERRUPTED: Final = 130  # 128 + SIGINT: killed by the user before its checkpoint
 _KINDS: Final = {
     "counted": "in steps that counted",
     "repeated": "in steps done again",
@@ -33,27 +32,6 @@ _KINDS: Final = {
     "queued": "queued",
     "other": "between epochs and at ends",
 }
-_EXIT_CODES: Final = {
-    Cause.INVALID_CONFIGURATION: ExitCode.INVALID_CONFIGURATION,
-    Cause.STORAGE_REFUSED: ExitCode.STORAGE_REFUSED,
-}
-
-
-def is_held(status: TrainingJobStatus) -> bool:
-    """Whether no attempt is promised because none could go on with the job as the file has it now."""
-    return status.attempt_started_at is None and is_true(status.conditions, ConditionType.BLOCKED)
-
-
-def exit_code(status: TrainingJobStatus, *, killed: bool = False) -> int:
-    """0 complete · 75 stopped, to be continued · 78 and 77 as in the treaty · 1 failed otherwise · 130 cut off."""
-    if is_true(status.conditions, ConditionType.COMPLETE):
-        return ExitCode.DONE
-    if is_true(status.conditions, ConditionType.FAILED):
-        last = status.ledger[-1].cause if status.ledger else None
-        return _EXIT_CODES.get(last, ExitCode.FAILED) if last is not None else ExitCode.FAILED
-    if is_held(status) and not killed:
-        return ExitCode.INVALID_CONFIGURATION
-    return ExitCode.STOPPED if is_true(status.conditions, ConditionType.SUSPENDED) and not killed else INTERRUPTED
 
 
 def outcome(status: TrainingJobStatus, *, killed: bool = False) -> str:

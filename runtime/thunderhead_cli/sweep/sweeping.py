@@ -16,11 +16,12 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from thunderhead_api.extras import require
+from thunderhead_api.job_exit import INTERRUPTED
 from thunderhead_api.treaty import ExitCode
 from thunderhead_cli.jobfile import JobFile, read_job_file
 from thunderhead_cli.local.progress_line import ProgressLine
 from thunderhead_cli.local.rundir import exclusive
-from thunderhead_cli.local.summary import INTERRUPTED, print_summary
+from thunderhead_cli.local.summary import print_summary
 from thunderhead_cli.sweep.drive import Drive
 from thunderhead_cli.sweep.file import SweepFile
 from thunderhead_cli.sweep.on_cluster import ClusterRunner

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from thunderhead_api.job_exit import exit_code
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_api.treaty import Cause
 from thunderhead_cli.jobfile import JobFile
@@ -20,7 +21,7 @@ from thunderhead_cli.local.local_job import localise
 from thunderhead_cli.local.progress_line import ProgressLine
 from thunderhead_cli.local.rundir import choose_run
 from thunderhead_cli.local.session import Session
-from thunderhead_cli.local.summary import exit_code, outcome
+from thunderhead_cli.local.summary import outcome
 
 AGENT = (sys.executable, str(Path(__file__).with_name("fake_agent.py")))
 

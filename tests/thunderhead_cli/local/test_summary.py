@@ -7,12 +7,13 @@ import io
 import pytest
 from rich.console import Console
 
+from thunderhead_api.job_exit import exit_code
 from thunderhead_api.messages import CommittedCheckpoint, Culprit
 from thunderhead_api.status import Condition, Goodput, LedgerEntry, Progress, Recovery, RestartCounts, TrainingJobStatus
 from thunderhead_api.time_spent import time_spent
 from thunderhead_api.treaty import Cause
 from thunderhead_cli.local.results import Result
-from thunderhead_cli.local.summary import Places, exit_code, print_summary, summary
+from thunderhead_cli.local.summary import Places, print_summary, summary
 
 T = "2026-01-01T00:00:00Z"
 
