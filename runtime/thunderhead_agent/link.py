@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from thunderhead.job.board import Board, Word
-from thunderhead.job.link import Ask, CheckpointPolicy, JobCheckpoints, StopControl
+from thunderhead.job.link import Ask, CheckpointPolicy, CurveRecorder, JobCheckpoints, StopControl
 from thunderhead.job.stop import StopAgreement
 from thunderhead.store import CheckpointSettings, Execution, JobAddress, open_job_checkpoints
+from thunderhead_agent.curve_file import FILE, CurveFile
 from thunderhead_agent.plan import WorkerPlan
 from thunderhead_agent.process_group import another_client
 from thunderhead_api.messages import FrozenJob
@@ -29,6 +30,7 @@ class AgentLink:
     checkpoints: JobCheckpoints
     policy: CheckpointPolicy
     stop: StopControl
+    curves: CurveRecorder | None
 
 
 @contextmanager
@@ -42,15 +44,19 @@ def job_link(job: FrozenJob, plan: WorkerPlan, board: Board, store: Store | None
         rank=plan.rank,
         world_size=plan.world_size,
     )
+    curves = CurveFile(plan.run_dir / FILE) if plan.rank == 0 else None
     link = AgentLink(
         board=board,
         checkpoints=_checkpoints(job, plan, board, _namespace(own, "checkpoints"), stop),
         policy=_policy(job),
         stop=stop,
+        curves=curves,
     )
     stop.start()
     yield link
     stop.close()
+    if curves is not None:
+        curves.close()
 
 
 def _namespace(store: Store | None, name: str) -> Store | None:

@@ -112,7 +112,9 @@ class MemoryLink:
         *,
         stop: Any = None,
         policy: CheckpointPolicy | None = None,
+        curves: Any = None,
     ) -> None:
+        self.curves = curves
         self.board = Board.create(directory / "board")
         self.checkpoints = MemoryCheckpoints(commits)
         self.policy = policy or CheckpointPolicy()

@@ -185,6 +185,18 @@ class StopControl(Protocol):
         ...
 
 
+class CurveRecorder(Protocol):
+    """Keeps what the trainer of rank 0 sends to its loggers, for curves over all attempts."""
+
+    def begin(self, step: int) -> None:
+        """Training goes on at this x of the loggers."""
+        ...
+
+    def add(self, values: Mapping[str, float], step: int, epoch: int | None) -> None:
+        """One record at ``step``; ``epoch`` is None where x is not the run's."""
+        ...
+
+
 class JobLink(Protocol):
     """What a trainer gets from the job it runs in.
 
@@ -196,3 +208,4 @@ class JobLink(Protocol):
     checkpoints: JobCheckpoints
     policy: CheckpointPolicy
     stop: StopControl
+    curves: CurveRecorder | None

@@ -87,6 +87,7 @@ class JobControl(Control):
         # Not in the sanity check, before there is anything to save; anywhere in an evaluation that is its own purpose.
         self._may_stop = not self._fitting
         self._notes = Notes(link.board)
+        self._curves = run.metrics.curves = link.curves if run.strategy.is_global_zero else None
         self._telemetry = Telemetry(run, training, link.board, self._notes)
         self._finite = FiniteWatch(self._notes, speaks=run.strategy.is_global_zero)
 
@@ -123,6 +124,8 @@ class JobControl(Control):
         self._save_step = next_save_step(self._policy, position.step)
         self._first_samples = samples_of(self._training)
         words[Word.FIRST_STEP] = position.step
+        if self._curves is not None:
+            self._curves.begin(position.log_step)
         words[Word.MAX_STEPS] = steps_in_all(self._run, self._training)
         self._write(position)
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from thunderhead.job.link import CurveRecorder
 from thunderhead.ranks import Ranks
 from thunderhead.results.entry import MetricEntry, as_number
 from thunderhead.results.host_copy import HostCopy
@@ -28,6 +29,9 @@ class Metrics:
         loggers: where records go; the list may change while they are sent.
         module: holds the metrics that are logged; None before there is one.
         every_n_steps: training steps between two records of step values; infinite for none.
+
+    Attributes:
+        curves: keeps every record, in a job on rank 0.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Metrics:
         self._kept = Views()
         self._late: tuple[list[str], list[Any], HostCopy | None, int, int] | None = None
         self.every_n_steps = every_n_steps
+        self.curves: CurveRecorder | None = None
 
     def kept(self) -> Views:
         """A copy of what is remembered."""
@@ -127,7 +132,7 @@ class Metrics:
 
     def log_step(self, results: Results, step: int, epoch: int) -> None:
         """Send the newest step values to the loggers."""
-        if not self.loggers or self.every_n_steps == math.inf:
+        if (not self.loggers and self.curves is None) or self.every_n_steps == math.inf:
             return
         if results.host:
             self.send(results.step_values(), step, epoch)
@@ -157,13 +162,13 @@ class Metrics:
             step: the x axis, which a metric called ``step`` replaces.
             epoch: part of the record, where the x axis is the run's; None where that counts evaluation batches.
         """
-        if not self.loggers or not values:
+        if not values or (not self.loggers and self.curves is None):
             return
-        if epoch is None:
-            pass
-        elif "step" in values:
-            step = int(values.pop("step"))
-        else:
+        if epoch is not None and "step" in values:
+            step, epoch = int(values.pop("step")), None
+        if self.curves is not None:
+            self.curves.add(values, step, epoch)
+        if epoch is not None:
             values.setdefault("epoch", epoch)
         for logger in self.loggers:
             logger.log_metrics(metrics=values, step=step)
