@@ -44,7 +44,7 @@ class DeviceStatsMonitor(Callback):
         Raises:
             MisconfigurationException: there is no logger, or psutil is needed and not installed.
         """
-        if stage != "fit":
+        if stage == "predict":  # of which nothing is logged
             return
         if not trainer.loggers:
             raise MisconfigurationException(

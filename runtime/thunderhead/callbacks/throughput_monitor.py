@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +14,7 @@ from thunderhead.core.state import RunningStage, TrainerFn
 from thunderhead.exceptions import MisconfigurationException
 from thunderhead.throughput import Throughput, get_available_flops
 from thunderhead.user.callback import Callback
-from thunderhead.warning import warn
+from thunderhead.warning import warn, warn_once
 
 if TYPE_CHECKING:
     from thunderhead.trainer.trainer import Trainer
@@ -176,10 +177,8 @@ class ThroughputMonitor(Callback):
         if logs and trainer.strategy.root_device.type != "cpu":
             # Else the clock says when work was handed to the device; between two records its queue is as good as empty.
             torch.accelerator.synchronize()
-        with torch.no_grad():
-            count.samples += self.batch_size_fn(batch)
-            count.lengths += 0 if self.length_fn is None else self.length_fn(batch)
-        count.batches += 1
+        if not self._count(count, batch):
+            return
         count.ended = self._clock()
         count.throughput.update(
             time=count.ended - count.began,
@@ -192,6 +191,25 @@ class ThroughputMonitor(Callback):
             separator = count.throughput.separator
             found = {f"{stage}{separator}{name}": value for name, value in count.throughput.compute().items()}
             trainer.log_record(found, step=step)
+
+    def _count(self, count: _Count, batch: Any) -> bool:
+        """Whether the batch could be counted; what cannot is told, and no reason to end training."""
+        with torch.no_grad():
+            samples = self.batch_size_fn(batch)
+            lengths = 0 if self.length_fn is None else self.length_fn(batch)
+        for name, found, least in (("batch_size_fn", samples, 1), ("length_fn", lengths, samples)):
+            if name == "length_fn" and self.length_fn is None:
+                continue
+            if not isinstance(found, (Real, torch.Tensor)) or found < least:
+                warn_once(
+                    f"ThroughputMonitor: {name} gave {found!r} for a batch, which is left out of the rates; it must "
+                    f"give a number of at least {least}"
+                )
+                return False
+        count.samples += samples
+        count.lengths += lengths
+        count.batches += 1
+        return True
 
     def _flops(self, module: LightningModule) -> float | None:
         if self._has_flops is None:

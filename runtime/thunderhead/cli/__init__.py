@@ -1,5 +1,6 @@
 """The command line of a script: what ``Trainer``, module and datamodule take, from arguments, files and environment."""
 
+import sys
 from typing import TYPE_CHECKING
 
 from thunderhead.compat.unknown import refusing
@@ -22,6 +23,8 @@ try:
 except ModuleNotFoundError as error:
     if (sentence := needed(__name__, error)) is None:
         raise
+    if sys.argv[:1] == ["-m"]:  # what Python puts there while it looks for the package's __main__: nobody imports us
+        sys.exit(sentence)
     raise ModuleNotFoundError(sentence, name=error.name) from error
 
 __all__ = [

@@ -3,4 +3,4 @@
 from thunderhead.cli import LightningCLI
 
 if __name__ == "__main__":
-    LightningCLI()
+    LightningCLI(parser_kwargs={"prog": "python -m thunderhead.cli"})

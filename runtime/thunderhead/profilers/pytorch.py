@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from thunderhead import arguments as args
 from thunderhead.exceptions import MisconfigurationException, did_you_mean
 from thunderhead.profilers.profiler import Profiler
-from thunderhead.warning import warn_once
+from thunderhead.warning import warn, warn_once
 
 _STEPS: Final = {
     "fit": "run_training_batch",
@@ -82,6 +82,11 @@ class PyTorchProfiler(Profiler):
     ) -> None:
         super().__init__(dirpath=dirpath, filename=filename)
         _check_keywords(profiler_kwargs, table_kwargs or {})
+        if group_by_input_shapes and not profiler_kwargs.get("record_shapes"):
+            warn(
+                "PyTorchProfiler(group_by_input_shapes=True) groups nothing, as no shapes are recorded; pass "
+                "record_shapes=True too"
+            )
         self._by_shapes = bool(group_by_input_shapes and profiler_kwargs.get("record_shapes"))
         self._emit_nvtx = emit_nvtx
         self._export_to_chrome = export_to_chrome

@@ -91,6 +91,8 @@ def test_without_psutil(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_logger() -> None:
     with pytest.raises(MisconfigurationException, match="DeviceStatsMonitor has no logger to write to; give the"):
         th.Trainer(**QUIET, max_epochs=1, callbacks=DeviceStatsMonitor(cpu_stats=False)).fit(Net(), shuffled())
+    with pytest.raises(MisconfigurationException, match="DeviceStatsMonitor has no logger to write to; give the"):
+        th.Trainer(**QUIET, callbacks=DeviceStatsMonitor(cpu_stats=False)).validate(Net(), in_order())
 
 
 @pytest.mark.parametrize(

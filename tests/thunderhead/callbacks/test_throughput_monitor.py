@@ -119,7 +119,8 @@ class Counted(Net):
 def rows(entry: str = "fit", net: Any = None, **options: Any) -> list[tuple[int, dict[str, float]]]:
     """Our records."""
     records = Records()
-    monitor = ThroughputMonitor(lambda batch: len(batch[0]), window_size=2, clock=Clock(), **options.pop("monitor", {}))
+    given = {"batch_size_fn": lambda batch: len(batch[0]), **options.pop("monitor", {})}
+    monitor = ThroughputMonitor(window_size=2, clock=Clock(), **given)
     arguments = {**QUIET, "max_epochs": 1, "log_every_n_steps": 1, "num_sanity_val_steps": 1, "logger": records}
     trainer = th.Trainer(**{**arguments, **options}, callbacks=monitor)
     net = Counted() if net is None else net
@@ -167,6 +168,19 @@ def test_without_flops() -> None:
     with pytest.warns(UserWarning, match="ThroughputMonitor: Net has no flops_per_batch, so neither operations per"):
         found = rows(net=Net(), limit_val_batches=0)
     assert "train/device/flops_per_sec" not in found[-1][1]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "said"),
+    [
+        ({"batch_size_fn": lambda batch: 0}, "batch_size_fn gave 0 for a batch, .* a number of at least 1"),
+        ({"batch_size_fn": lambda batch: "8"}, "batch_size_fn gave '8' for a batch"),
+        ({"length_fn": lambda batch: 3}, "length_fn gave 3 for a batch, .* a number of at least 8"),
+    ],
+)
+def test_a_batch_that_cannot_be_counted_is_told_and_left_out(monitor: dict[str, Any], said: str) -> None:
+    with pytest.warns(UserWarning, match=f"ThroughputMonitor: {said}"):
+        assert rows(limit_val_batches=0, limit_train_batches=4, monitor=monitor) == []
 
 
 @pytest.mark.parametrize(

@@ -340,3 +340,15 @@ def test_words_are_completed_in_a_shell(shell: str, capsys: pytest.CaptureFixtur
         ran([f"--print_completion=shtab-{shell}"])
     assert exit_.value.code == 0
     assert "trainer.max_epochs" in capsys.readouterr().out
+
+
+def test_without_its_extra_the_command_says_what_to_install() -> None:
+    start = "import runpy, sys; sys.modules['jsonargparse'] = None; sys.argv = ['-m']; "
+    found = subprocess.run(
+        [sys.executable, "-c", start + "runpy.run_module('thunderhead.cli', run_name='__main__')"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = "thunderhead.cli needs jsonargparse, which is not installed; pip install 'thunderhead[cli]'"
+    assert (found.returncode, found.stderr.strip()) == (1, said)

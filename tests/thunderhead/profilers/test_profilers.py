@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import pstats
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,14 @@ def test_pytorch_writes_a_trace_and_a_table(tmp_path: Path) -> None:
     assert "[pl][profile][Strategy]SingleDeviceStrategy.training_step" in names
     assert "[pl][module]torch.nn.modules.linear.Linear: encoder.linear" in names
     assert profiler.profiler is None
+
+
+def test_pytorch_says_that_shapes_are_not_recorded() -> None:
+    with pytest.warns(UserWarning, match="group_by_input_shapes=True.* groups nothing.*pass record_shapes=True too"):
+        PyTorchProfiler(group_by_input_shapes=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PyTorchProfiler(group_by_input_shapes=True, record_shapes=True)
 
 
 def test_pytorch_takes_a_schedule_of_ones_own(tmp_path: Path) -> None:
