@@ -12,7 +12,7 @@ from thunderhead_api.treaty import API_VERSION, KIND, Annotation
 from thunderhead_api.validate import InvalidJob, validate
 from thunderhead_client.api import WATCH_S, Api
 from thunderhead_client.connection import connect
-from thunderhead_client.errors import JobNotFound, NotInstalled, Refused
+from thunderhead_client.errors import JobNotFound, Refused
 from thunderhead_client.job import Job
 from thunderhead_client.resources import JOBS
 from thunderhead_client.waiting import Change, Until, changes_of, wait_for
@@ -65,9 +65,7 @@ class Jobs:
         """One job, or None."""
         try:
             return self.get(name)
-        except (JobNotFound, NotInstalled) as error:
-            if isinstance(error, NotInstalled):
-                raise
+        except JobNotFound:
             return None
 
     def submit(self, job: Mapping[str, Any]) -> Job:
@@ -88,8 +86,8 @@ class Jobs:
             return Job(self.api.create(JOBS, self.namespace, manifest))
         before = self.find(manifest["metadata"]["name"])
         if before is not None and before.is_finished:
-            remedy = "delete it, give another name, or go on from it with --continue-from"
-            raise Refused(KIND, before.name, f"has ended already ({before.phase}), and nothing revives it", remedy)
+            rule = f"has ended already ({before.phase}), and nothing revives it"
+            raise Refused(KIND, before.name, rule, "delete it, or give another name")
         return Job(self.api.apply(JOBS, self.namespace, manifest))
 
     def suspend(self, name: str) -> Job:

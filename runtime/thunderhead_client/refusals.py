@@ -30,9 +30,8 @@ def refusal(
     where = f" in namespace {namespace!r}" if namespace else ""
     if status in (401, 403):
         remedy = "log in again" if status == 401 else f"ask for the right to {_VERBS[verb]} {resource.plural}{where}"
-        return NotAllowed(
-            resource.kind, name, said, f"{remedy}; thunderhead doctor says which rights you have", status=status
-        )
+        remedy += "; kubectl auth can-i --list says which rights you have"
+        return NotAllowed(resource.kind, name, said, remedy, status=status)
     if status in (404, 410):
         return _not_found(said, body, resource, where, name)
     if status == 409 and body.get("reason") == "AlreadyExists":
@@ -49,8 +48,7 @@ def refusal(
 def _not_found(said: str, body: dict[str, Any], resource: Resource, where: str, name: str | None) -> ClientError:
     named = name is not None and (name in said or (body.get("details") or {}).get("name") == name)
     if resource == JOBS and not named:
-        rule = "this cluster knows no TrainingJobs"
-        remedy = "install the chart (docs/install.md); thunderhead doctor says what is missing"
+        rule, remedy = "this cluster knows no TrainingJobs", "install the chart (docs/install.md)"
         return NotInstalled("TrainingJob", name, rule, remedy, status=404)
     if resource == JOBS:
         remedy = "thunderhead list shows those there are (-A: of all namespaces)"

@@ -134,5 +134,6 @@ def wait_for(
             return change.job
         if timeout_s is not None and clock() - began > timeout_s:
             rule = f"is {change.job.phase} and not {until.value} after {timeout_s:g} s"
-            raise TookTooLong("TrainingJob", change.job.name, rule, "wait longer, or see thunderhead describe")
+            remedy = f"wait longer, or see kubectl describe trainingjob {change.job.name}"
+            raise TookTooLong("TrainingJob", change.job.name, rule, remedy)
     raise AssertionError("changes end with the job")

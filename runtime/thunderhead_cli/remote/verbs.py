@@ -73,8 +73,9 @@ def suspend(
     """
     with told():
         jobs = jobs_of(kubeconfig, context, namespace)
-        _each(names, lambda name: jobs.suspend(name), "suspending: it commits a checkpoint, then its pods stop")
-        _wait(jobs, names, "suspended", timeout, "suspended") if wait else None
+        _each(names, jobs.suspend, lambda _: "suspending: it commits a checkpoint, then its pods stop")
+        if wait:
+            _wait(jobs, names, "suspended", timeout)
 
 
 @app.command(short_help="Go on with a suspended job.")
@@ -92,8 +93,9 @@ def resume(
     """
     with told():
         jobs = jobs_of(kubeconfig, context, namespace)
-        _each(names, lambda name: jobs.resume(name), "resuming from its newest checkpoint")
-        _wait(jobs, names, "running", timeout, "running") if wait else None
+        _each(names, jobs.resume, lambda _: "resuming from its newest checkpoint")
+        if wait:
+            _wait(jobs, names, "running", timeout)
 
 
 @app.command(short_help="End the running attempt after a checkpoint and begin another.")
@@ -110,15 +112,11 @@ def restart(
     """
     with told():
         jobs = jobs_of(kubeconfig, context, namespace)
-        for name in names:
-            job = jobs.restart(name)
-            later = job.raw["spec"].get("suspend")
-            typer.echo(
-                f"{name}: " + (_LATER if later else "restarting: it commits a checkpoint, then another attempt begins")
-            )
+        _each(names, jobs.restart, lambda job: _LATER if job.raw["spec"].get("suspend") else _RESTARTING)
 
 
 _LATER = "is suspended; thunderhead resume begins an attempt with the code as it is by then"
+_RESTARTING = "restarting: it commits a checkpoint, then another attempt begins"
 
 
 @app.command(short_help="Delete a job with its pods; its checkpoints stay.")
@@ -136,27 +134,26 @@ def delete(
     """
     with told():
         jobs = jobs_of(kubeconfig, context, namespace)
-        for name in names:
-            job = jobs.delete(name)
-            typer.echo(f"{name}: deleted; its checkpoints stay below {job.checkpoint_prefix}")
-        _wait(jobs, names, "gone", timeout, "gone") if wait else None
+        _each(names, jobs.delete, lambda job: f"deleted; its checkpoints stay below {job.checkpoint_prefix}")
+        if wait:
+            _wait(jobs, names, "gone", timeout)
 
 
-def _each(names: list[str], do: Callable[[str], Job], said: str) -> None:
+def _each(names: list[str], do: Callable[[str], Job], said: Callable[[Job], str]) -> None:
     for name in names:
-        do(name)
-        typer.echo(f"{name}: {said}")
+        typer.echo(f"{name}: {said(do(name))}")
 
 
-def _wait(jobs: Jobs, names: list[str], until: str, timeout: float | None, said: str) -> None:
+def _wait(jobs: Jobs, names: list[str], until: str, timeout: float | None) -> None:
     from thunderhead_client.errors import JobNotFound
 
     for name in names:
+        said = until
         try:
             job = jobs.wait(name, until, timeout_s=timeout)
         except JobNotFound:
             if until != "gone":
                 raise
         else:
-            said = job.phase if job.is_finished else said
+            said = job.phase if job.is_finished else until
         typer.echo(f"{name}: {said}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -90,8 +91,32 @@ def test_suspend_and_resume(training: Served) -> None:
     result = run("resume", NAME, "--wait", "--timeout", "1")
     assert (result.exit_code, result.stderr) == (
         1,
-        "TrainingJob 'digits': is Suspended and not running after 1 s; wait longer, or see thunderhead describe\n",
+        "TrainingJob 'digits': is Suspended and not running after 1 s; "
+        "wait longer, or see kubectl describe trainingjob digits\n",
     )
+
+
+class Ends:
+    """Jobs of which each has come to its own end by the time it is waited for."""
+
+    def __init__(self, **phases: str) -> None:
+        self.phases = phases
+
+    def suspend(self, name: str) -> None:
+        """Taken."""
+
+    def wait(self, name: str, until: str, *, timeout_s: float | None) -> SimpleNamespace:
+        """Its phase."""
+        return SimpleNamespace(phase=self.phases[name], is_finished=self.phases[name] != "Suspended")
+
+
+def test_each_of_several_jobs_is_told_its_own_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verbs, "jobs_of", lambda *_: Ends(a="Complete", b="Suspended", c="Failed"))
+    assert run("suspend", "a", "b", "c", "--wait").stdout.splitlines()[3:] == [
+        "a: Complete",
+        "b: suspended",
+        "c: Failed",
+    ]
 
 
 def test_delete(training: Served) -> None:
