@@ -54,6 +54,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* What the profile restricted asks of a pod, and of a container, which cannot write its root file system either. */}}
+{{- define "thunderhead.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "thunderhead.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
 {{/* An image's full name: (dict "image" .Values.image "version" .Chart.AppVersion). */}}
 {{- define "thunderhead.image" -}}
 {{- if .image.digest -}}
