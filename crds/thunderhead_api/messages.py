@@ -23,15 +23,16 @@ Count = Annotated[int, Field(ge=0, le=INT53_MAX)]
 Code = Annotated[int, Field(ge=-(2**31), le=2**32)]
 Seconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 
-_WORDS: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
+_Word = Literal["NaN", "Infinity", "-Infinity"]
+_WORDS: Final[dict[float, _Word]] = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
-def _in_words(value: float | str) -> float | str:
+def spelled(value: float | _Word) -> float | _Word:
     """JSON has no NaN: what is no finite number is a word."""
     return value if isinstance(value, str) or math.isfinite(value) else _WORDS.get(value, "NaN")
 
 
-MetricValue = Annotated[float | Literal["NaN", "Infinity", "-Infinity"], AfterValidator(_in_words)]
+MetricValue = Annotated[float | _Word, AfterValidator(spelled)]
 
 
 class Message(BaseModel):
@@ -79,11 +80,6 @@ class FrozenJob(Message):
     def world_size(self) -> int:
         """Processes of the whole job."""
         return self.nodes * self.processes_per_node
-
-    @property
-    def prefix(self) -> str:
-        """Key prefix of everything this job stores, below the checkpoint URI."""
-        return f"{self.namespace}/{self.name}/{self.uid}"
 
 
 class TimeSpent(Message):

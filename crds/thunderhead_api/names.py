@@ -64,3 +64,8 @@ def network_policy_name(job: str) -> str:
 def rendezvous_host(job: str, attempt: int, namespace: str) -> str:
     """Name under which the pods of ``attempt`` find node 0."""
     return f"{pod_name(job, attempt, 0)}.{service_name(job)}.{namespace}.svc"
+
+
+def storage_root(uri: str, namespace: str, job: str, uid: str) -> str:
+    """Address below which everything lies that the job stores; ``uri``: its ``checkpoint.uri``."""
+    return f"{uri.rstrip('/')}/{namespace}/{job}/{uid}"

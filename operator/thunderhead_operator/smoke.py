@@ -33,10 +33,16 @@ def complaints(metrics: str) -> list[str]:
     return found
 
 
+def _fetch(url: str) -> str:
+    with urlopen(url, timeout=5) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
 def main(
     argv: Sequence[str],
     *,
-    fetch: Callable[[str], str] = lambda url: _fetch(url),
+    fetch: Callable[[str], str] = _fetch,
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
@@ -55,12 +61,6 @@ def main(
             print("\n".join(wrong), file=sys.stderr)
             return 1
         sleep(_EVERY_S)
-
-
-def _fetch(url: str) -> str:
-    with urlopen(url, timeout=5) as answer:
-        text: str = answer.read().decode()
-    return text
 
 
 if __name__ == "__main__":

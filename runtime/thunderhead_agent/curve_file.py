@@ -7,12 +7,13 @@ that is said once, and the curves end there.
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
+
+from thunderhead_api.messages import spelled
 
 FILE: Final = "metrics.jsonl"
 """In RUN_DIR."""
@@ -29,7 +30,7 @@ class CurveFile:
     """
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, clock: Callable[[], float] = time.time) -> None:
-        self._path, self._left, self._clock = path, max_bytes, clock
+        self._path, self._max_bytes, self._left, self._clock = path, max_bytes, max_bytes, clock
         self._file: BinaryIO | None = None
 
     def begin(self, step: int) -> None:
@@ -38,7 +39,7 @@ class CurveFile:
 
     def add(self, values: Mapping[str, float], step: int, epoch: int | None) -> None:
         """One record."""
-        told = {name: _told(value) for name, value in values.items() if isinstance(value, (int, float))}
+        told = {name: spelled(value) for name, value in values.items() if isinstance(value, (int, float))}
         self._write({"step": step, "epoch": epoch, "values": told, "at": round(self._clock(), 3)})
 
     def close(self) -> None:
@@ -52,23 +53,17 @@ class CurveFile:
             return
         line = json.dumps(record).encode() + b"\n"
         if len(line) > self._left:
-            self._give_up(f"would have more than its {MAX_BYTES} bytes")
+            self._give_up(f"would have more than its {self._max_bytes} bytes")
             return
         try:
             if self._file is None:
                 # Unbuffered: a process that is killed has nothing left to write.
                 self._file = self._path.open("ab", buffering=0)
             self._file.write(line)
+            self._left -= len(line)
         except OSError as error:
             self._give_up(f"cannot be written: {error.strerror or error}")
-        self._left -= len(line)
 
     def _give_up(self, why: str) -> None:
         self._left = 0
-        print(f"{self._path}: {why}; the report's curves end here, the loggers get all", file=sys.stderr)
-
-
-def _told(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        print(f"{self._path}: {why}; curves end here, the loggers get all", file=sys.stderr)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from thunderhead.job.board import Phase
 from thunderhead_agent.reading import Reading, phase_name
-from thunderhead_api.messages import FrozenJob, MetricValue, RankStatus, StatusReply, StrangerReply, TimeSpent
+from thunderhead_api.messages import FrozenJob, MetricValue, RankStatus, StatusReply, StrangerReply, TimeSpent, spelled
 from thunderhead_api.treaty import STATUS_MAX_METRICS, STATUS_MAX_RANKS
 
 METRIC_NAME_LIMIT = 128
@@ -139,17 +138,8 @@ def bounded_metrics(metrics: Mapping[str, float], limit: int) -> dict[str, Metri
     told: dict[str, MetricValue] = {}
     for name, value in metrics.items():
         if len(told) < limit:
-            told.setdefault(name[:METRIC_NAME_LIMIT], metric_value(value))
+            told.setdefault(name[:METRIC_NAME_LIMIT], spelled(float(value)))
     return told
-
-
-def metric_value(value: float) -> MetricValue:
-    """The number, or its name where JSON has none for it."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return float(value)
 
 
 def percent(step: int, max_steps: int) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from thunderhead_api.conditions import is_finished, is_true
 from thunderhead_api.job_exit import exit_code
+from thunderhead_api.names import storage_root
 from thunderhead_api.spec import TrainingJobSpec
 from thunderhead_api.status import TrainingJobStatus
 from thunderhead_api.treaty import API_VERSION, KIND, ConditionType
@@ -87,8 +88,7 @@ class Job:
     @property
     def checkpoint_prefix(self) -> str:
         """Address below which everything lies that the job stores."""
-        uri = str(self.raw["spec"]["checkpoint"]["uri"]).rstrip("/")
-        return f"{uri}/{self.namespace}/{self.name}/{self.uid}"
+        return storage_root(str(self.raw["spec"]["checkpoint"]["uri"]), self.namespace, self.name, self.uid)
 
     def __repr__(self) -> str:
         """Short, for notebooks."""

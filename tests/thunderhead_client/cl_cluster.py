@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from aiohttp import web
 from op_server import ApiServer
 from op_world import NAMESPACE, START, World
@@ -198,4 +199,12 @@ def write_kubeconfig(path: Path, server: str, namespace: str = NAMESPACE) -> Pat
     return path
 
 
-__all__ = ["START", "Served", "UsersServer", "served", "write_kubeconfig"]
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """A cluster in memory behind HTTP, which KUBECONFIG names."""
+    with served(tmp_path) as made:
+        monkeypatch.setenv("KUBECONFIG", str(made.kubeconfig))
+        yield made
+
+
+__all__ = ["START", "Served", "UsersServer", "cluster", "served", "write_kubeconfig"]

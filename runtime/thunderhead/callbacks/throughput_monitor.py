@@ -197,15 +197,10 @@ class ThroughputMonitor(Callback):
         with torch.no_grad():
             samples = self.batch_size_fn(batch)
             lengths = 0 if self.length_fn is None else self.length_fn(batch)
-        for name, found, least in (("batch_size_fn", samples, 1), ("length_fn", lengths, samples)):
-            if name == "length_fn" and self.length_fn is None:
-                continue
-            if not isinstance(found, (Real, torch.Tensor)) or found < least:
-                warn_once(
-                    f"ThroughputMonitor: {name} gave {found!r} for a batch, which is left out of the rates; it must "
-                    f"give a number of at least {least}"
-                )
-                return False
+        if not _fits("batch_size_fn", samples, 1):
+            return False
+        if self.length_fn is not None and not _fits("length_fn", lengths, samples):
+            return False
         count.samples += samples
         count.lengths += lengths
         count.batches += 1
@@ -221,3 +216,13 @@ class ThroughputMonitor(Callback):
                 )
         found: float | None = module.flops_per_batch if self._has_flops else None  # type: ignore[assignment]  # user's
         return found
+
+
+def _fits(name: str, found: object, least: float | torch.Tensor) -> bool:
+    if isinstance(found, (Real, torch.Tensor)) and not found < least:
+        return True
+    warn_once(
+        f"ThroughputMonitor: {name} gave {found!r} for a batch, which is left out of the rates; it must "
+        f"give a number of at least {least}"
+    )
+    return False

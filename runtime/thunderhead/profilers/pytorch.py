@@ -82,12 +82,12 @@ class PyTorchProfiler(Profiler):
     ) -> None:
         super().__init__(dirpath=dirpath, filename=filename)
         _check_keywords(profiler_kwargs, table_kwargs or {})
-        if group_by_input_shapes and not profiler_kwargs.get("record_shapes"):
+        self._by_shapes = bool(group_by_input_shapes and profiler_kwargs.get("record_shapes"))
+        if group_by_input_shapes and not self._by_shapes:
             warn(
                 "PyTorchProfiler(group_by_input_shapes=True) groups nothing, as no shapes are recorded; pass "
                 "record_shapes=True too"
             )
-        self._by_shapes = bool(group_by_input_shapes and profiler_kwargs.get("record_shapes"))
         self._emit_nvtx = emit_nvtx
         self._export_to_chrome = export_to_chrome
         self._flame_graph = bool(profiler_kwargs.pop("export_to_flame_graph", False))

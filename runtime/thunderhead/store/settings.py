@@ -8,6 +8,7 @@ from typing import Final
 from thunderhead.store.by_uri import open_store
 from thunderhead.store.executions import Execution
 from thunderhead.store.objects import ObjectStore
+from thunderhead_api.names import storage_root
 
 # Below this, splitting a share costs more in requests than it gains in bandwidth.
 MIN_SHARE_BYTES: Final = 8 * 1024 * 1024
@@ -40,7 +41,7 @@ class JobAddress:
     @property
     def root(self) -> str:
         """URI of everything of this job."""
-        return f"{self.uri.rstrip('/')}/{self.namespace}/{self.name}/{self.uid}"
+        return storage_root(self.uri, self.namespace, self.name, self.uid)
 
     def open(self, root: str | None = None) -> ObjectStore:
         """The store of this job, or that of another at ``root`` on the same server.
