@@ -1,4 +1,4 @@
-"""The job that a worker's trainer reports to: the agent's own link, with its page, its stop thread and its store."""
+"""The job that a worker's trainer reports to: the agent's own link, with its page, stop thread, store and curves."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from thunderhead.job.board import Board, Word
 from thunderhead.job.link import CheckpointPolicy
 from thunderhead.job.stop import StopAgreement
 from thunderhead.store import CheckpointSettings, Execution, JobAddress, open_job_checkpoints
+from thunderhead_agent.curve_file import FILE, CurveFile
 from thunderhead_agent.link import AgentLink
 
 
@@ -24,10 +25,12 @@ def inside_a_job(folder: Path) -> Iterator[Board]:
         CheckpointSettings(execution=Execution(1)),
     )
     policy = CheckpointPolicy(every_seconds=3600.0)
-    job.attach(AgentLink(board=board, checkpoints=checkpoints, policy=policy, stop=stop))
+    curves = CurveFile(folder / FILE)
+    job.attach(AgentLink(board=board, checkpoints=checkpoints, policy=policy, stop=stop, curves=curves))
     stop.start()
     try:
         yield board
     finally:
         stop.close()
+        curves.close()
         job.attach(None)
